@@ -1,0 +1,29 @@
+# Warnings, sanitizers and the flags of each instruction set.
+add_library(krait_options INTERFACE)
+# Contraction would let the compiler fuse a*b+c where the kernel contracts do not say fma, and
+# results would differ from one instruction set to the next.
+target_compile_options(krait_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+  -Wno-sign-conversion -ffp-contract=off)
+if(KRAIT_SANITIZE)
+  target_compile_options(krait_options INTERFACE -fsanitize=${KRAIT_SANITIZE}
+    -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(krait_options INTERFACE -fsanitize=${KRAIT_SANITIZE})
+endif()
+if(KRAIT_FUZZ)
+  target_compile_options(krait_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# A file's suffix says which instruction set it may use; no other file gets such flags.
+# *_reference.cc files are plain C++ for the baseline of the architecture, never vectorised beyond it.
+set(KRAIT_FLAGS_avx2 -mavx2 -mfma -mf16c -mno-avx512f)
+set(KRAIT_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c
+  -mprefer-vector-width=512)
+function(krait_isa_options)
+  foreach(source IN LISTS ARGN)
+    foreach(isa avx2 avx512)
+      if(source MATCHES "_${isa}\\.cc$")
+        set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${KRAIT_FLAGS_${isa}}")
+      endif()
+    endforeach()
+  endforeach()
+endfunction()

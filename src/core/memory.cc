@@ -1,0 +1,98 @@
+#include "core/memory.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "core/check.h"
+
+namespace krait {
+
+std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    fail(errno == ENOENT ? ErrorCode::not_found : ErrorCode::io_error, "cannot open {}: {}", path,
+         std::strerror(errno));
+  }
+  struct stat status {};
+  if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+    ::close(fd);
+    fail(ErrorCode::io_error, "{} is not a regular file", path);
+  }
+  std::shared_ptr<MappedFile> file(new MappedFile);
+  file->path_ = path;
+  file->size_ = static_cast<std::size_t>(status.st_size);
+  if (file->size_ > 0) {
+    void* data = ::mmap(nullptr, file->size_, PROT_READ, MAP_SHARED, fd, 0);
+    const int error = errno;
+    ::close(fd);
+    if (data == MAP_FAILED) {
+      file->size_ = 0;
+      fail(ErrorCode::io_error, "cannot map {}: {}", path, std::strerror(error));
+    }
+    file->data_ = static_cast<const std::byte*>(data);
+  } else {
+    ::close(fd);
+  }
+  return file;
+}
+
+MappedFile::~MappedFile() {
+  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void advise_not_needed(const void* data, std::size_t bytes) noexcept {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(data) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<std::uintptr_t>(data) + bytes) / page * page;
+  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
+  const std::size_t size = std::max<std::size_t>((bytes + 63) / 64 * 64, 64);
+  void* memory = std::aligned_alloc(64, size);
+  if (!memory) fail(ErrorCode::io_error, "cannot allocate {} bytes of memory", size);
+  std::memset(memory, 0, size);
+  return {memory, std::free};
+}
+
+void* Arena::take_bytes(std::size_t bytes) {
+  const std::size_t size = std::max<std::size_t>((bytes + 63) / 64 * 64, 64);
+  while (block_ < blocks_.size() && used_ + size > blocks_[block_].size) {
+    ++block_;
+    used_ = 0;
+  }
+  if (block_ == blocks_.size()) {
+    const std::size_t block_size = std::max<std::size_t>(size, std::size_t{1} << 20);
+    blocks_.push_back({allocate_aligned(block_size), block_size});
+  }
+  void* memory = static_cast<std::byte*>(blocks_[block_].memory.get()) + used_;
+  used_ += size;
+  return memory;
+}
+
+namespace {
+
+std::size_t status_kb(const std::string& key) noexcept {
+  std::ifstream status("/proc/self/status");
+  std::string line;
+  while (std::getline(status, line)) {
+    if (line.starts_with(key)) return std::strtoull(line.c_str() + key.size(), nullptr, 10);
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::size_t peak_rss_bytes() noexcept { return status_kb("VmHWM:") * 1024; }
+std::size_t current_rss_bytes() noexcept { return status_kb("VmRSS:") * 1024; }
+
+}  // namespace krait

@@ -1,0 +1,29 @@
+// How numbers are quantized, in the words of compressed-tensors.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+namespace krait {
+
+/// What shares one scale: the whole tensor, an output row of a weight or a column of an activation
+/// (channel), `group_size` consecutive inputs of a row (group), or a row of an activation (token).
+enum class Strategy { tensor, channel, group, token };
+
+/// Integer numerics of one weight, parameter or activation: value = scale * q, q in
+/// [-2^(bits-1), 2^(bits-1) - 1] (weights use the symmetric part only), round half to even, saturate.
+/// bits 16 with `is_float` is IEEE half precision (used for the state).
+struct QuantArgs {
+  int bits = 8;
+  bool is_float = false;
+  bool symmetric = true;
+  Strategy strategy = Strategy::tensor;
+  int group_size = 0;    ///< Strategy::group only
+  bool dynamic = false;  ///< activations: the scale is measured on the fly instead of calibrated
+  bool operator==(const QuantArgs&) const = default;
+};
+
+std::string_view name_of(Strategy strategy) noexcept;                       ///< "tensor", ...
+std::optional<Strategy> parse_strategy(std::string_view name) noexcept;
+
+}  // namespace krait

@@ -1,0 +1,123 @@
+#include "core/thread_pool.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "core/check.h"
+
+namespace krait {
+namespace {
+
+// About 20 microseconds: longer than the serial stretches between two parallel regions of a layer,
+// short enough that an idle pool costs nothing that a person would notice.
+constexpr int kSpins = 2000;
+
+void relax() noexcept {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+struct ThreadPool::Shared {
+  // A job is published by writing its fields and then bumping `epoch`; workers read the fields
+  // after seeing the new epoch and count down `pending` when done.
+  std::atomic<std::uint64_t> epoch{0};
+  std::atomic<int> pending{0};
+  std::atomic<bool> stop{false};
+  std::int64_t n = 0;
+  std::int64_t step = 0;
+  void* context = nullptr;
+  Invoke invoke = nullptr;
+  std::mutex mutex;
+  std::condition_variable work, done;
+  std::vector<std::thread> workers;
+  bool spin = true;
+
+  void run_part(int thread) {
+    const std::int64_t begin = std::min(n, step * thread);
+    const std::int64_t end = std::min(n, begin + step);
+    if (begin < end) invoke(context, begin, end, thread);
+  }
+
+  void worker(int thread) {
+    std::uint64_t seen = 0;
+    for (;;) {
+      for (int i = 0; spin && i < kSpins && epoch.load(std::memory_order_acquire) == seen; ++i) relax();
+      if (epoch.load(std::memory_order_acquire) == seen) {
+        std::unique_lock lock(mutex);
+        work.wait(lock, [&] { return epoch.load(std::memory_order_acquire) != seen; });
+      }
+      seen = epoch.load(std::memory_order_acquire);
+      if (stop.load(std::memory_order_acquire)) return;
+      run_part(thread);
+      if (pending.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        std::lock_guard lock(mutex);
+        done.notify_one();
+      }
+    }
+  }
+
+  void publish() {
+    {
+      std::lock_guard lock(mutex);
+      epoch.fetch_add(1, std::memory_order_release);
+    }
+    work.notify_all();
+  }
+};
+
+ThreadPool::ThreadPool(int threads) : shared_(std::make_unique<Shared>()), threads_(threads) {
+  check(threads >= 1 && threads <= 1024, ErrorCode::invalid_argument,
+        "the number of threads must be between 1 and 1024, got {}", threads);
+  // With more threads than cores a spinning worker only keeps another one from its core.
+  shared_->spin = threads <= hardware_threads();
+  for (int i = 1; i < threads; ++i) shared_->workers.emplace_back([this, i] { shared_->worker(i); });
+}
+
+ThreadPool::~ThreadPool() {
+  shared_->stop.store(true, std::memory_order_release);
+  shared_->publish();
+  for (std::thread& worker : shared_->workers) worker.join();
+}
+
+void ThreadPool::run(std::int64_t n, std::int64_t grain, void* context, Invoke invoke) {
+  if (n <= 0) return;
+  grain = std::max<std::int64_t>(grain, 1);
+  const std::int64_t pieces = (n + grain - 1) / grain;
+  if (threads_ == 1 || pieces == 1) {
+    invoke(context, 0, n, 0);
+    return;
+  }
+  Shared& s = *shared_;
+  s.n = n;
+  s.step = (pieces + threads_ - 1) / threads_ * grain;
+  s.context = context;
+  s.invoke = invoke;
+  s.pending.store(threads_ - 1, std::memory_order_relaxed);
+  s.publish();
+  s.run_part(0);
+  for (int i = 0; s.spin && i < kSpins && s.pending.load(std::memory_order_acquire) > 0; ++i) relax();
+  if (s.pending.load(std::memory_order_acquire) > 0) {
+    std::unique_lock lock(s.mutex);
+    s.done.wait(lock, [&] { return s.pending.load(std::memory_order_acquire) == 0; });
+  }
+}
+
+int hardware_threads() noexcept {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+}  // namespace krait

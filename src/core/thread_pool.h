@@ -1,0 +1,44 @@
+// A small fork-join pool: workers spin briefly for the next job and then sleep, so that a busy
+// neighbour or more threads than cores costs its share and no more.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+namespace krait {
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads);  ///< counts the calling thread; >= 1
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const noexcept { return threads_; }
+
+  /// Calls fn(begin, end, thread) on disjoint ranges that cover [0, n), each a multiple of `grain`
+  /// long but for the last, at most one call per thread; `thread` < threads() indexes per-thread
+  /// scratch. Returns when all are done. One range (n <= grain, or one thread) runs in place.
+  /// fn must not throw. Not reentrant. How work is split never changes a result.
+  template <typename Fn>
+  void parallel_for(std::int64_t n, std::int64_t grain, Fn&& fn) {
+    using F = std::remove_reference_t<Fn>;
+    run(n, grain, const_cast<void*>(static_cast<const void*>(&fn)),
+        [](void* context, std::int64_t begin, std::int64_t end, int thread) {
+          (*static_cast<F*>(context))(begin, end, thread);
+        });
+  }
+
+ private:
+  using Invoke = void (*)(void*, std::int64_t, std::int64_t, int);
+  void run(std::int64_t n, std::int64_t grain, void* context, Invoke invoke);
+
+  struct Shared;
+  std::unique_ptr<Shared> shared_;
+  int threads_;
+};
+
+int hardware_threads() noexcept;  ///< CPUs that this process may use
+
+}  // namespace krait

@@ -1,0 +1,27 @@
+// u_t = silu(bias + sum_k w[k] x_{t-K+1+k}): depthwise causal convolution and SiLU.
+//
+// Numerics: f32 (x widened to s*q if i8 with any scale but a static tensor one): v = bias (0 if
+// none); for k = 0..K-1: v = fma(w[k], x[t-K+1+k], v). i8 weight and i8 x with a static tensor
+// scale: acc = sum_k q_w q_x in int32; v = fma(float(acc), s_w[c] * s_x, bias).
+// u = v / (1 + exp(-v)) with exp as in activation_math (kernels/vec_math.h).
+#pragma once
+
+#include "kernels/context.h"
+
+namespace krait {
+
+/// Depthwise weights, transposed to time-major for vectors over channels.
+struct ConvWeight {
+  Tensor data;    ///< f32 or i8 [K, C]; k = K-1 meets the newest input
+  Tensor scale;   ///< i8: f32 [C] (a tensor scale is expanded at load)
+  Tensor bias;    ///< f32 [C] or empty
+  std::int64_t kernel() const { return data.shape()[0]; }
+  std::int64_t channels() const { return data.shape()[1]; }
+};
+
+/// x [T, C] of one sequence. conv_state: the last K-1 inputs, oldest first, [K-1, C], updated in
+/// place; i8 if x is i8 with a static tensor scale (its raw q), f32 otherwise. u [T, C].
+void causal_conv1d(Context& ctx, const ConvWeight& weight, const Activation& x, void* conv_state,
+                   const Activation& u);
+
+}  // namespace krait

@@ -1,0 +1,29 @@
+// The only "environment" parameter of operations and models.
+#pragma once
+
+#include <string_view>
+
+#include "core/activation.h"
+#include "core/memory.h"
+#include "core/thread_pool.h"
+#include "kernels/microkernels.h"
+
+namespace krait {
+
+/// Someone who watches activations: calibration, golden diffs. Called on the coordinating thread
+/// after the value of a site is complete; `site` is an index into Model::activation_sites().
+class Tap {
+ public:
+  virtual ~Tap() = default;
+  virtual void observe(int site, const Activation& value) = 0;
+};
+
+/// Borrowed pieces; one Context serves one forward pass at a time.
+struct Context {
+  ThreadPool& threads;
+  const Microkernels& kernels;
+  Arena& arena;
+  Tap* tap = nullptr;
+};
+
+}  // namespace krait

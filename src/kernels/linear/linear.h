@@ -1,0 +1,32 @@
+// y = x W^T (+ bias): the product of every projection, in any format.
+//
+// Numerics, to the bit:
+//  * float weight (f32, f16, bf16 widened exactly), f32 x: lane l of 16 sums k = l, l+16, ... in
+//    order with fma(x_k, w_k, lane_l) from +0, columns zero padded to a multiple of 16; then the
+//    lanes are added as a tree: l + (l+8), then +4, +2, +1. y = that sum, then + bias (if any).
+//  * i8 weight, i8 x: acc = sum of q_x q_w, exact in int32. y = float(acc) * (s_x * s_w[row]),
+//    then + bias. s_x is x's tensor or token scale (x with channel scales is refused).
+//  * i8 weight, f32 x: refused (quantize x first).
+//  * i8 x with a float weight: x is widened to s_x * q_x first.
+// The f32 result is then stored or quantized as y's Activation asks.
+// Results do not depend on threads, tiles, the instruction set or the number of rows of x.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/weight.h"
+#include "kernels/context.h"
+
+namespace krait {
+
+/// Makes weight.packed for an i8 weight (in parallel); does nothing for float weights.
+void pack(Context& ctx, Weight& weight);
+
+/// x [T, cols] -> y [T, rows]. x and y must not overlap.
+void linear(Context& ctx, const Weight& weight, const Activation& x, const Activation& y);
+
+/// out[t, :] = row ids[t] of the table as f32 (i8: scale * q). Ids must be in [0, rows).
+void embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> ids, float* out);
+
+}  // namespace krait

@@ -1,0 +1,31 @@
+// One table of function pointers per instruction set. Each operation's folder defines its own
+// struct of microkernels (<op>_kernels.h) and one constant of it per instruction set; a level that
+// has no variant of its own names the table of the level below, visibly, in microkernels.cc and
+// nowhere else.
+#pragma once
+
+#include "core/cpu_info.h"
+
+namespace krait {
+
+struct LinearKernels;
+struct NormKernels;
+struct CausalConv1dKernels;
+struct SelectiveScanKernels;
+struct HadamardKernels;
+struct QuantizeKernels;
+
+struct Microkernels {
+  Isa isa;
+  const LinearKernels* linear;
+  const NormKernels* norm;
+  const CausalConv1dKernels* causal_conv1d;
+  const SelectiveScanKernels* selective_scan;
+  const HadamardKernels* hadamard;
+  const QuantizeKernels* quantize;
+};
+
+/// The table of a level that this CPU supports (see select_isa()).
+const Microkernels& microkernels(Isa isa);
+
+}  // namespace krait

@@ -1,0 +1,61 @@
+// tokenizer.json of Hugging Face: normalizer, pre-tokenizer, byte-level or byte-fallback BPE,
+// added tokens, post-processor, decoder. An unsupported component is refused by its name.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace krait {
+
+using TokenId = std::int32_t;
+
+/// Immutable after loading; encode and decode may be called from several threads at once.
+class Tokenizer {
+ public:
+  static Tokenizer load(const std::string& path);                              ///< tokenizer.json
+  static Tokenizer parse(std::string_view json, const std::string& where);
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+
+  /// Text as UTF-8; bytes that are not valid UTF-8 are encoded as those bytes where the model has
+  /// byte tokens (byte-level, byte fallback), never dropped and never an error. add_special applies
+  /// the post-processor's template (BOS, EOS).
+  std::vector<TokenId> encode(std::string_view text, bool add_special = true) const;
+  /// May contain invalid UTF-8 where tokens cut a character: see TextStream.
+  std::string decode(std::span<const TokenId> ids, bool skip_special = true) const;
+
+  /// One more than the largest id, added tokens included; ids at or above it are padding.
+  std::int64_t vocab_size() const noexcept;
+  std::optional<TokenId> token_to_id(std::string_view token) const;
+  std::string id_to_token(TokenId id) const;  ///< the vocabulary's own spelling; "" if none
+  bool is_special(TokenId id) const noexcept;
+
+ private:
+  friend class TextStream;
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<const Impl> impl);
+  std::unique_ptr<const Impl> impl_;
+};
+
+/// Decodes a growing sequence and never shows half a character: push() returns the new text that
+/// is complete UTF-8; flush() what is left, invalid bytes replaced by U+FFFD.
+class TextStream {
+ public:
+  explicit TextStream(const Tokenizer& tokenizer, bool skip_special = true);
+  std::string push(TokenId id);
+  std::string flush();
+
+ private:
+  const Tokenizer* tokenizer_;
+  bool skip_special_;
+  std::vector<TokenId> ids_;   ///< not yet shown, with as much context as decoding needs
+  std::size_t shown_ = 0;
+};
+
+}  // namespace krait
