@@ -6,6 +6,7 @@
 // u = v / (1 + exp(-v)) with exp as in activation_math (kernels/vec_math.h).
 #pragma once
 
+#include "core/tensor.h"
 #include "kernels/context.h"
 
 namespace krait {
