@@ -17,12 +17,6 @@
 namespace krait {
 namespace {
 
-std::string parent_of(const std::string& path) {
-  const auto slash = path.find_last_of('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
 /// Closes a descriptor at the end of a scope.
 struct Descriptor {
   int fd;
@@ -32,6 +26,12 @@ struct Descriptor {
 };
 
 }  // namespace
+
+std::string parent_directory(const std::string& path) {
+  const auto slash = path.find_last_of('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
 
 std::string read_file(const std::string& path) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
@@ -55,16 +55,9 @@ std::string read_file(const std::string& path) {
 }
 
 void write_file_atomic(const std::string& path, std::string_view content) {
-  static std::atomic<unsigned> counter{0};
-  OutputFile file(fmt::format("{}.{}-{}.tmp", path, ::getpid(), counter.fetch_add(1)));
+  OutputFile file(path);
   file.write_at(0, content.data(), content.size());
-  file.sync();
-  if (::rename(file.path().c_str(), path.c_str()) != 0) {
-    fail(ErrorCode::io_error, "cannot rename {} to {}: {}", file.path(), path,
-         std::strerror(errno));
-  }
-  file.keep();
-  sync_directory(parent_of(path));
+  file.commit();
 }
 
 void sync_directory(const std::string& directory) {
@@ -76,14 +69,15 @@ void sync_directory(const std::string& directory) {
 }
 
 OutputFile::OutputFile(std::string path) : path_(std::move(path)) {
-  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  static std::atomic<unsigned> counter{0};
+  temporary_ = fmt::format("{}.{}-{}.tmp", path_, ::getpid(), counter.fetch_add(1));
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   check(fd_ >= 0, ErrorCode::io_error, "cannot create {}: {}", path_, std::strerror(errno));
 }
 
 OutputFile::~OutputFile() {
-  if (fd_ < 0) return;
-  ::close(fd_);
-  if (!keep_) ::unlink(path_.c_str());
+  if (fd_ >= 0) ::close(fd_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 void OutputFile::reserve(std::uint64_t bytes) {
@@ -113,8 +107,12 @@ void OutputFile::write_at(std::uint64_t offset, const void* data, std::size_t by
   }
 }
 
-void OutputFile::sync() {
+void OutputFile::commit() {
   check(::fsync(fd_) == 0, ErrorCode::io_error, "cannot sync {}: {}", path_, std::strerror(errno));
+  check(::rename(temporary_.c_str(), path_.c_str()) == 0, ErrorCode::io_error,
+        "cannot rename {} to {}: {}", temporary_, path_, std::strerror(errno));
+  temporary_.clear();
+  sync_directory(parent_directory(path_));
 }
 
 }  // namespace krait

@@ -14,12 +14,14 @@ std::string read_file(const std::string& path);
 void write_file_atomic(const std::string& path, std::string_view content);
 /// Makes creations, renames and removals inside a directory durable. Error: io_error.
 void sync_directory(const std::string& directory);
+/// The directory that holds `path`: "." for a bare name.
+std::string parent_directory(const std::string& path);
 
-/// A new file open for writing. The destructor closes it and, unless keep() was called, removes it:
-/// a failed run leaves nothing behind. All errors are io_error.
+/// A new file, written under a temporary name beside `path` until commit(). The destructor removes
+/// what was not committed: a failed run leaves nothing behind. All errors are io_error.
 class OutputFile {
  public:
-  explicit OutputFile(std::string path);  ///< the file must not exist
+  explicit OutputFile(std::string path);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
@@ -28,13 +30,12 @@ class OutputFile {
   /// Sets the size and takes the disk blocks now, so that a full disk is found before the work.
   void reserve(std::uint64_t bytes);
   void write_at(std::uint64_t offset, const void* data, std::size_t bytes);
-  void sync();  ///< fsync
-  void keep() noexcept { keep_ = true; }
+  /// Syncs and gives the file its name, replacing one of that name.
+  void commit();
 
  private:
-  std::string path_;
+  std::string path_, temporary_;
   int fd_ = -1;
-  bool keep_ = false;
 };
 
 }  // namespace krait

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "io/printable.h"
 
 namespace krait {
 namespace {
@@ -169,15 +170,6 @@ class Builder {
   std::vector<Level> stack_;
 };
 
-/// One printable line of at most 200 bytes.
-std::string one_line(std::string text) {
-  for (char& c : text) {
-    if (c < 0x20 || c > 0x7e) c = '?';
-  }
-  if (text.size() > 200) text = text.substr(0, 197) + "...";
-  return text;
-}
-
 /// "LINE:COLUMN", both from 1, columns in code points.
 std::string place(std::string_view text, std::size_t offset) {
   offset = std::min(offset, text.size());
@@ -202,10 +194,10 @@ Json parse_json(std::string_view text, const std::string& where, DuplicateKeys d
   Builder builder(duplicates);
   if (Json::sax_parse(input.begin(), input.end(), &builder)) return std::move(builder.root);
   if (builder.offset == std::string::npos) {
-    fail(ErrorCode::bad_data, "{}: invalid JSON: {}", where, one_line(builder.refusal));
+    fail(ErrorCode::bad_data, "{}: invalid JSON: {}", where, printable(builder.refusal));
   }
   fail(ErrorCode::bad_data, "{}:{}: invalid JSON: {}", where,
-       place(text, rewritten.original_offset(builder.offset)), one_line(builder.refusal));
+       place(text, rewritten.original_offset(builder.offset)), printable(builder.refusal));
 }
 
 Json read_json_file(const std::string& path) { return parse_json(read_file(path), path); }
