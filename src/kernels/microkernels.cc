@@ -1,5 +1,6 @@
 #include "kernels/microkernels.h"
 
+#include "kernels/norm/norm_kernels.h"
 #include "kernels/quantize/quantize_kernels.h"
 
 namespace krait {
@@ -8,7 +9,7 @@ namespace {
 constexpr Microkernels kReference{
     .isa = Isa::reference,
     .linear = nullptr,
-    .norm = nullptr,
+    .norm = &norm_reference,
     .causal_conv1d = nullptr,
     .selective_scan = nullptr,
     .hadamard = nullptr,
@@ -17,7 +18,7 @@ constexpr Microkernels kReference{
 constexpr Microkernels kAvx2{
     .isa = Isa::avx2,
     .linear = nullptr,
-    .norm = nullptr,
+    .norm = &norm_avx2,
     .causal_conv1d = nullptr,
     .selective_scan = nullptr,
     .hadamard = nullptr,
@@ -26,7 +27,7 @@ constexpr Microkernels kAvx2{
 constexpr Microkernels kAvx512{
     .isa = Isa::avx512_vnni,
     .linear = nullptr,
-    .norm = nullptr,
+    .norm = &norm_avx512,
     .causal_conv1d = nullptr,
     .selective_scan = nullptr,
     .hadamard = nullptr,
