@@ -1,5 +1,6 @@
 #include "kernels/microkernels.h"
 
+#include "kernels/causal_conv1d/causal_conv1d_kernels.h"
 #include "kernels/norm/norm_kernels.h"
 #include "kernels/quantize/quantize_kernels.h"
 
@@ -10,7 +11,7 @@ constexpr Microkernels kReference{
     .isa = Isa::reference,
     .linear = nullptr,
     .norm = &norm_reference,
-    .causal_conv1d = nullptr,
+    .causal_conv1d = &causal_conv1d_reference,
     .selective_scan = nullptr,
     .hadamard = nullptr,
     .quantize = &quantize_reference,
@@ -19,7 +20,7 @@ constexpr Microkernels kAvx2{
     .isa = Isa::avx2,
     .linear = nullptr,
     .norm = &norm_avx2,
-    .causal_conv1d = nullptr,
+    .causal_conv1d = &causal_conv1d_avx2,
     .selective_scan = nullptr,
     .hadamard = nullptr,
     .quantize = &quantize_avx2,
@@ -28,7 +29,7 @@ constexpr Microkernels kAvx512{
     .isa = Isa::avx512_vnni,
     .linear = nullptr,
     .norm = &norm_avx512,
-    .causal_conv1d = nullptr,
+    .causal_conv1d = &causal_conv1d_avx512,
     .selective_scan = nullptr,
     .hadamard = nullptr,
     .quantize = &quantize_avx512,
