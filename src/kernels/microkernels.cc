@@ -1,5 +1,7 @@
 #include "kernels/microkernels.h"
 
+#include "kernels/causal_conv1d/causal_conv1d_kernels.h"
+#include "kernels/norm/norm_kernels.h"
 #include "kernels/quantize/quantize_kernels.h"
 
 namespace krait {
@@ -8,8 +10,8 @@ namespace {
 constexpr Microkernels kReference{
     .isa = Isa::reference,
     .linear = nullptr,
-    .norm = nullptr,
-    .causal_conv1d = nullptr,
+    .norm = &norm_reference,
+    .causal_conv1d = &causal_conv1d_reference,
     .selective_scan = nullptr,
     .hadamard = nullptr,
     .quantize = &quantize_reference,
@@ -17,8 +19,8 @@ constexpr Microkernels kReference{
 constexpr Microkernels kAvx2{
     .isa = Isa::avx2,
     .linear = nullptr,
-    .norm = nullptr,
-    .causal_conv1d = nullptr,
+    .norm = &norm_avx2,
+    .causal_conv1d = &causal_conv1d_avx2,
     .selective_scan = nullptr,
     .hadamard = nullptr,
     .quantize = &quantize_avx2,
@@ -26,8 +28,8 @@ constexpr Microkernels kAvx2{
 constexpr Microkernels kAvx512{
     .isa = Isa::avx512_vnni,
     .linear = nullptr,
-    .norm = nullptr,
-    .causal_conv1d = nullptr,
+    .norm = &norm_avx512,
+    .causal_conv1d = &causal_conv1d_avx512,
     .selective_scan = nullptr,
     .hadamard = nullptr,
     .quantize = &quantize_avx512,
