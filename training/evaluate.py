@@ -12,6 +12,11 @@ import json
 import math
 import pathlib
 
+import memory
+
+if __name__ == "__main__":
+    memory.keep()
+
 import tokenizers
 import torch
 import torch.nn.functional as F
@@ -32,7 +37,7 @@ def main():
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--file", type=pathlib.Path, required=True)
     parser.add_argument("--seq-len", type=int, default=2048)
-    parser.add_argument("--batch", type=int, default=4, help="windows computed at a time")
+    parser.add_argument("--batch", type=int, default=1, help="windows computed at a time")
     parser.add_argument("--max-tokens", type=int, help="score only so many tokens of the file")
     args = parser.parse_args()
 

@@ -16,15 +16,12 @@ import dataclasses
 import json
 import os
 import pathlib
-import sys
 import time
 
-# glibc returns freed memory to the system after every large tensor, and faulting it in again
-# costs up to four times the step. It reads these before main, hence the new process.
-KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8589934592",
-               "MALLOC_TOP_PAD_": "67108864", "OMP_WAIT_POLICY": "PASSIVE"}
-if __name__ == "__main__" and any(os.environ.get(k) != v for k, v in KEEP_MEMORY.items()):
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
+import memory
+
+if __name__ == "__main__":
+    memory.keep()
 
 import numpy as np
 import torch
