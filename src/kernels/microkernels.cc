@@ -1,6 +1,9 @@
 #include "kernels/microkernels.h"
 
+#include "kernels/causal_conv1d/causal_conv1d_kernels.h"
+#include "kernels/norm/norm_kernels.h"
 #include "kernels/quantize/quantize_kernels.h"
+#include "kernels/selective_scan/selective_scan_kernels.h"
 
 namespace krait {
 namespace {
@@ -8,27 +11,27 @@ namespace {
 constexpr Microkernels kReference{
     .isa = Isa::reference,
     .linear = nullptr,
-    .norm = nullptr,
-    .causal_conv1d = nullptr,
-    .selective_scan = nullptr,
+    .norm = &norm_reference,
+    .causal_conv1d = &causal_conv1d_reference,
+    .selective_scan = &selective_scan_reference,
     .hadamard = nullptr,
     .quantize = &quantize_reference,
 };
 constexpr Microkernels kAvx2{
     .isa = Isa::avx2,
     .linear = nullptr,
-    .norm = nullptr,
-    .causal_conv1d = nullptr,
-    .selective_scan = nullptr,
+    .norm = &norm_avx2,
+    .causal_conv1d = &causal_conv1d_avx2,
+    .selective_scan = &selective_scan_avx2,
     .hadamard = nullptr,
     .quantize = &quantize_avx2,
 };
 constexpr Microkernels kAvx512{
     .isa = Isa::avx512_vnni,
     .linear = nullptr,
-    .norm = nullptr,
-    .causal_conv1d = nullptr,
-    .selective_scan = nullptr,
+    .norm = &norm_avx512,
+    .causal_conv1d = &causal_conv1d_avx512,
+    .selective_scan = &selective_scan_avx512,
     .hadamard = nullptr,
     .quantize = &quantize_avx512,
 };

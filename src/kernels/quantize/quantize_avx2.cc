@@ -1,4 +1,4 @@
-// quantize kernels for AVX2, FMA and F16C.
+// The microkernels of quantize for AVX2, FMA and F16C.
 #include "kernels/vec_avx2.h"
 
 #include "kernels/quantize/quantize_impl.h"

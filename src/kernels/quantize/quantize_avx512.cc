@@ -1,4 +1,4 @@
-// quantize kernels for AVX-512.
+// The microkernels of quantize for AVX-512.
 #include "kernels/vec_avx512.h"
 
 #include "kernels/quantize/quantize_impl.h"

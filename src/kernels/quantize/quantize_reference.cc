@@ -1,4 +1,4 @@
-// quantize kernels in plain C++.
+// The microkernels of quantize in plain C++.
 #include "kernels/vec_reference.h"
 
 #include "kernels/quantize/quantize_impl.h"
