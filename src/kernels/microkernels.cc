@@ -1,6 +1,8 @@
 #include "kernels/microkernels.h"
 
 #include "kernels/causal_conv1d/causal_conv1d_kernels.h"
+#include "kernels/hadamard/hadamard_kernels.h"
+#include "kernels/linear/linear_kernels.h"
 #include "kernels/norm/norm_kernels.h"
 #include "kernels/quantize/quantize_kernels.h"
 #include "kernels/selective_scan/selective_scan_kernels.h"
@@ -10,29 +12,29 @@ namespace {
 
 constexpr Microkernels kReference{
     .isa = Isa::reference,
-    .linear = nullptr,
+    .linear = &linear_reference,
     .norm = &norm_reference,
     .causal_conv1d = &causal_conv1d_reference,
     .selective_scan = &selective_scan_reference,
-    .hadamard = nullptr,
+    .hadamard = &hadamard_reference,
     .quantize = &quantize_reference,
 };
 constexpr Microkernels kAvx2{
     .isa = Isa::avx2,
-    .linear = nullptr,
+    .linear = &linear_avx2,
     .norm = &norm_avx2,
     .causal_conv1d = &causal_conv1d_avx2,
     .selective_scan = &selective_scan_avx2,
-    .hadamard = nullptr,
+    .hadamard = &hadamard_avx2,
     .quantize = &quantize_avx2,
 };
 constexpr Microkernels kAvx512{
     .isa = Isa::avx512_vnni,
-    .linear = nullptr,
+    .linear = &linear_avx512,
     .norm = &norm_avx512,
     .causal_conv1d = &causal_conv1d_avx512,
     .selective_scan = &selective_scan_avx512,
-    .hadamard = nullptr,
+    .hadamard = &hadamard_avx512,
     .quantize = &quantize_avx512,
 };
 
