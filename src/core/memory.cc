@@ -11,10 +11,30 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <map>
+#include <mutex>
 
 #include "core/check.h"
 
 namespace krait {
+namespace {
+
+// Address -> size of every mapped file. MADV_DONTNEED on heap memory would erase it.
+std::mutex mapped_mutex;
+std::map<std::uintptr_t, std::size_t>& mapped_ranges() {
+  static auto* ranges = new std::map<std::uintptr_t, std::size_t>;  // outlives static destructors
+  return *ranges;
+}
+
+bool is_mapped_file(std::uintptr_t begin, std::uintptr_t end) {
+  const std::lock_guard lock(mapped_mutex);
+  const auto next = mapped_ranges().upper_bound(begin);
+  if (next == mapped_ranges().begin()) return false;
+  const auto [start, size] = *std::prev(next);
+  return end <= start + size;
+}
+
+}  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -39,6 +59,8 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
       fail(ErrorCode::io_error, "cannot map {}: {}", path, std::strerror(error));
     }
     file->data_ = static_cast<const std::byte*>(data);
+    const std::lock_guard lock(mapped_mutex);
+    mapped_ranges()[reinterpret_cast<std::uintptr_t>(data)] = file->size_;
   } else {
     ::close(fd);
   }
@@ -46,14 +68,19 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
 }
 
 MappedFile::~MappedFile() {
-  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (!data_) return;
+  const std::lock_guard lock(mapped_mutex);
+  mapped_ranges().erase(reinterpret_cast<std::uintptr_t>(data_));
+  ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 void advise_not_needed(const void* data, std::size_t bytes) noexcept {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = (reinterpret_cast<std::uintptr_t>(data) + page - 1) / page * page;
   const auto end = (reinterpret_cast<std::uintptr_t>(data) + bytes) / page * page;
-  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  if (end > begin && is_mapped_file(begin, end)) {
+    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
 }
 
 std::shared_ptr<void> allocate_aligned(std::size_t bytes) {

@@ -11,8 +11,8 @@ namespace krait {
 
 struct Checkpoint {
   std::string directory;
-  Json config;                                ///< config.json
-  Json generation_config;                     ///< generation_config.json, or null
+  Json config;             ///< config.json
+  Json generation_config;  ///< generation_config.json, or null
   std::shared_ptr<const TensorSource> tensors;
 };
 

@@ -6,15 +6,19 @@
 #include <string>
 #include <string_view>
 
+#include "io/file.h"
+
 namespace krait {
 
 using Json = nlohmann::json;
 
-Json parse_json(std::string_view text, const std::string& where);  ///< bad_data on error
-Json read_json_file(const std::string& path);                      ///< not_found, bad_data
-/// The whole file as bytes. Errors: not_found, io_error.
-std::string read_file(const std::string& path);
-/// Writes to a temporary name beside `path`, syncs, renames: all or nothing. Error: io_error.
-void write_file_atomic(const std::string& path, std::string_view content);
+/// What a key that occurs twice in one object means: Python keeps the last value.
+enum class DuplicateKeys { keep_last, refuse };
+
+/// Nesting deeper than 200 is refused, so that code which recurses over the result is safe.
+/// A UTF-8 byte order mark is skipped. Error: bad_data, "WHERE:LINE:COLUMN: invalid JSON: ...".
+Json parse_json(std::string_view text, const std::string& where,
+                DuplicateKeys duplicates = DuplicateKeys::keep_last);
+Json read_json_file(const std::string& path);  ///< not_found, io_error, bad_data
 
 }  // namespace krait
