@@ -17,6 +17,10 @@
 #include <thread>
 #include <vector>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 namespace {
 
 constexpr int LANES = 16;
@@ -76,20 +80,28 @@ inline float sum(Vec v) {
   return s;
 }
 
-// 2^x: the nearest integer goes to the exponent, the rest (|r| <= 1/2) through the Taylor series.
-inline Vec exp2_of(Vec x) {
-  x = x < -126.0f ? Vec{} - 126.0f : x;
-  x = x > 126.0f ? Vec{} + 126.0f : x;
-  const VecInt n = __builtin_convertvector(x + 127.5f, VecInt);  // positive: truncation is floor
-  const Vec r = x - __builtin_convertvector(n - 127, Vec);
+// The Taylor series of 2^r for |r| <= 1/2.
+inline Vec exp2_series(Vec r) {
   Vec p = Vec{} + 1.5403530e-4f;
   p = p * r + 1.3333558e-3f;
   p = p * r + 9.6181291e-3f;
   p = p * r + 5.5504109e-2f;
   p = p * r + 2.4022651e-1f;
   p = p * r + 6.9314718e-1f;
-  p = p * r + 1.0f;
-  return p * (Vec)(n << 23);
+  return p * r + 1.0f;
+}
+
+// 2^x: the nearest integer goes to the exponent, the rest through the series.
+inline Vec exp2_of(Vec x) {
+#ifdef __AVX512F__
+  const __m512 n = _mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  return (Vec)_mm512_scalef_ps((__m512)exp2_series(x - (Vec)n), n);
+#else
+  x = x < -126.0f ? Vec{} - 126.0f : x;
+  x = x > 126.0f ? Vec{} + 126.0f : x;
+  const VecInt n = __builtin_convertvector(x + 127.5f, VecInt);  // positive: truncation is floor
+  return exp2_series(x - __builtin_convertvector(n - 127, Vec)) * (Vec)(n << 23);
+#endif
 }
 
 inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp2_of(-LOG2_E * x)); }
@@ -141,12 +153,15 @@ void conv_backward(int B, int T, int E, int stride, int K, const S* x, const flo
                    const float* bias, const S* du, S* dx, float* dw, float* dbias, int threads) {
   parallel(B, threads, [&](int b) {
     std::vector<float> ring(size_t(K) * E);  // gradients before SiLU of steps t .. t+K-1
+    std::vector<const float*> later(K);      // later[k]: those of step t+K-1-k
     float* dw_b = dw + size_t(b) * K * E;
     float* dbias_b = dbias + size_t(b) * E;
     std::memset(dw_b, 0, sizeof(float) * K * E);
     std::memset(dbias_b, 0, sizeof(float) * E);
     for (int t = T - 1; t >= 0; --t) {
       const S* row = x + (size_t(b) * T + t) * stride;
+      float* now = ring.data() + size_t(t % K) * E;
+      for (int k = 0; k < K; ++k) later[k] = ring.data() + size_t((t + K - 1 - k) % K) * E;
       for (int e = 0; e < E; e += LANES) {
         Vec a = load(bias + e);
         for (int k = 0; k < K; ++k) {
@@ -155,7 +170,7 @@ void conv_backward(int B, int T, int E, int stride, int K, const S* x, const flo
         }
         const Vec s = sigmoid(a);
         const Vec g = load(du + (size_t(b) * T + t) * E + e) * s * (1.0f + a * (1.0f - s));
-        store(ring.data() + size_t(t % K) * E + e, g);
+        store(now + e, g);
         store(dbias_b + e, load(dbias_b + e) + g);
         Vec d{};
         for (int k = 0; k < K; ++k) {
@@ -165,7 +180,7 @@ void conv_backward(int B, int T, int E, int stride, int K, const S* x, const flo
             store(p, load(p) + g * load(row - size_t(back) * stride + e));
           }
           if (t + back < T) {
-            d += load(w + k * E + e) * load(ring.data() + size_t((t + back) % K) * E + e);
+            d += load(w + k * E + e) * load(later[k] + e);
           }
         }
         store(dx + (size_t(b) * T + t) * stride + e, d);

@@ -10,6 +10,7 @@ documents joined by <|endoftext|>) and data.json, which says what went in.
 """
 
 import argparse
+import hashlib
 import io
 import json
 import pathlib
@@ -103,10 +104,10 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--exclude", type=pathlib.Path,
                         help="titles never to use, one a line (the calibration text's books)")
-    parser.add_argument("--train-bytes", type=int, default=185_000_000)
+    parser.add_argument("--train-bytes", type=int, default=300_000_000)
     parser.add_argument("--valid-bytes", type=int, default=3_000_000)
     parser.add_argument("--tokenizer-bytes", type=int, default=30_000_000)
-    parser.add_argument("--max-document-chars", type=int, default=200_000)
+    parser.add_argument("--max-document-chars", type=int, default=400_000)
     parser.add_argument("--vocab-size", type=int, default=8192)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -145,6 +146,7 @@ def main():
         ids = encode(tokenizer, documents)
         ids.tofile(args.out / f"{name}.bin")
         tokens[f"{name}_tokens"] = len(ids)
+        tokens[f"{name}_sha256"] = hashlib.sha256(ids.tobytes()).hexdigest()
         print(name, len(ids), "tokens", flush=True)
     description = {"seed": args.seed, "vocab_size": args.vocab_size, "sources": report, **tokens}
     (args.out / "data.json").write_text(json.dumps(description, indent=1) + "\n")

@@ -4,8 +4,11 @@
 
 The learning rate warms up, stays, and falls linearly to zero over the last part (warmup, stable,
 decay): the length of the run may be changed on resuming, by another --steps, until the decay has
-begun. Running the same command again resumes from the last checkpoint. Every step of the first
-200 is logged, so that a run can be compared with the log that is committed.
+begun. Running the same command again resumes from the last checkpoint.
+
+Every step of the first 200 is logged. --compare checks a run against a log that was kept:
+
+    python train.py --data runs/data --out runs/again --stop-after 200 --compare logs/krait-demo.jsonl
 """
 
 import argparse
@@ -13,15 +16,12 @@ import dataclasses
 import json
 import os
 import pathlib
-import sys
 import time
 
-# glibc returns freed memory to the system after every large tensor, and faulting it in again
-# costs up to four times the step. It reads these before main, hence the new process.
-KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8589934592",
-               "MALLOC_TOP_PAD_": "67108864", "OMP_WAIT_POLICY": "PASSIVE"}
-if __name__ == "__main__" and any(os.environ.get(k) != v for k, v in KEEP_MEMORY.items()):
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
+import memory
+
+if __name__ == "__main__":
+    memory.keep()
 
 import numpy as np
 import torch
@@ -72,6 +72,23 @@ def make_optimizer(model, args):
     return torch.optim.AdamW(groups, lr=args.peak, betas=(0.9, 0.95), fused=True)
 
 
+def read_log(path):
+    """{step: loss}; where a resumed run repeats a step, the later record counts."""
+    records = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {r["step"]: r["loss"] for r in records}
+
+
+def compare(path, reference):
+    """Fails unless the losses of the logged steps agree but for rounding noise."""
+    ours, theirs = read_log(path), read_log(reference)
+    differences = [abs(ours[s] - theirs[s]) for s in ours if s in theirs]
+    mean, largest = sum(differences) / len(differences), max(differences)
+    print(f"{len(differences)} losses compared with {reference}: difference {mean:.1e} in the mean, "
+          f"{largest:.1e} at most")
+    if mean > 0.02:
+        raise SystemExit("the run differs from the logged one")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -88,6 +105,7 @@ def main():
     parser.add_argument("--validate-every", type=int, default=250)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--compare", type=pathlib.Path, help="the log of an earlier run")
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
@@ -114,7 +132,8 @@ def main():
         save(checkpoint, step=step, model=model.state_dict(), optimizer=optimizer.state_dict(),
              config=dataclasses.asdict(model.config), tokens=step * args.batch * args.context)
 
-    log = open(args.out / "log.jsonl", "a", encoding="utf-8")
+    log_path = args.out / "log.jsonl"
+    log = open(log_path, "a", encoding="utf-8")
     last = min(args.steps, args.stop_after or args.steps)
     recent, clock, began = [], time.time(), time.time()
     for step in range(done + 1, last + 1):
@@ -150,6 +169,9 @@ def main():
                       flush=True)
         if step % args.checkpoint_every == 0 or step == last:
             save_checkpoint(step)
+    log.close()
+    if args.compare:
+        compare(log_path, args.compare)
 
 
 if __name__ == "__main__":

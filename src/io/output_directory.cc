@@ -149,6 +149,8 @@ void OutputDirectory::check_absent() const {
   if (!fs::exists(status)) return;
   check(overwrite_, ErrorCode::io_error, "{} exists already", path_);
   check(fs::is_directory(status), ErrorCode::io_error, "{} exists and is not a directory", path_);
+  check(fs::is_empty(path_, ignored) || fs::exists(path_ + "/config.json", ignored),
+        ErrorCode::io_error, "{} holds files but no config.json: it is not replaced", path_);
 }
 
 void OutputDirectory::release_lock() noexcept {

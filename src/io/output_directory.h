@@ -10,7 +10,9 @@ namespace krait {
 /// next. The destructor without commit() removes the partial directory. All errors are io_error.
 class OutputDirectory {
  public:
-  /// Refuses an existing `path` unless `overwrite`; creates missing parents.
+  /// Refuses an existing `path` unless `overwrite`; and even then one that is neither empty nor
+  /// holds a config.json, so that a slip of the keyboard replaces no home directory. Creates
+  /// missing parents.
   OutputDirectory(std::string path, bool overwrite);
   ~OutputDirectory();
   OutputDirectory(const OutputDirectory&) = delete;

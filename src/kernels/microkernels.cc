@@ -3,6 +3,7 @@
 #include "kernels/causal_conv1d/causal_conv1d_kernels.h"
 #include "kernels/norm/norm_kernels.h"
 #include "kernels/quantize/quantize_kernels.h"
+#include "kernels/selective_scan/selective_scan_kernels.h"
 
 namespace krait {
 namespace {
@@ -12,7 +13,7 @@ constexpr Microkernels kReference{
     .linear = nullptr,
     .norm = &norm_reference,
     .causal_conv1d = &causal_conv1d_reference,
-    .selective_scan = nullptr,
+    .selective_scan = &selective_scan_reference,
     .hadamard = nullptr,
     .quantize = &quantize_reference,
 };
@@ -21,7 +22,7 @@ constexpr Microkernels kAvx2{
     .linear = nullptr,
     .norm = &norm_avx2,
     .causal_conv1d = &causal_conv1d_avx2,
-    .selective_scan = nullptr,
+    .selective_scan = &selective_scan_avx2,
     .hadamard = nullptr,
     .quantize = &quantize_avx2,
 };
@@ -30,7 +31,7 @@ constexpr Microkernels kAvx512{
     .linear = nullptr,
     .norm = &norm_avx512,
     .causal_conv1d = &causal_conv1d_avx512,
-    .selective_scan = nullptr,
+    .selective_scan = &selective_scan_avx512,
     .hadamard = nullptr,
     .quantize = &quantize_avx512,
 };

@@ -1,4 +1,4 @@
-// exp2, exp, SiLU and softplus over Vec, to the bit. Include after a vec header.
+// exp2, exp, SiLU, softplus and quantization over Vec, to the bit. Include after a vec header.
 //
 // Polynomials are minimax fits of relative error on the interval given, rounded to f32 one
 // coefficient after the other, evaluated by Horner's rule with fma. exp2 and exp have a relative
@@ -57,6 +57,12 @@ inline Vec softplus(Vec x) {
   p = fma(p, w, broadcast(0x1.555502p-2f));
   const Vec twice = s + s;
   return max(broadcast(0.0f), x) + fma(twice * w, p, twice);
+}
+
+/// q = clamp(rne(x / scale), -128, 127); clamping first gives the same and keeps rne in range.
+/// NaN becomes -128.
+inline Ints quantized(Vec x, Vec scale) {
+  return round_to_int(min(max(x / scale, broadcast(-128.0f)), broadcast(127.0f)));
 }
 
 }  // namespace

@@ -144,6 +144,8 @@ Mamba1Config read_config(const Json& config, const TensorSource& tensors,
                        "d_inner");
   c.d_state = N.result(from({"state_size"}, "d_state", 16), "d_state");
   c.d_conv = K.result(from({"conv_kernel"}, "d_conv", 4), "d_conv");
+  check(c.d_conv <= 16, ErrorCode::unsupported,
+        "convolutions over {} tokens are not supported, at most 16 are", c.d_conv);
   c.dt_rank = R.result(from({"time_step_rank"}, "dt_rank", (c.d_model + 15) / 16), "dt_rank");
   c.vocab_size = std::min(config_dim(config, {"vocab_size"}).value_or(c.vocab_rows), c.vocab_rows);
   return c;

@@ -17,7 +17,7 @@ using TokenId = std::int32_t;
 /// Immutable after loading; encode and decode may be called from several threads at once.
 class Tokenizer {
  public:
-  static Tokenizer load(const std::string& path);                              ///< tokenizer.json
+  static Tokenizer load(const std::string& path);  ///< tokenizer.json
   static Tokenizer parse(std::string_view json, const std::string& where);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
@@ -43,19 +43,27 @@ class Tokenizer {
   std::unique_ptr<const Impl> impl_;
 };
 
+class DecodeState;
+
 /// Decodes a growing sequence and never shows half a character: push() returns the new text that
-/// is complete UTF-8; flush() what is left, invalid bytes replaced by U+FFFD.
+/// is complete UTF-8; flush() what is left, invalid bytes replaced by U+FFFD, and the stream is as
+/// new. Together they return what decode() does, with U+FFFD for invalid bytes. The tokenizer must
+/// outlive the stream.
 class TextStream {
  public:
   explicit TextStream(const Tokenizer& tokenizer, bool skip_special = true);
+  ~TextStream();
+  TextStream(TextStream&&) noexcept;
+  TextStream& operator=(TextStream&&) noexcept;
+
   std::string push(TokenId id);
   std::string flush();
 
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_;
-  std::vector<TokenId> ids_;   ///< not yet shown, with as much context as decoding needs
-  std::size_t shown_ = 0;
+  std::unique_ptr<DecodeState> state_;
+  std::string pending_;  ///< decoded bytes that are not a whole character yet
 };
 
 }  // namespace krait

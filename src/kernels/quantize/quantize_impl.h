@@ -2,15 +2,10 @@
 #pragma once
 
 #include "kernels/quantize/quantize_kernels.h"
+#include "kernels/vec_math.h"
 
 namespace krait {
 namespace {
-
-/// q = clamp(rne(x / scale), -128, 127); clamping first gives the same and keeps rne in range.
-/// NaN becomes -128.
-inline Ints quantized(Vec x, Vec scale) {
-  return round_to_int(min(max(x / scale, broadcast(-128.0f)), broadcast(127.0f)));
-}
 
 float absmax(const float* x, std::int64_t n) {
   Vec most = broadcast(0.0f);
