@@ -18,13 +18,12 @@ class Calibrator final : public Tap {
       Watched& watched = sites_[static_cast<std::size_t>(index)];
       watched.observer = make_observer(plan.recipe.activations.at(site.role).observer);
       watched.hadamard_block = plan.numerics.at(site.role).hadamard_block;
-      watched.is_state = site.is_state;
     }
   }
 
   void observe(int site, const Activation& value) override {
     Watched& watched = sites_[static_cast<std::size_t>(site)];
-    if (!watched.observer || watched.is_state) return;
+    if (!watched.observer) return;
     // A copy without gaps between rows, which may be rotated in place.
     values_.resize(static_cast<std::size_t>(value.rows * value.cols));
     for (std::int64_t row = 0; row < value.rows; ++row) {
@@ -37,19 +36,6 @@ class Calibrator final : public Tap {
     watched.observer->update(values_);
   }
 
-  void observe_state(const SequenceState& state, const ModelLayout& layout) {
-    for (std::size_t i = 0; i < sites_.size(); ++i) {
-      if (!sites_[i].observer || !sites_[i].is_state) continue;
-      const ActivationSite& site = layout.activations[i];
-      const auto& buffers = state.layout().buffers;
-      for (std::size_t b = 0; b < buffers.size(); ++b) {
-        if (buffers[b].name != site.role || buffers[b].layer != site.layer) continue;
-        sites_[i].observer->update({static_cast<const float*>(state.buffer(b)),
-                                    static_cast<std::size_t>(buffers[b].shape.elements())});
-      }
-    }
-  }
-
   float scale(int site, const std::string& name) const {
     return sites_[static_cast<std::size_t>(site)].observer->scale(name);
   }
@@ -58,7 +44,6 @@ class Calibrator final : public Tap {
   struct Watched {
     std::unique_ptr<Observer> observer;  // none: nobody asks for this site's scale
     std::int64_t hadamard_block = 0;
-    bool is_state = false;
   };
 
   Arena arena_;
@@ -100,7 +85,6 @@ std::vector<float> calibrate(Context& ctx, const Model& model, const Quantizatio
     state.reset();
     const std::int32_t bounds[] = {0, static_cast<std::int32_t>(sample.size())};
     model.forward(tapped, {sample, bounds, states}, LogitRows::none, nullptr);
-    calibrator.observe_state(state, plan.layout);
     ++report.done;
   }
   if (progress) progress(report);
