@@ -1,6 +1,7 @@
 #include "kernels/microkernels.h"
 
 #include "kernels/causal_conv1d/causal_conv1d_kernels.h"
+#include "kernels/linear/linear_kernels.h"
 #include "kernels/norm/norm_kernels.h"
 #include "kernels/quantize/quantize_kernels.h"
 #include "kernels/selective_scan/selective_scan_kernels.h"
@@ -10,7 +11,7 @@ namespace {
 
 constexpr Microkernels kReference{
     .isa = Isa::reference,
-    .linear = nullptr,
+    .linear = &linear_reference,
     .norm = &norm_reference,
     .causal_conv1d = &causal_conv1d_reference,
     .selective_scan = &selective_scan_reference,
@@ -19,7 +20,7 @@ constexpr Microkernels kReference{
 };
 constexpr Microkernels kAvx2{
     .isa = Isa::avx2,
-    .linear = nullptr,
+    .linear = &linear_avx2,
     .norm = &norm_avx2,
     .causal_conv1d = &causal_conv1d_avx2,
     .selective_scan = &selective_scan_avx2,
@@ -28,7 +29,7 @@ constexpr Microkernels kAvx2{
 };
 constexpr Microkernels kAvx512{
     .isa = Isa::avx512_vnni,
-    .linear = nullptr,
+    .linear = &linear_avx512,
     .norm = &norm_avx512,
     .causal_conv1d = &causal_conv1d_avx512,
     .selective_scan = &selective_scan_avx512,
