@@ -50,6 +50,14 @@ Partition partition(const ThreadPool& threads, const Weight& weight, std::int64_
   return {false, row_share};
 }
 
+/// Rows of the weight that stay in a core's second-level cache while all tokens pass by.
+std::int64_t row_chunk_of(const Weight& weight) {
+  constexpr std::int64_t kCacheBytes = std::int64_t{1} << 18;
+  const std::int64_t row_bytes =
+      weight.cols() * static_cast<std::int64_t>(size_of(weight.data.dtype()));
+  return std::clamp<std::int64_t>(kCacheBytes / row_bytes / 32 * 32, 32, kRowChunk);
+}
+
 /// A block of the product in f32: rows [begin, end) of the weight, all tokens of x.
 struct Block {
   std::int64_t row_begin, row_end;
@@ -160,7 +168,7 @@ void product(Context& ctx, const Weight& weight, const Activation& x, const Acti
     (split.by_tokens ? whole.token_begin : whole.row_begin) = begin;
     (split.by_tokens ? whole.token_end : whole.row_end) = end;
     // Many tokens: a few rows of the weight at a time, which then stay in cache for all of them.
-    const std::int64_t row_chunk = chunks || x.rows > kTokenGrain ? kRowChunk : weight.rows();
+    const std::int64_t row_chunk = x.rows <= 4 && !chunks ? weight.rows() : row_chunk_of(weight);
     const std::int64_t token_chunk = chunks ? kTokenChunk : x.rows;
     for (Block b = whole; b.row_begin < whole.row_end; b.row_begin = b.row_end) {
       b.row_end = std::min(whole.row_end, b.row_begin + row_chunk);

@@ -33,36 +33,48 @@ __m256i broadcast4(const std::uint8_t* x) {
   return _mm256_set1_epi32(four);
 }
 
-/// C tokens times one row of tiles, in halves of 8 rows.
+template <_mm_hint hint>
+void prefetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), hint);
+}
+
+/// C tokens times one row of tiles, in halves of 8 rows, while bringing `next` closer at next_step
+/// bytes per tile.
 template <int C>
-void tile_product(const I8Product& p, std::int64_t tile_row, std::int64_t token) {
+void tile_product(const I8Product& p, std::int64_t tile_row, std::int64_t token,
+                  const std::int8_t* next, std::int64_t next_step) {
   const std::int8_t* w = p.tiles + tile_row * p.cols4 * 64;
   const std::uint8_t* x = p.x + token * p.x_stride;
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum[2][C];
+#pragma GCC unroll 8
   for (int h = 0; h < 2; ++h) {
+#pragma GCC unroll 8
     for (int c = 0; c < C; ++c) sum[h][c] = _mm256_setzero_si256();
   }
   for (std::int64_t j = 0; j < p.cols4; ++j) {
-    if constexpr (C == 1) {
-      _mm_prefetch(reinterpret_cast<const char*>(w + j * 64 + 4096), _MM_HINT_T0);
-    }
+    prefetch<_MM_HINT_T0>(next);
+    next += next_step;
     const __m256i tile[2] = {load(w + j * 64), load(w + j * 64 + 32)};
+#pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
       const __m256i bytes = broadcast4(x + c * p.x_stride + j * 4);
       const __m256i magnitude = _mm256_abs_epi8(bytes);  // 128 for -128 when read unsigned
+#pragma GCC unroll 8
       for (int h = 0; h < 2; ++h) {
         const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(tile[h], bytes));
         sum[h][c] = _mm256_add_epi32(sum[h][c], _mm256_madd_epi16(pairs, ones));
       }
     }
   }
+#pragma GCC unroll 8
   for (int h = 0; h < 2; ++h) {
     const std::int64_t row = tile_row * 16 + h * 8;
     if (row >= p.rows) break;
     const __m256i rows = first(p.rows - row);
     const __m256 w_scale =
         p.w_scale_step ? _mm256_maskload_ps(p.w_scale + row, rows) : _mm256_set1_ps(*p.w_scale);
+#pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
       const __m256 x_scale = _mm256_set1_ps(p.x_scale[(token + c) * p.x_scale_step]);
       __m256 y = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[h][c]), _mm256_mul_ps(x_scale, w_scale));
@@ -73,15 +85,21 @@ void tile_product(const I8Product& p, std::int64_t tile_row, std::int64_t token)
 }
 
 constexpr std::int64_t kTokens = 4;  // 2 x 4 sums, the tile, x and the steps between
-constexpr void (*kTileProduct[kTokens + 1])(const I8Product&, std::int64_t, std::int64_t) = {
+constexpr void (*kTileProduct[kTokens + 1])(const I8Product&, std::int64_t tile_row,
+                                            std::int64_t token, const std::int8_t* next,
+                                            std::int64_t next_step) = {
     nullptr, tile_product<1>, tile_product<2>, tile_product<3>, tile_product<4>};
 
 void product_i8(const I8Product& p) {
   const std::int64_t blocks = (p.tokens + kTokens - 1) / kTokens;
   for (std::int64_t i = 0; i * 16 < p.rows; ++i) {
-    for (std::int64_t b = 0, token = 0; b < blocks; ++b) {
+    const std::int8_t* tiles = p.tiles + i * p.cols4 * 64;
+    for (std::int64_t b = 0, token = 0; b < blocks; ++b) {  // blocks of equal size, or one more
       const std::int64_t end = p.tokens * (b + 1) / blocks;
-      kTileProduct[end - token](p, i, token);
+      // One block reads a single stream: a fixed distance ahead. Several share the next row.
+      const std::int8_t* next =
+          blocks == 1 ? tiles + 4096 : tiles + (blocks + b) * p.cols4 * 64 / blocks;
+      kTileProduct[end - token](p, i, token, next, 64 / blocks);
       token = end;
     }
   }
@@ -124,18 +142,29 @@ void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token) {
   const unsigned char* w = static_cast<const unsigned char*>(p.w) + row * row_bytes;
   const float* x = p.x + token * p.x_stride;
   __m256 sum[2][R][C];
+#pragma GCC unroll 8
   for (int h = 0; h < 2; ++h) {
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
       for (int c = 0; c < C; ++c) sum[h][r][c] = _mm256_setzero_ps();
     }
   }
   std::int64_t k = 0;
   for (; k + 16 <= p.cols; k += 16) {
+    if constexpr (R > 1) {  // the next rows arrive in the meantime
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) prefetch<_MM_HINT_T1>(w + (R + r) * row_bytes + k * W::size);
+    }
+#pragma GCC unroll 8
     for (int h = 0; h < 2; ++h) {
       __m256 w_k[R];
+#pragma GCC unroll 8
       for (int r = 0; r < R; ++r) w_k[r] = W::load8(w + r * row_bytes + (k + h * 8) * W::size);
+#pragma GCC unroll 8
       for (int c = 0; c < C; ++c) {
         const __m256 x_k = _mm256_loadu_ps(x + c * p.x_stride + k + h * 8);
+#pragma GCC unroll 8
         for (int r = 0; r < R; ++r) sum[h][r][c] = _mm256_fmadd_ps(x_k, w_k[r], sum[h][r][c]);
       }
     }
@@ -143,16 +172,20 @@ void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token) {
   if (k < p.cols) {
     const std::int64_t rest = p.cols - k;
     alignas(32) unsigned char w_rest[R][16 * W::size] = {};
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       __builtin_memcpy(w_rest[r], w + r * row_bytes + k * W::size,
                        static_cast<std::size_t>(rest * W::size));
     }
+#pragma GCC unroll 8
     for (int h = 0; h < 2; ++h) {
       const __m256i have = first(rest - h * 8);
+#pragma GCC unroll 8
       for (int c = 0; c < C; ++c) {
         // Not even the address of lane 8 may be formed when the row ends before it.
         const __m256 x_k = rest > h * 8 ? _mm256_maskload_ps(x + c * p.x_stride + k + h * 8, have)
                                         : _mm256_setzero_ps();
+#pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
           const __m256 w_k = W::load8(w_rest[r] + h * 8 * W::size);
           sum[h][r][c] = _mm256_fmadd_ps(x_k, w_k, sum[h][r][c]);
@@ -160,7 +193,9 @@ void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token) {
       }
     }
   }
+#pragma GCC unroll 8
   for (int c = 0; c < C; ++c) {
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const float total = sum_lanes(sum[0][r][c], sum[1][r][c]);
       p.y[(token + c) * p.y_stride + row + r] = p.bias ? total + p.bias[row + r] : total;

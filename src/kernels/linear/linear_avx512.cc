@@ -16,7 +16,7 @@ __mmask16 first(std::int64_t n) {
 
 // ---- int8 -------------------------------------------------------------------------------------
 // vpdpbusd multiplies unsigned by signed bytes: x is stored as x + 128 (the sign bit flipped), and
-// 128 * row_sum is taken off again by starting the sums there. Everything is exact modulo 2^32.
+// 128 * row_sum is taken off again at the end. Everything is exact modulo 2^32.
 
 void prepare_i8(const std::int8_t* x, std::int64_t cols, std::uint8_t* out, std::int64_t padded) {
   const __m512i sign = _mm512_set1_epi8(-128);
@@ -29,6 +29,11 @@ void prepare_i8(const std::int8_t* x, std::int64_t cols, std::uint8_t* out, std:
   }
 }
 
+template <_mm_hint hint>
+void prefetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), hint);
+}
+
 /// Four consecutive bytes of one token, for all 16 rows.
 __m512i broadcast4(const std::uint8_t* x) {
   std::int32_t four;
@@ -36,63 +41,87 @@ __m512i broadcast4(const std::uint8_t* x) {
   return _mm512_set1_epi32(four);
 }
 
-/// C tokens times R rows of tiles. The columns are taken U tiles at a time into sums of their own:
-/// few tokens leave the multipliers waiting for each other otherwise.
+/// C tokens times R rows of tiles, while bringing `next` closer at next_step bytes per tile. The
+/// columns are taken U tiles at a time into sums of their own: few tokens leave the multipliers
+/// waiting for each other otherwise.
 template <int R, int C, int U>
-void tile_product(const I8Product& p, std::int64_t tile_row, std::int64_t token) {
+void tile_product(const I8Product& p, std::int64_t tile_row, std::int64_t token,
+                  const std::int8_t* next, std::int64_t next_step) {
   const std::int64_t tile_stride = p.cols4 * 64;
   const std::int8_t* w = p.tiles + tile_row * tile_stride;
-  // Tokens are addressed from one pointer in four, which leaves the registers to the sums.
+  // Tokens are addressed from one pointer in four, which leaves few of them to keep in registers.
   const std::uint8_t* x[3];
-  for (int i = 0; i < 3; ++i) {
-    x[i] = p.x + (token + (4 * i < C ? 4 * i : 0)) * p.x_stride;
-  }
+  for (int i = 0; i < 3; ++i) x[i] = p.x + (token + (4 * i < C ? 4 * i : 0)) * p.x_stride;
+
+  // Without the pragmas g++ keeps the sums in memory.
   __m512i sum[U][R][C];
-  for (int r = 0; r < R; ++r) {
-    const __m512i rows = _mm512_loadu_si512(p.row_sum + (tile_row + r) * 16);
-    const __m512i start = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(rows, 7));
-    for (int c = 0; c < C; ++c) {
-      sum[0][r][c] = start;
-      for (int u = 1; u < U; ++u) sum[u][r][c] = _mm512_setzero_si512();
+#pragma GCC unroll 16
+  for (int u = 0; u < U; ++u) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+      for (int c = 0; c < C; ++c) sum[u][r][c] = _mm512_setzero_si512();
     }
   }
-  const auto step = [&](auto& into, std::int64_t j) __attribute__((always_inline)) {
-    __m512i tile[R];
-    for (int r = 0; r < R; ++r) tile[r] = _mm512_loadu_si512(w + r * tile_stride + j * 64);
-    for (int c = 0; c < C; ++c) {
-      const __m512i bytes = broadcast4(x[c / 4] + (c % 4) * p.x_stride + j * 4);
-      for (int r = 0; r < R; ++r) into[r][c] = _mm512_dpbusd_epi32(into[r][c], bytes, tile[r]);
-    }
-  };
   std::int64_t j = 0;
   for (; j + U <= p.cols4; j += U) {
-    // The tiles of one row are followed by those of the next: one stream, prefetched across pages.
-    if constexpr (R == 1) {
-      for (int u = 0; u < U; ++u) {
-        _mm_prefetch(reinterpret_cast<const char*>(w + (j + u) * 64 + 4096), _MM_HINT_T0);
+#pragma GCC unroll 16
+    for (int u = 0; u < U; ++u) {
+      __m512i tile[R];
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) tile[r] = _mm512_loadu_si512(w + r * tile_stride + (j + u) * 64);
+      prefetch<R == 1 ? _MM_HINT_T0 : _MM_HINT_T1>(next);
+      if constexpr (R == 2) prefetch<_MM_HINT_T1>(next + 64);
+      next += next_step;
+#pragma GCC unroll 16
+      for (int c = 0; c < C; ++c) {
+        const __m512i bytes = broadcast4(x[c / 4] + (c % 4) * p.x_stride + (j + u) * 4);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          sum[u][r][c] = _mm512_dpbusd_epi32(sum[u][r][c], bytes, tile[r]);
+        }
       }
     }
-    for (int u = 0; u < U; ++u) step(sum[u], j + u);
   }
-  for (; j < p.cols4; ++j) step(sum[0], j);
+  __m512i total[R][C];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+    for (int c = 0; c < C; ++c) {
+      total[r][c] = sum[0][r][c];
+#pragma GCC unroll 16
+      for (int u = 1; u < U; ++u) total[r][c] = _mm512_add_epi32(total[r][c], sum[u][r][c]);
+    }
+  }
+  for (; j < p.cols4; ++j) {
+    for (int r = 0; r < R; ++r) {
+      const __m512i tile = _mm512_loadu_si512(w + r * tile_stride + j * 64);
+      for (int c = 0; c < C; ++c) {
+        const __m512i bytes = broadcast4(x[c / 4] + (c % 4) * p.x_stride + j * 4);
+        total[r][c] = _mm512_dpbusd_epi32(total[r][c], bytes, tile);
+      }
+    }
+  }
 
   for (int r = 0; r < R; ++r) {
     const std::int64_t row = (tile_row + r) * 16;
     const __mmask16 rows = first(p.rows - row);
+    const __m512i shift = _mm512_slli_epi32(_mm512_loadu_si512(p.row_sum + row), 7);
     const __m512 w_scale =
         p.w_scale_step ? _mm512_maskz_loadu_ps(rows, p.w_scale + row) : _mm512_set1_ps(*p.w_scale);
+    const __m512 bias = p.bias ? _mm512_maskz_loadu_ps(rows, p.bias + row) : _mm512_setzero_ps();
     for (int c = 0; c < C; ++c) {
-      __m512i total = sum[0][r][c];
-      for (int u = 1; u < U; ++u) total = _mm512_add_epi32(total, sum[u][r][c]);
       const __m512 x_scale = _mm512_set1_ps(p.x_scale[(token + c) * p.x_scale_step]);
-      __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(total), _mm512_mul_ps(x_scale, w_scale));
-      if (p.bias) y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(rows, p.bias + row));
+      const __m512i exact = _mm512_sub_epi32(total[r][c], shift);
+      __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(exact), _mm512_mul_ps(x_scale, w_scale));
+      if (p.bias) y = _mm512_add_ps(y, bias);  // adding 0 instead would turn -0 into +0
       _mm512_mask_storeu_ps(p.y + (token + c) * p.y_stride + row, rows, y);
     }
   }
 }
 
-using TileProduct = void (*)(const I8Product&, std::int64_t tile_row, std::int64_t token);
+using TileProduct = void (*)(const I8Product&, std::int64_t tile_row, std::int64_t token,
+                             const std::int8_t* next, std::int64_t next_step);
 
 constexpr std::int64_t kTokens = 12;  // 2 x 12 sums, 2 tiles and one x fill the registers
 constexpr TileProduct kOneRow[kTokens + 1] = {nullptr,
@@ -123,17 +152,24 @@ constexpr TileProduct kTwoRows[kTokens + 1] = {nullptr,
                                                tile_product<2, 12, 1>};
 
 void product_i8(const I8Product& p) {
-  const std::int64_t tile_rows = (p.rows + 15) / 16;
+  const std::int64_t tile_rows = (p.rows + 15) / 16, tile_row_bytes = p.cols4 * 64;
   const std::int64_t blocks = (p.tokens + kTokens - 1) / kTokens;
-  // Few tokens are limited by memory, which a single stream of tiles reads fastest.
-  const std::int64_t step = p.tokens > 4 ? 2 : 1;
-  for (std::int64_t i = 0; i < tile_rows; i += step) {
-    const TileProduct* kernels = step == 2 && i + 2 <= tile_rows ? kTwoRows : kOneRow;
+  // Few tokens wait for memory, which is read fastest as a single stream: prefetch a fixed distance
+  // ahead, across pages. Many work on two rows of tiles; the next two arrive in the meantime, each
+  // block of tokens fetching its share.
+  const bool few = p.tokens <= 4;
+  for (std::int64_t i = 0; i < tile_rows;) {
+    const std::int64_t used = few || i + 1 == tile_rows ? 1 : 2;
+    const TileProduct* kernels = used == 1 ? kOneRow : kTwoRows;
+    const std::int8_t* tiles = p.tiles + i * tile_row_bytes;
     for (std::int64_t b = 0, token = 0; b < blocks; ++b) {  // blocks of equal size, or one more
       const std::int64_t end = p.tokens * (b + 1) / blocks;
-      kernels[end - token](p, i, token);
+      const std::int8_t* next =
+          used == 1 ? tiles + 4096 : tiles + (2 * blocks + 2 * b) * tile_row_bytes / blocks;
+      kernels[end - token](p, i, token, next, used * 64 / blocks);
       token = end;
     }
+    i += used;
   }
 }
 
@@ -189,27 +225,40 @@ void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token) {
   const unsigned char* w = static_cast<const unsigned char*>(p.w) + row * row_bytes;
   const float* x = p.x + token * p.x_stride;
   __m512 sum[R][C];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
     for (int c = 0; c < C; ++c) sum[r][c] = _mm512_setzero_ps();
   }
   std::int64_t k = 0;
   for (; k + 16 <= p.cols; k += 16) {
     __m512 w_k[R];
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) w_k[r] = W::load(w + r * row_bytes + k * W::size);
+    if constexpr (R > 1) {  // the next rows arrive in the meantime
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) prefetch<_MM_HINT_T1>(w + (R + r) * row_bytes + k * W::size);
+    }
+#pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
       const __m512 x_k = _mm512_loadu_ps(x + c * p.x_stride + k);
+#pragma GCC unroll 8
       for (int r = 0; r < R; ++r) sum[r][c] = _mm512_fmadd_ps(x_k, w_k[r], sum[r][c]);
     }
   }
   if (k < p.cols) {
     const __mmask16 rest = first(p.cols - k);
     __m512 w_k[R];
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) w_k[r] = W::load(w + r * row_bytes + k * W::size, rest);
+#pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
       const __m512 x_k = _mm512_maskz_loadu_ps(rest, x + c * p.x_stride + k);
+#pragma GCC unroll 8
       for (int r = 0; r < R; ++r) sum[r][c] = _mm512_fmadd_ps(x_k, w_k[r], sum[r][c]);
     }
   }
+#pragma GCC unroll 8
   for (int c = 0; c < C; ++c) {
     float* y = p.y + (token + c) * p.y_stride + row;
     if constexpr (R == 4) {
