@@ -29,18 +29,11 @@ constexpr const char* kCopied[] = {
     "chat_template.json",  "generation_config.json", "LICENSE",                "LICENSE.md",
     "LICENSE.txt",         "NOTICE"};
 
-/// --overwrite is for checkpoints, not for whatever else stands at that path.
-void check_output(const std::string& model, const std::string& output, bool overwrite) {
+void check_output(const std::string& model, const std::string& output) {
   check(!output.empty(), invalid_argument, "no output directory is given");
   std::error_code error;
-  if (!fs::exists(output, error)) return;
   check(!fs::equivalent(model, output, error), invalid_argument,
         "{} is the model itself: choose another output directory", output);
-  const bool replaceable =
-      fs::is_directory(output, error) &&
-      (fs::is_empty(output, error) || fs::exists(fs::path(output) / "config.json", error));
-  check(!overwrite || replaceable, invalid_argument,
-        "{} is no checkpoint directory (it has no config.json) and is not overwritten", output);
 }
 
 /// Before an hour of calibration rather than after it.
@@ -84,7 +77,7 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
   const Recipe recipe = load_recipe(options.recipe);
   const Checkpoint source = open_checkpoint(model);
   const QuantizationPlan plan = plan_quantization(recipe, source.config, *source.tensors);
-  check_output(model, output, options.overwrite);
+  check_output(model, output);
   OutputDirectory directory(output, options.overwrite);
   check_space(directory, plan.output_bytes());
 
