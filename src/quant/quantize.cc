@@ -23,11 +23,20 @@ using enum ErrorCode;
 namespace fs = std::filesystem;
 
 /// What is copied from beside the weights, if it is there.
-constexpr const char* kCopied[] = {
-    "tokenizer.json",      "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json",          "merges.txt",            "tokenizer.model",         "chat_template.jinja",
-    "chat_template.json",  "generation_config.json", "LICENSE",                "LICENSE.md",
-    "LICENSE.txt",         "NOTICE"};
+constexpr const char* kCopied[] = {"tokenizer.json",
+                                   "tokenizer_config.json",
+                                   "special_tokens_map.json",
+                                   "added_tokens.json",
+                                   "vocab.json",
+                                   "merges.txt",
+                                   "tokenizer.model",
+                                   "chat_template.jinja",
+                                   "chat_template.json",
+                                   "generation_config.json",
+                                   "LICENSE",
+                                   "LICENSE.md",
+                                   "LICENSE.txt",
+                                   "NOTICE"};
 
 void check_output(const std::string& model, const std::string& output) {
   check(!output.empty(), invalid_argument, "no output directory is given");
@@ -62,7 +71,8 @@ CalibrationData read_calibration(const std::string& model, const QuantizeOptions
   for (const auto& sample : data.samples) {
     for (TokenId id : sample) {
       check(id >= 0 && id < vocab_rows, bad_data,
-            "{}/tokenizer.json gives the id {}, the embedding table has {} rows", model, id, vocab_rows);
+            "{}/tokenizer.json gives the id {}, the embedding table has {} rows", model, id,
+            vocab_rows);
     }
   }
   return data;
@@ -72,8 +82,8 @@ CalibrationData read_calibration(const std::string& model, const QuantizeOptions
 
 QuantizeReport quantize(const std::string& model, const std::string& output,
                         const QuantizeOptions& options) {
-  check(options.threads >= 0, invalid_argument, "the number of threads must not be negative, got {}",
-        options.threads);
+  check(options.threads >= 0, invalid_argument,
+        "the number of threads must not be negative, got {}", options.threads);
   const Recipe recipe = load_recipe(options.recipe);
   const Checkpoint source = open_checkpoint(model);
   const QuantizationPlan plan = plan_quantization(recipe, source.config, *source.tensors);

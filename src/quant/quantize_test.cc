@@ -49,7 +49,8 @@ TEST(Quantize, WritesACheckpointThatLoads) {
   std::size_t bytes = 0, parameters = 0;
   for (const TensorInfo& info : checkpoint.tensors->list()) {
     bytes += static_cast<std::size_t>(info.shape.elements()) * size_of(info.dtype);
-    if (!info.name.ends_with("_scale")) parameters += static_cast<std::size_t>(info.shape.elements());
+    if (!info.name.ends_with("_scale"))
+      parameters += static_cast<std::size_t>(info.shape.elements());
   }
   EXPECT_EQ(report.output_bytes, bytes);
   EXPECT_DOUBLE_EQ(report.bits_per_weight,
@@ -69,9 +70,11 @@ TEST(Quantize, StatesItsProvenance) {
   EXPECT_EQ(krait.at("recipe"), load_recipe("quamba-w8a8").source);
   EXPECT_EQ(krait.at("weights").at("in_proj"),
             (Json{{"bits", 8}, {"type", "int"}, {"strategy", "tensor"}}));
-  EXPECT_EQ(krait.at("activations").at("out_proj.input"),
-            (Json{{"bits", 8}, {"type", "int"}, {"strategy", "tensor"}, {"dynamic", false},
-                  {"hadamard_block", 40}}));
+  EXPECT_EQ(krait.at("activations").at("out_proj.input"), (Json{{"bits", 8},
+                                                                {"type", "int"},
+                                                                {"strategy", "tensor"},
+                                                                {"dynamic", false},
+                                                                {"hadamard_block", 40}}));
   EXPECT_EQ(krait.at("activations").at("ssm_state"), (Json{{"bits", 16}, {"type", "float"}}));
   const Json& provenance = krait.at("provenance");
   EXPECT_EQ(provenance.at("source_sha256"), checkpoint_hash(fixture.directory / "model"));
@@ -88,11 +91,14 @@ TEST(Quantize, StatesItsProvenance) {
 
 TEST(Quantize, GroupsAreCompressedTensors) {
   const QuantizeFixture fixture;
-  const Json block = read_json_file(fixture.run("krait-w8a8", "out") + "/config.json")
-                         .at("quantization_config");
+  const Json block =
+      read_json_file(fixture.run("krait-w8a8", "out") + "/config.json").at("quantization_config");
   EXPECT_EQ(block.at("ignore"), Json({"re:.*dt_proj$"}));
-  const Json weights = {{"num_bits", 8}, {"type", "int"}, {"symmetric", true},
-                        {"strategy", "channel"}, {"dynamic", false}};
+  const Json weights = {{"num_bits", 8},
+                        {"type", "int"},
+                        {"symmetric", true},
+                        {"strategy", "channel"},
+                        {"dynamic", false}};
   Json token = weights;
   token["strategy"] = "token";
   token["dynamic"] = true;
@@ -111,7 +117,8 @@ TEST(Quantize, WeightsAreRoundedByTheirScales) {
   const QuantizeFixture fixture;
   const Checkpoint output = open_checkpoint(fixture.run("krait-w8a8", "out"));
   const auto rounded = [](float w, float s) { return static_cast<int>(std::rint(w / s)); };
-  for (const std::string& name : {kMixer + "in_proj.weight", std::string("backbone.embeddings.weight")}) {
+  for (const std::string& name :
+       {kMixer + "in_proj.weight", std::string("backbone.embeddings.weight")}) {
     const Tensor w = fixture.checkpoint.tensors.at(name);
     const Tensor q = output.tensors->get(name), scale = output.tensors->get(name + "_scale");
     ASSERT_EQ(q.dtype(), DType::i8);
@@ -168,7 +175,8 @@ TEST(Quantize, StaticScalesAreWhatTheFloatModelShows) {
   quantize(fixture.directory / "model", fixture.directory / "out", options);
   TestRuntime runtime;
   runtime.ctx.tap = &watch;
-  const auto model = load_model(runtime.ctx, fixture.checkpoint.config, *fixture.checkpoint.source());
+  const auto model =
+      load_model(runtime.ctx, fixture.checkpoint.config, *fixture.checkpoint.source());
   const std::vector<std::int32_t> ids = random_ids(99, 400, 61);
   for (std::size_t begin = 0; begin + 33 <= ids.size(); begin += 33) {
     SequenceState state(model->state_layout());
@@ -179,7 +187,8 @@ TEST(Quantize, StaticScalesAreWhatTheFloatModelShows) {
   for (const auto& [index, largest] : watch.largest) {
     const ActivationSite& site = model->layout().activations[static_cast<std::size_t>(index)];
     if (site.is_state || site.role == "lm_head.input") continue;
-    EXPECT_FLOAT_EQ(output.tensors->get(site.name + "_scale").as<float>()[0], largest / 127) << site.name;
+    EXPECT_FLOAT_EQ(output.tensors->get(site.name + "_scale").as<float>()[0], largest / 127)
+        << site.name;
     ++checked;
   }
   EXPECT_EQ(checked, 18);
@@ -196,8 +205,10 @@ TEST(Quantize, SharedScalesAreTheLargestOfTheirLayer) {
   const float xz = std::max(scale(separate, "conv1d.input"), scale(separate, "z"));
   EXPECT_EQ(scale(shared, "conv1d.input"), xz);
   EXPECT_EQ(scale(shared, "z"), xz);
-  const float dt_B_C = std::max({scale(separate, "dt_proj.input"), scale(separate, "B"), scale(separate, "C")});
-  for (const char* role : {"dt_proj.input", "B", "C"}) EXPECT_EQ(scale(shared, role), dt_B_C) << role;
+  const float dt_B_C =
+      std::max({scale(separate, "dt_proj.input"), scale(separate, "B"), scale(separate, "C")});
+  for (const char* role : {"dt_proj.input", "B", "C"})
+    EXPECT_EQ(scale(shared, role), dt_B_C) << role;
 }
 
 TEST(Quantize, IsReproducibleAndSeeded) {
@@ -242,9 +253,12 @@ TEST(Quantize, UntiesTheHeadWhereTheRecipeDiffers) {
 TEST(Quantize, RefusesWhatIsQuantizedAlready) {
   const QuantizeFixture fixture;
   fixture.run("krait-w8a8", "out");
-  expect_error([&] { quantize(fixture.directory / "out", fixture.directory / "again",
-                              fixture.options("krait-w8a8")); },
-               ErrorCode::invalid_argument, {"quantized already"});
+  expect_error(
+      [&] {
+        quantize(fixture.directory / "out", fixture.directory / "again",
+                 fixture.options("krait-w8a8"));
+      },
+      ErrorCode::invalid_argument, {"quantized already"});
   EXPECT_FALSE(std::filesystem::exists(fixture.directory / "again"));
 }
 
@@ -260,8 +274,8 @@ TEST(Quantize, OverwritesOnlyCheckpointsAndOnlyWhenAsked) {
                {"the model itself"});
   std::filesystem::create_directory(fixture.directory / "photos");
   write_file_atomic(fixture.directory / "photos/cat.png", "cat");
-  expect_error([&] { quantize(model, fixture.directory / "photos", options); },
-               ErrorCode::io_error, {"photos", "no config.json"});
+  expect_error([&] { quantize(model, fixture.directory / "photos", options); }, ErrorCode::io_error,
+               {"photos", "no config.json"});
   EXPECT_EQ(read_file(fixture.directory / "photos/cat.png"), "cat");
   expect_error([&] { quantize(model, "", options); }, ErrorCode::invalid_argument, {"output"});
 }
@@ -295,9 +309,12 @@ TEST(Quantize, AFullDiskIsOneErrorAndLeavesNothing) {
   const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
   const rlimit small{16384, old.rlim_max};
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
-  expect_error([&] { quantize(fixture.directory / "model", fixture.directory / "out",
-                              fixture.options("krait-w8a8")); },
-               ErrorCode::io_error, {"model.safetensors", "bytes"});
+  expect_error(
+      [&] {
+        quantize(fixture.directory / "model", fixture.directory / "out",
+                 fixture.options("krait-w8a8"));
+      },
+      ErrorCode::io_error, {"model.safetensors", "bytes"});
   setrlimit(RLIMIT_FSIZE, &old);
   std::signal(SIGXFSZ, old_handler);
   EXPECT_EQ(fixture.directory.entries(), before);
@@ -322,7 +339,8 @@ TEST(Quantize, NamesWhatIsWrongBeforeItWorks) {
   options.threads = -1;
   refuse(options, ErrorCode::invalid_argument, {"threads", "-1"});
   write_token_file(fixture.directory / "tokens.bin", 400, 300);
-  refuse(fixture.options("quamba-w8a8"), ErrorCode::bad_data, {"tokens.bin", "outside the vocabulary"});
+  refuse(fixture.options("quamba-w8a8"), ErrorCode::bad_data,
+         {"tokens.bin", "outside the vocabulary"});
   expect_error([&] { quantize(fixture.directory / "absent", out, {}); }, ErrorCode::not_found,
                {"absent"});
 }

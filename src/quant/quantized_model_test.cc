@@ -17,7 +17,8 @@ namespace {
 
 const TinyMamba kShape{.V = 61, .D = 20, .E = 40, .N = 16, .R = 3};
 
-QuantizedModel quantized(const Recipe& recipe, const TestCheckpoint& checkpoint = tiny_mamba(kShape)) {
+QuantizedModel quantized(const Recipe& recipe,
+                         const TestCheckpoint& checkpoint = tiny_mamba(kShape)) {
   ThreadPool threads(1);
   return quantize_to_memory(checkpoint.config, *checkpoint.source(), recipe, threads);
 }
@@ -61,17 +62,18 @@ TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shipped, EveryRecipe, testing::ValuesIn(recipe_names()), [](const auto& recipe) {
-      std::string name = recipe.param;
-      std::replace(name.begin(), name.end(), '-', '_');
-      return name;
-    });
+INSTANTIATE_TEST_SUITE_P(Shipped, EveryRecipe, testing::ValuesIn(recipe_names()),
+                         [](const auto& recipe) {
+                           std::string name = recipe.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 Recipe rotation_only(const Json& block) {
-  return parse_recipe({{"name", "rotated"},
-                       {"steps", {{{"name", "rotate"}, {"site", "out_proj.input"}, {"block", block}}}}},
-                      "test");
+  return parse_recipe(
+      {{"name", "rotated"},
+       {"steps", {{{"name", "rotate"}, {"site", "out_proj.input"}, {"block", block}}}}},
+      "test");
 }
 
 TEST(Rotation, IsExactInFloat) {
@@ -107,7 +109,8 @@ TEST(QuantizedModel, IsNearTheFloatModel) {
         logits_of(quantized(load_recipe(name), checkpoint), ids, select_isa(), 1, ids.size());
     double errors = 0;
     for (std::size_t i = 0; i < got.size(); ++i) {
-      errors += (static_cast<double>(got[i]) - expected[i]) * (static_cast<double>(got[i]) - expected[i]);
+      errors +=
+          (static_cast<double>(got[i]) - expected[i]) * (static_cast<double>(got[i]) - expected[i]);
     }
     EXPECT_LT(std::sqrt(errors / squares), bound) << name;
     EXPECT_GT(errors, 0) << name;

@@ -33,8 +33,8 @@ inline void write_token_file(const std::string& path, std::int64_t count, std::i
   write_file_atomic(path, bytes);
 }
 
-/// A float checkpoint DIR/model and calibration tokens DIR/tokens.bin in a temporary directory. Sizes
-/// for which all rotations of the shipped recipes exist: d_inner = 40 = 20 * 2.
+/// A float checkpoint DIR/model and calibration tokens DIR/tokens.bin in a temporary directory.
+/// Sizes for which all rotations of the shipped recipes exist: d_inner = 40 = 20 * 2.
 struct QuantizeFixture {
   explicit QuantizeFixture(TinyMamba shape = {.E = 40}) : checkpoint(tiny_mamba(shape)) {
     write_checkpoint(checkpoint, directory / "model");
