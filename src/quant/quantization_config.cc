@@ -129,7 +129,8 @@ Json output_config(const Json& config, const QuantizationPlan& plan, const Prove
     if (result.contains("tie_embeddings")) result["tie_embeddings"] = false;
   }
   if (!plan.quantizes) {
-    if (const auto dtype = common_dtype(plan)) result["torch_dtype"] = *dtype;
+    const char* key = config.contains("dtype") ? "dtype" : "torch_dtype";  // new and old name
+    if (const auto dtype = common_dtype(plan)) result[key] = *dtype;
     return result;
   }
   auto [groups, ignored] = config_groups(plan);
