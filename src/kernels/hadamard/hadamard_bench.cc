@@ -9,10 +9,9 @@ namespace {
 void hadamard(benchmark::State& state) {
   BenchContext bench(state);
   const std::int64_t T = bench.tokens, C = bench.model.d_inner;
-  std::vector<float> x = bench_floats(T * C);
-  std::vector<std::int8_t> q(x.size());
+  const Activation x = f32_activation(bench.floats(T * C), T, C);
   float scale = 0.01f;
-  const Activation y{.data = q.data(),
+  const Activation y{.data = bench.bytes(T * C),
                      .dtype = DType::i8,
                      .rows = T,
                      .cols = C,
@@ -21,7 +20,7 @@ void hadamard(benchmark::State& state) {
                      .dynamic = false,
                      .scale = &scale};
   for (auto _ : state) {
-    krait::hadamard(bench.ctx, f32_activation(x.data(), T, C), C, y);
+    krait::hadamard(bench.ctx, x, C, y);
     benchmark::ClobberMemory();
   }
   bench.report(state, 9 * T * C);
