@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "krait/error.h"
 #include "models/config.h"
 #include "models/test_int8.h"
 #include "models/test_support.h"
@@ -194,7 +195,7 @@ TEST(Load, RefusesInt8WithoutItsScalesOrItsInput) {
                   {"backbone.layers.0.mixer.in_proj.weight_scale is missing",
                    "backbone.layers.1.mixer.z_scale [1] is missing"});
   checkpoint = good;
-  checkpoint.tensors["backbone.layers.0.mixer.z_scale"].mutable_as<float>()[0] = -1;
+  checkpoint.tensors["backbone.layers.0.mixer.z_scale"] = test_tensor({1}, std::vector{-1.0f});
   expect_contains(load_error(checkpoint), {"z_scale [1] holds a scale that is not above 0"});
   checkpoint = good;
   checkpoint.config["quantization_config"]["krait"]["activations"].erase("lm_head.input");

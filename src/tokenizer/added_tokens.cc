@@ -1,5 +1,7 @@
 #include "tokenizer/added_tokens.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "io/printable.h"
 #include "tokenizer/char_class.h"
@@ -122,12 +124,12 @@ std::vector<AddedTokenMatcher::Piece> AddedTokenMatcher::split(std::string_view 
       at = match.end;
       // One that may not stand here hides, as in `tokenizers`, what lies within it.
       if (token.single_word && (is_word_before(text, begin) || is_word_after(text, end))) continue;
-      if (token.lstrip) begin = spaces_before(text, done, begin);
+      if (token.lstrip) begin = std::max(done, spaces_before(text, std::min(done, begin), begin));
       if (token.rstrip) end = spaces_after(text, end);
       if (begin > done) pieces.push_back({done, begin, -1});
       pieces.push_back({begin, end, token.id});
+      // A match inside the white space that rstrip took still counts, as in `tokenizers`.
       done = end;
-      at = std::max(at, end);
     }
   }
   if (done < text.size()) pieces.push_back({done, text.size(), -1});
