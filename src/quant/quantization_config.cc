@@ -50,7 +50,7 @@ std::pair<Json, Json> config_groups(const QuantizationPlan& plan) {
                         {"output_activations", nullptr}};
     auto it = groups.begin();
     while (it != groups.end() && it->first != group) ++it;
-    if (it == groups.end()) it = groups.insert(it, {group, {}});
+    if (it == groups.end()) it = groups.emplace(it, group, std::set<std::string>());
     it->second.insert(target);
   }
   Json result = Json::object();
@@ -93,9 +93,9 @@ Json weights_json(const Recipe& recipe) {
 std::optional<std::string> common_dtype(const QuantizationPlan& plan) {
   std::set<DType> dtypes;
   for (const TensorPlan& tensor : plan.tensors) {
-    if (tensor.output.shape.rank() == 2) dtypes.insert(tensor.output.dtype);
+    const bool is_matrix = tensor.output.shape.rank() == 2 && tensor.output.name.ends_with(".weight");
+    if (is_matrix) dtypes.insert(tensor.output.dtype);
   }
-  dtypes.erase(DType::i8);
   if (dtypes.size() != 1) return std::nullopt;
   return *dtypes.begin() == DType::f16 ? "float16"
          : *dtypes.begin() == DType::bf16 ? "bfloat16" : "float32";
