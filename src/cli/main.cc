@@ -102,8 +102,8 @@ int parse_and_run(int argc, char** argv) {
     if (error.get_exit_code() == 0) {  // --help and --version
       const CLI::App* sub = &app;
       while (!sub->get_subcommands().empty()) sub = sub->get_subcommands().front();
-      write_out(dynamic_cast<const CLI::CallForVersion*>(&error) ? std::string(error.what()) + "\n"
-                                                                 : sub->help());
+      const bool is_version = dynamic_cast<const CLI::CallForVersion*>(&error) != nullptr;
+      write_out((is_version ? std::string(error.what()) : sub->help()) + "\n");
       return kSuccess;
     }
     const std::string command =
