@@ -7,17 +7,41 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <iterator>
+#include <map>
+#include <mutex>
 
 #include "core/check.h"
 
 namespace krait {
+namespace {
+
+// Address -> size of every mapped file. MADV_DONTNEED on heap memory would erase it.
+std::mutex mapped_mutex;
+std::map<std::uintptr_t, std::size_t>& mapped_ranges() {
+  static auto* ranges = new std::map<std::uintptr_t, std::size_t>;  // outlives static destructors
+  return *ranges;
+}
+
+bool is_mapped_file(std::uintptr_t begin, std::uintptr_t end) {
+  const std::lock_guard lock(mapped_mutex);
+  const auto next = mapped_ranges().upper_bound(begin);
+  if (next == mapped_ranges().begin()) return false;
+  const auto [start, size] = *std::prev(next);
+  return end <= start + size;
+}
+
+}  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  std::shared_ptr<MappedFile> file(new MappedFile);
+  file->path_ = path;
+  // O_NONBLOCK: opening a named pipe must fail below instead of waiting for a writer.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
     fail(errno == ENOENT ? ErrorCode::not_found : ErrorCode::io_error, "cannot open {}: {}", path,
          std::strerror(errno));
@@ -27,36 +51,37 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
     ::close(fd);
     fail(ErrorCode::io_error, "{} is not a regular file", path);
   }
-  std::shared_ptr<MappedFile> file(new MappedFile);
-  file->path_ = path;
-  file->size_ = static_cast<std::size_t>(status.st_size);
-  if (file->size_ > 0) {
-    void* data = ::mmap(nullptr, file->size_, PROT_READ, MAP_SHARED, fd, 0);
-    const int error = errno;
-    ::close(fd);
-    if (data == MAP_FAILED) {
-      file->size_ = 0;
-      fail(ErrorCode::io_error, "cannot map {}: {}", path, std::strerror(error));
-    }
-    file->data_ = static_cast<const std::byte*>(data);
-  } else {
-    ::close(fd);
-  }
+  const auto size = static_cast<std::size_t>(status.st_size);
+  void* data = size > 0 ? ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0) : nullptr;
+  const int error = errno;
+  ::close(fd);
+  check(data != MAP_FAILED, ErrorCode::io_error, "cannot map {}: {}", path, std::strerror(error));
+  if (size == 0) return file;
+  file->data_ = static_cast<const std::byte*>(data);
+  file->size_ = size;
+  const std::lock_guard lock(mapped_mutex);
+  mapped_ranges()[reinterpret_cast<std::uintptr_t>(data)] = size;
   return file;
 }
 
 MappedFile::~MappedFile() {
-  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (!data_) return;
+  const std::lock_guard lock(mapped_mutex);
+  mapped_ranges().erase(reinterpret_cast<std::uintptr_t>(data_));
+  ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 void advise_not_needed(const void* data, std::size_t bytes) noexcept {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = (reinterpret_cast<std::uintptr_t>(data) + page - 1) / page * page;
   const auto end = (reinterpret_cast<std::uintptr_t>(data) + bytes) / page * page;
-  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  if (end > begin && is_mapped_file(begin, end)) {
+    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
 }
 
 std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
+  check(bytes <= PTRDIFF_MAX, ErrorCode::io_error, "cannot allocate {} bytes of memory", bytes);
   const std::size_t size = std::max<std::size_t>((bytes + 63) / 64 * 64, 64);
   void* memory = std::aligned_alloc(64, size);
   if (!memory) fail(ErrorCode::io_error, "cannot allocate {} bytes of memory", size);
@@ -65,6 +90,7 @@ std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
 }
 
 void* Arena::take_bytes(std::size_t bytes) {
+  check(bytes <= PTRDIFF_MAX, ErrorCode::io_error, "cannot allocate {} bytes of memory", bytes);
   const std::size_t size = std::max<std::size_t>((bytes + 63) / 64 * 64, 64);
   while (block_ < blocks_.size() && used_ + size > blocks_[block_].size) {
     ++block_;

@@ -28,7 +28,8 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
-/// Tells the kernel that mapped pages inside [data, data + bytes) will not be needed soon.
+/// Tells the kernel that pages inside [data, data + bytes) will not be needed soon. Does nothing
+/// for memory that is not a piece of a MappedFile: heap memory would lose its content.
 void advise_not_needed(const void* data, std::size_t bytes) noexcept;
 
 std::shared_ptr<void> allocate_aligned(std::size_t bytes);  ///< 64-byte aligned, zeroed

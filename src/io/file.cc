@@ -1,16 +1,15 @@
 #include "io/file.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "core/check.h"
 
@@ -33,25 +32,26 @@ std::string parent_directory(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-std::string read_file(const std::string& path) {
+void read_stream(const std::string& path, const std::function<void(std::string_view)>& piece) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (file.fd < 0) {
     fail(errno == ENOENT ? ErrorCode::not_found : ErrorCode::io_error, "cannot open {}: {}", path,
          std::strerror(errno));
   }
-  std::string content;
-  struct stat status {};
-  if (::fstat(file.fd, &status) == 0 && S_ISREG(status.st_mode)) {
-    content.reserve(static_cast<std::size_t>(status.st_size));
-  }
-  std::array<char, 1 << 16> buffer;
+  std::vector<char> buffer(std::size_t{1} << 18);
   for (;;) {  // until the end and not until st_size: pipes and /proc have no size
     const ssize_t got = ::read(file.fd, buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail(ErrorCode::io_error, "cannot read {}: {}", path, std::strerror(errno));
-    if (got == 0) return content;
-    content.append(buffer.data(), static_cast<std::size_t>(got));
+    if (got == 0) return;
+    piece({buffer.data(), static_cast<std::size_t>(got)});
   }
+}
+
+std::string read_file(const std::string& path) {
+  std::string content;
+  read_stream(path, [&](std::string_view piece) { content += piece; });
+  return content;
 }
 
 void write_file_atomic(const std::string& path, std::string_view content) {

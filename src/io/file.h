@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,8 @@ namespace krait {
 
 /// The whole file as bytes. Errors: not_found, io_error.
 std::string read_file(const std::string& path);
+/// Calls `piece` with one part of the file after the other. Errors: not_found, io_error.
+void read_stream(const std::string& path, const std::function<void(std::string_view)>& piece);
 /// Writes to a temporary name beside `path`, syncs, renames: all or nothing. Error: io_error.
 void write_file_atomic(const std::string& path, std::string_view content);
 /// Makes creations, renames and removals inside a directory durable. Error: io_error.

@@ -83,7 +83,12 @@ class SafetensorsSink final : public TensorSink {
       offsets_.emplace(info->name, offset);
       offset = end;
     }
-    std::string text = header.dump();
+    std::string text;
+    try {
+      text = header.dump();
+    } catch (const Json::type_error&) {  // the only thing that dump() refuses
+      fail(ErrorCode::invalid_argument, "{}: a tensor name or metadata is not UTF-8", path_);
+    }
     std::uint64_t length = text.size();
     length += (kAlignment - (sizeof length + length) % kAlignment) % kAlignment;
     text.resize(length, ' ');

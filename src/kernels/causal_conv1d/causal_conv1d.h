@@ -13,9 +13,9 @@ namespace krait {
 
 /// Depthwise weights, transposed to time-major for vectors over channels.
 struct ConvWeight {
-  Tensor data;    ///< f32 or i8 [K, C]; k = K-1 meets the newest input
-  Tensor scale;   ///< i8: f32 [C] (a tensor scale is expanded at load)
-  Tensor bias;    ///< f32 [C] or empty
+  Tensor data;   ///< f32 or i8 [K, C]; k = K-1 meets the newest input
+  Tensor scale;  ///< i8: f32 [C] (a tensor scale is expanded at load)
+  Tensor bias;   ///< f32 [C] or empty
   std::int64_t kernel() const { return data.shape()[0]; }
   std::int64_t channels() const { return data.shape()[1]; }
 };

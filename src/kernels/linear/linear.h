@@ -14,13 +14,21 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "core/weight.h"
 #include "kernels/context.h"
 
 namespace krait {
 
-/// Makes weight.packed for an i8 weight (in parallel); does nothing for float weights.
+/// Refuses, with a sentence that names the tensor, what linear() and embedding() cannot do:
+/// bad_data for shapes, scales (finite, > 0) and int8 weights of -128; unsupported for other
+/// formats, group scales and more than 132,104 int8 columns, where int32 sums could overflow. Reads
+/// int8 weights once. For loaders; linear() itself only asserts.
+void check_linear(const Weight& weight, const std::string& name);
+
+/// Makes weight.packed for an i8 weight (in parallel); does nothing for float weights. Pages of a
+/// large weight that are mapped from a file are given back: only embedding() reads them again.
 void pack(Context& ctx, Weight& weight);
 
 /// x [T, cols] -> y [T, rows]. x and y must not overlap.

@@ -12,7 +12,8 @@ void quantize(Context& ctx, const Activation& x, const Activation& y);
 
 /// One row of y (any numerics but dynamic tensor scales, which span rows): what a producer calls as
 /// soon as a row is complete. x [y.cols].
-void store_row(const QuantizeKernels& kernels, const float* x, const Activation& y, std::int64_t row);
+void store_row(const QuantizeKernels& kernels, const float* x, const Activation& y,
+               std::int64_t row);
 
 /// x in any numerics -> y f32 [T, C].
 void dequantize(Context& ctx, const Activation& x, const Activation& y);

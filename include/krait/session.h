@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "krait/engine.h"
+
+namespace krait {
+
+/// One conversation: a constant-size state. Copying forks it.
+class Session {
+ public:
+  Session(const Session&);
+  Session& operator=(const Session&);
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  /// Consumes tokens, continuing from the current state; any chunking gives the same result.
+  /// Errors: invalid_argument for an id outside [0, vocab_rows).
+  void prefill(std::span<const std::int32_t> ids);
+  void decode(std::int32_t id) { prefill({&id, 1}); }
+
+  /// f32 [vocab_rows] after the last consumed token; empty at the start of a sequence and after
+  /// restore until something is consumed.
+  std::span<const float> logits() const;
+  std::int64_t position() const;       ///< tokens consumed
+  std::size_t state_bytes() const;
+  std::string save() const;            ///< for Engine::restore
+  void reset();
+
+ private:
+  friend class Engine;
+  struct Impl;
+  explicit Session(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace krait

@@ -1,0 +1,235 @@
+// AVX2 with FMA and F16C, without VNNI. As pure as linear_avx512.cc.
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/linear/linear_kernels.h"
+
+namespace krait {
+namespace {
+
+/// All ones in the first n of 8 lanes.
+__m256i first(std::int64_t n) {
+  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<std::int32_t>(n < 8 ? n : 8)), lanes);
+}
+
+// ---- int8 -------------------------------------------------------------------------------------
+// vpmaddubsw multiplies unsigned by signed bytes and adds pairs with int16 saturation. |x| <= 128
+// and w with the sign of x, |w| <= 127, give pairs of at most 2 * 128 * 127 = 32512: never cut.
+
+void prepare_i8(const std::int8_t* x, std::int64_t cols, std::uint8_t* out, std::int64_t padded) {
+  __builtin_memcpy(out, x, static_cast<std::size_t>(cols));
+  __builtin_memset(out + cols, 0, static_cast<std::size_t>(padded - cols));
+}
+
+__m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+
+/// Four consecutive bytes of one token, for 8 rows.
+__m256i broadcast4(const std::uint8_t* x) {
+  std::int32_t four;
+  __builtin_memcpy(&four, x, 4);
+  return _mm256_set1_epi32(four);
+}
+
+template <_mm_hint hint>
+void prefetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), hint);
+}
+
+/// C tokens times one row of tiles, in halves of 8 rows, while bringing `next` closer at next_step
+/// bytes per tile.
+template <int C>
+void tile_product(const I8Product& p, std::int64_t tile_row, std::int64_t token,
+                  const std::int8_t* next, std::int64_t next_step) {
+  const std::int8_t* w = p.tiles + tile_row * p.cols4 * 64;
+  const std::uint8_t* x = p.x + token * p.x_stride;
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i sum[2][C];
+#pragma GCC unroll 8
+  for (int h = 0; h < 2; ++h) {
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) sum[h][c] = _mm256_setzero_si256();
+  }
+  for (std::int64_t j = 0; j < p.cols4; ++j) {
+    prefetch<_MM_HINT_T0>(next);
+    next += next_step;
+    const __m256i tile[2] = {load(w + j * 64), load(w + j * 64 + 32)};
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) {
+      const __m256i bytes = broadcast4(x + c * p.x_stride + j * 4);
+      const __m256i magnitude = _mm256_abs_epi8(bytes);  // 128 for -128 when read unsigned
+#pragma GCC unroll 8
+      for (int h = 0; h < 2; ++h) {
+        const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(tile[h], bytes));
+        sum[h][c] = _mm256_add_epi32(sum[h][c], _mm256_madd_epi16(pairs, ones));
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int h = 0; h < 2; ++h) {
+    const std::int64_t row = tile_row * 16 + h * 8;
+    if (row >= p.rows) break;
+    const __m256i rows = first(p.rows - row);
+    const __m256 w_scale =
+        p.w_scale_step ? _mm256_maskload_ps(p.w_scale + row, rows) : _mm256_set1_ps(*p.w_scale);
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) {
+      const __m256 x_scale = _mm256_set1_ps(p.x_scale[(token + c) * p.x_scale_step]);
+      __m256 y = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[h][c]), _mm256_mul_ps(x_scale, w_scale));
+      if (p.bias) y = _mm256_add_ps(y, _mm256_maskload_ps(p.bias + row, rows));
+      _mm256_maskstore_ps(p.y + (token + c) * p.y_stride + row, rows, y);
+    }
+  }
+}
+
+constexpr std::int64_t kTokens = 4;  // 2 x 4 sums, the tile, x and the steps between
+constexpr void (*kTileProduct[kTokens + 1])(const I8Product&, std::int64_t tile_row,
+                                            std::int64_t token, const std::int8_t* next,
+                                            std::int64_t next_step) = {
+    nullptr, tile_product<1>, tile_product<2>, tile_product<3>, tile_product<4>};
+
+void product_i8(const I8Product& p) {
+  const std::int64_t blocks = (p.tokens + kTokens - 1) / kTokens;
+  for (std::int64_t i = 0; i * 16 < p.rows; ++i) {
+    const std::int8_t* tiles = p.tiles + i * p.cols4 * 64;
+    for (std::int64_t b = 0, token = 0; b < blocks; ++b) {  // blocks of equal size, or one more
+      const std::int64_t end = p.tokens * (b + 1) / blocks;
+      // One block reads a single stream: a fixed distance ahead. Several share the next row.
+      const std::int8_t* next =
+          blocks == 1 ? tiles + 4096 : tiles + (blocks + b) * p.cols4 * 64 / blocks;
+      kTileProduct[end - token](p, i, token, next, 64 / blocks);
+      token = end;
+    }
+  }
+}
+
+// ---- float ------------------------------------------------------------------------------------
+
+struct F32 {
+  static constexpr std::int64_t size = 4;
+  static __m256 load8(const unsigned char* w) {
+    return _mm256_loadu_ps(reinterpret_cast<const float*>(w));
+  }
+};
+struct F16 {
+  static constexpr std::int64_t size = 2;
+  static __m256 load8(const unsigned char* w) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
+  }
+};
+struct BF16 {
+  static constexpr std::int64_t size = 2;
+  static __m256 load8(const unsigned char* w) {
+    const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+  }
+};
+
+/// The tree of linear.h over lanes 0..7 and 8..15.
+float sum_lanes(__m256 low, __m256 high) {
+  const __m256 eight = _mm256_add_ps(low, high);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+/// R rows times C tokens, each pair with its own 16 lanes in two registers.
+template <typename W, int R, int C>
+void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token) {
+  const std::int64_t row_bytes = p.cols * W::size;
+  const unsigned char* w = static_cast<const unsigned char*>(p.w) + row * row_bytes;
+  const float* x = p.x + token * p.x_stride;
+  __m256 sum[2][R][C];
+#pragma GCC unroll 8
+  for (int h = 0; h < 2; ++h) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) sum[h][r][c] = _mm256_setzero_ps();
+    }
+  }
+  std::int64_t k = 0;
+  for (; k + 16 <= p.cols; k += 16) {
+    if constexpr (R > 1) {  // the next rows arrive in the meantime
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) prefetch<_MM_HINT_T1>(w + (R + r) * row_bytes + k * W::size);
+    }
+#pragma GCC unroll 8
+    for (int h = 0; h < 2; ++h) {
+      __m256 w_k[R];
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) w_k[r] = W::load8(w + r * row_bytes + (k + h * 8) * W::size);
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) {
+        const __m256 x_k = _mm256_loadu_ps(x + c * p.x_stride + k + h * 8);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) sum[h][r][c] = _mm256_fmadd_ps(x_k, w_k[r], sum[h][r][c]);
+      }
+    }
+  }
+  if (k < p.cols) {
+    const std::int64_t rest = p.cols - k;
+    alignas(32) unsigned char w_rest[R][16 * W::size] = {};
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      __builtin_memcpy(w_rest[r], w + r * row_bytes + k * W::size,
+                       static_cast<std::size_t>(rest * W::size));
+    }
+#pragma GCC unroll 8
+    for (int h = 0; h < 2; ++h) {
+      const __m256i have = first(rest - h * 8);
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) {
+        // Not even the address of lane 8 may be formed when the row ends before it.
+        const __m256 x_k = rest > h * 8 ? _mm256_maskload_ps(x + c * p.x_stride + k + h * 8, have)
+                                        : _mm256_setzero_ps();
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+          const __m256 w_k = W::load8(w_rest[r] + h * 8 * W::size);
+          sum[h][r][c] = _mm256_fmadd_ps(x_k, w_k, sum[h][r][c]);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int c = 0; c < C; ++c) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const float total = sum_lanes(sum[0][r][c], sum[1][r][c]);
+      p.y[(token + c) * p.y_stride + row + r] = p.bias ? total + p.bias[row + r] : total;
+    }
+  }
+}
+
+constexpr std::int64_t kFloatTokens = 2;  // 2 x 3 x 2 sums, 3 weights and one x: 16 registers
+constexpr std::int64_t kFloatRows = 3;
+
+template <typename W, int R>
+constexpr void (*kRowProduct[kFloatTokens + 1])(const FloatProduct&, std::int64_t, std::int64_t) = {
+    nullptr, row_product<W, R, 1>, row_product<W, R, 2>};
+
+template <typename W>
+void product_float(const FloatProduct& p) {
+  for (std::int64_t token = 0; token < p.tokens; token += kFloatTokens) {
+    const std::int64_t tokens = p.tokens - token < kFloatTokens ? p.tokens - token : kFloatTokens;
+    std::int64_t row = 0;
+    for (; row + kFloatRows <= p.rows; row += kFloatRows) {
+      kRowProduct<W, kFloatRows>[tokens](p, row, token);
+    }
+    for (; row < p.rows; ++row) kRowProduct<W, 1>[tokens](p, row, token);
+  }
+}
+
+}  // namespace
+
+constinit const LinearKernels linear_avx2 = {
+    .prepare_i8 = prepare_i8,
+    .i8 = product_i8,
+    .f32 = product_float<F32>,
+    .f16 = product_float<F16>,
+    .bf16 = product_float<BF16>,
+};
+
+}  // namespace krait

@@ -1,0 +1,111 @@
+// linear() at the shapes of the published Mamba ladder. bytes/s counts the weight once per call:
+// compare it with the memory bandwidth (few tokens); ops/s counts two per multiplication: compare
+// it with the peak of the multipliers (many tokens). Weights rotate through more memory than the
+// caches hold, as in a model of many layers.
+//   krait_bench --benchmark_filter='linear/I8/in_proj_130m/T1/2' --benchmark_repetitions=9
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "core/cpu_info.h"
+#include "core/rng.h"
+#include "kernels/linear/linear.h"
+
+namespace krait {
+namespace {
+
+struct Layer {
+  const char* name;
+  std::int64_t rows, cols;
+};
+constexpr Layer kLayers[] = {
+    {"in_proj_130m", 3072, 768},   {"out_proj_130m", 768, 1536},  {"x_proj_130m", 80, 1536},
+    {"dt_proj_130m", 1536, 48},    {"lm_head_130m", 50280, 768},  {"in_proj_790m", 6144, 1536},
+    {"out_proj_790m", 1536, 3072}, {"in_proj_2.8b", 10240, 2560}, {"out_proj_2.8b", 2560, 5120},
+    {"x_proj_2.8b", 192, 5120},
+};
+constexpr std::int64_t kTokens[] = {1, 2, 4, 8, 16, 64, 512};
+
+void random_fill(Tensor& tensor) {
+  Rng rng(1);
+  if (tensor.dtype() == DType::i8) {
+    for (auto& q : tensor.mutable_as<std::int8_t>()) {
+      q = static_cast<std::int8_t>(static_cast<int>(rng.below(255)) - 127);
+    }
+  } else if (tensor.dtype() == DType::f32) {
+    for (auto& w : tensor.mutable_as<float>()) w = static_cast<float>(rng.uniform() - 0.5);
+  } else {  // bf16 in (1, 2)
+    for (auto& w : tensor.mutable_as<std::uint16_t>()) {
+      w = static_cast<std::uint16_t>(0x3f80 | rng.below(128));
+    }
+  }
+}
+
+void run(benchmark::State& state, Isa isa, DType dtype, Layer layer, std::int64_t tokens,
+         int thread_count) {
+  ThreadPool threads(thread_count);
+  Arena arena;
+  Context ctx{threads, microkernels(isa), arena};
+  constexpr std::size_t kCaches = std::size_t{200} << 20;
+  const std::size_t bytes = static_cast<std::size_t>(layer.rows * layer.cols) * size_of(dtype);
+  std::vector<Weight> weights(tokens > 64 ? 1 : std::clamp<std::size_t>(kCaches / bytes, 1, 256));
+  for (Weight& weight : weights) {
+    weight.data = Tensor(dtype, {layer.rows, layer.cols});
+    random_fill(weight.data);
+    if (dtype != DType::i8) continue;
+    weight.scale = Tensor(DType::f32, {layer.rows});
+    std::ranges::fill(weight.scale.mutable_as<float>(), 0.01F);
+    pack(ctx, weight);
+  }
+  Tensor x_memory(dtype == DType::i8 ? DType::i8 : DType::f32, {tokens, layer.cols});
+  random_fill(x_memory);
+  std::vector<float> x_scale(static_cast<std::size_t>(tokens), 0.02F);
+  Tensor y_memory(DType::f32, {tokens, layer.rows});
+  const Activation x{.data = const_cast<void*>(x_memory.view().data),
+                     .dtype = x_memory.dtype(),
+                     .rows = tokens,
+                     .cols = layer.cols,
+                     .stride = layer.cols,
+                     .strategy = Strategy::token,
+                     .dynamic = true,
+                     .scale = x_scale.data()};
+  const Activation y = f32_activation(y_memory.mutable_as<float>().data(), tokens, layer.rows);
+  std::size_t i = 0;
+  for (auto _ : state) {
+    linear(ctx, weights[i], x, y);
+    i = (i + 1) % weights.size();
+  }
+  const auto calls = static_cast<double>(state.iterations());
+  state.counters["bytes/s"] =
+      benchmark::Counter(calls * static_cast<double>(bytes), benchmark::Counter::kIsRate,
+                         benchmark::Counter::OneK::kIs1000);
+  state.counters["ops/s"] =
+      benchmark::Counter(calls * 2 * static_cast<double>(layer.rows * layer.cols * tokens),
+                         benchmark::Counter::kIsRate, benchmark::Counter::OneK::kIs1000);
+}
+
+const bool registered = [] {
+  for (const Isa isa : all_isas()) {
+    if (!cpu_supports(isa) || isa == Isa::reference) continue;
+    for (const DType dtype : {DType::i8, DType::bf16, DType::f32}) {
+      for (const Layer& layer : kLayers) {
+        for (const std::int64_t tokens : kTokens) {
+          for (const int threads : {1, 2}) {
+            const std::string name = fmt::format("linear/{}/{}/{}/T{}/threads{}", name_of(isa),
+                                                 name_of(dtype), layer.name, tokens, threads);
+            benchmark::RegisterBenchmark(name.c_str(), run, isa, dtype, layer, tokens, threads)
+                ->UseRealTime()
+                ->Unit(benchmark::kMicrosecond);
+          }
+        }
+      }
+    }
+  }
+  return true;
+}();
+
+}  // namespace
+}  // namespace krait

@@ -1,0 +1,55 @@
+#include "kernels/microkernels.h"
+
+#include "kernels/causal_conv1d/causal_conv1d_kernels.h"
+#include "kernels/hadamard/hadamard_kernels.h"
+#include "kernels/linear/linear_kernels.h"
+#include "kernels/norm/norm_kernels.h"
+#include "kernels/quantize/quantize_kernels.h"
+#include "kernels/selective_scan/selective_scan_kernels.h"
+
+namespace krait {
+namespace {
+
+constexpr Microkernels kReference{
+    .isa = Isa::reference,
+    .linear = &linear_reference,
+    .norm = &norm_reference,
+    .causal_conv1d = &causal_conv1d_reference,
+    .selective_scan = &selective_scan_reference,
+    .hadamard = &hadamard_reference,
+    .quantize = &quantize_reference,
+};
+constexpr Microkernels kAvx2{
+    .isa = Isa::avx2,
+    .linear = &linear_avx2,
+    .norm = &norm_avx2,
+    .causal_conv1d = &causal_conv1d_avx2,
+    .selective_scan = &selective_scan_avx2,
+    .hadamard = &hadamard_avx2,
+    .quantize = &quantize_avx2,
+};
+constexpr Microkernels kAvx512{
+    .isa = Isa::avx512_vnni,
+    .linear = &linear_avx512,
+    .norm = &norm_avx512,
+    .causal_conv1d = &causal_conv1d_avx512,
+    .selective_scan = &selective_scan_avx512,
+    .hadamard = &hadamard_avx512,
+    .quantize = &quantize_avx512,
+};
+
+}  // namespace
+
+const Microkernels& microkernels(Isa isa) {
+  switch (isa) {
+    case Isa::reference:
+      return kReference;
+    case Isa::avx2:
+      return kAvx2;
+    case Isa::avx512_vnni:
+      return kAvx512;
+  }
+  return kReference;
+}
+
+}  // namespace krait

@@ -1,0 +1,51 @@
+// quantize_kernels.h over Vec: included by one file per instruction set, after its vec header.
+#pragma once
+
+#include "kernels/quantize/quantize_kernels.h"
+#include "kernels/vec_math.h"
+
+namespace krait {
+namespace {
+
+float absmax(const float* x, std::int64_t n) {
+  Vec most = broadcast(0.0f);
+  for_blocks<kLanes>(n,
+                     [&](std::int64_t i, auto part) { most = max(abs(load(x + i, part)), most); });
+  float lanes[kLanes];
+  store(lanes, most, Whole{});
+  float result = 0.0f;
+  for (float lane : lanes) result = lane > result ? lane : result;
+  return result;
+}
+
+void quantize(const float* x, float scale, std::int8_t* q, std::int64_t n) {
+  const Vec s = broadcast(scale);
+  for_blocks<kLanes>(n, [&](std::int64_t i, auto part) {
+    store_i8(q + i, quantized(load(x + i, part), s), part);
+  });
+}
+
+void quantize_channels(const float* x, const float* scale, std::int8_t* q, std::int64_t n) {
+  for_blocks<kLanes>(n, [&](std::int64_t i, auto part) {
+    store_i8(q + i, quantized(load(x + i, part), load(scale + i, part)), part);
+  });
+}
+
+void dequantize(const std::int8_t* q, float scale, float* x, std::int64_t n) {
+  const Vec s = broadcast(scale);
+  for_blocks<kLanes>(n, [&](std::int64_t i, auto part) {
+    store(x + i, s * to_float(load_i8(q + i, part)), part);
+  });
+}
+
+void dequantize_channels(const std::int8_t* q, const float* scale, float* x, std::int64_t n) {
+  for_blocks<kLanes>(n, [&](std::int64_t i, auto part) {
+    store(x + i, load(scale + i, part) * to_float(load_i8(q + i, part)), part);
+  });
+}
+
+constexpr QuantizeKernels kQuantizeKernels{absmax, quantize, quantize_channels, dequantize,
+                                           dequantize_channels};
+
+}  // namespace
+}  // namespace krait

@@ -1,0 +1,29 @@
+#include "kernels/selective_scan/selective_scan.h"
+
+#include "kernels/bench_support.h"
+
+namespace krait {
+namespace {
+
+// One layer with bias, softplus and gate; states and inputs f32.
+void selective_scan(benchmark::State& state) {
+  BenchContext bench(state);
+  const std::int64_t T = bench.tokens, C = bench.model.d_inner, N = bench.model.states;
+  const ScanParams params{bench.floats(N * C, -16, -0.5), bench.floats(C), bench.floats(C, -5, -2),
+                          N};
+  const ScanState h{bench.floats(N * C), DType::f32, nullptr};
+  const auto matrix = [&](std::int64_t cols) {
+    return f32_activation(bench.floats(T * cols), T, cols);
+  };
+  const ScanInputs in{matrix(C), matrix(C), matrix(N), matrix(N), matrix(C)};
+  const Activation y = matrix(C);
+  for (auto _ : state) {
+    krait::selective_scan(bench.ctx, params, in, h, y);
+    benchmark::ClobberMemory();
+  }
+  bench.report(state, 4 * (3 * N * C + T * (4 * C + 2 * N)));
+}
+BENCHMARK(selective_scan)->Apply(for_each_case);
+
+}  // namespace
+}  // namespace krait

@@ -1,0 +1,34 @@
+// Activations of a forward pass: taken from the arena in the numerics of their sites.
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+#include "kernels/linear/linear.h"
+#include "models/weights.h"
+
+namespace krait {
+
+/// Room for `rows` tokens of a site, in its numerics; dynamic scales get their own room.
+Activation take_site(Context& ctx, const Site& site, std::int64_t rows);
+
+/// A static site's scale as an Activation wants it. Nothing writes to static scales.
+float* static_scale(const Site& site) noexcept;
+
+inline void observe(const Context& ctx, const Site& site, const Activation& value) {
+  if (ctx.tap) ctx.tap->observe(site.index, value);
+}
+
+/// What several sites take of one product's output: consecutive columns.
+using Parts = std::span<const Site* const>;
+
+/// Scales of all columns of `parts` if each is static int8, which lets the product write int8
+/// directly; empty otherwise.
+Tensor joint_scale(Parts parts);
+
+/// y = x W^T, dealt out to the sites by columns: out[i] is parts[i]'s value in its numerics.
+/// `joint` is joint_scale(parts).
+void split_linear(Context& ctx, const Weight& weight, const Activation& x, Parts parts,
+                  const Tensor& joint, std::span<Activation> out);
+
+}  // namespace krait

@@ -1,0 +1,63 @@
+// The one interface of every architecture.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "kernels/context.h"
+#include "models/layout.h"
+#include "models/state.h"
+
+namespace krait {
+
+/// Token ids of one or more sequences, concatenated: sequence i is ids[cu_seqlens[i]] up to
+/// ids[cu_seqlens[i + 1]], continuing from *states[i], which is updated. Prefill and decode are the
+/// same call: a decode step is a batch of sequences of one token each.
+struct Batch {
+  std::span<const std::int32_t> ids;
+  std::span<const std::int32_t> cu_seqlens;  ///< [sequences + 1], from 0 to ids.size()
+  std::span<SequenceState* const> states;    ///< [sequences]
+};
+
+enum class LogitRows { none, last, all };  ///< of each sequence
+
+/// Immutable after loading; forward may run in several threads at once with different Contexts.
+class Model {
+ public:
+  virtual ~Model() = default;
+  const ModelLayout& layout() const noexcept { return layout_; }
+  const ModelInfo& info() const noexcept { return layout_.info; }
+  /// By role; a role that is absent is f32.
+  const std::map<std::string, ActivationNumerics>& numerics() const noexcept { return numerics_; }
+  std::shared_ptr<const StateLayout> state_layout() const noexcept { return state_layout_; }
+  std::size_t weight_bytes() const noexcept {
+    return weight_bytes_;
+  }  ///< read per decoded token at batch 1
+
+  /// logits: f32 [rows, vocab_rows], rows = 0, sequences or tokens as `rows` says. Ids must be in
+  /// [0, vocab_rows): the caller checks. Taps of ctx are called for every activation site.
+  virtual void forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const = 0;
+
+ protected:
+  ModelLayout layout_;
+  std::map<std::string, ActivationNumerics> numerics_;
+  std::shared_ptr<const StateLayout> state_layout_;
+  std::size_t weight_bytes_ = 0;
+};
+
+/// Reads config.json's quantization_config["krait"]["activations"]; empty for a float checkpoint.
+/// Refuses unknown roles and numerics that no kernel has, with the choices.
+std::map<std::string, ActivationNumerics> parse_numerics(const Json& config,
+                                                         const ModelLayout& layout);
+
+/// Loads a float or quantized checkpoint. Float tensors are borrowed from the source; int8 ones are
+/// packed. NaN or infinite weights are refused by name. Errors: see describe_model.
+std::unique_ptr<Model> load_model(Context& ctx, const Json& config, const TensorSource& tensors);
+
+/// Names for messages: "mamba (MambaForCausalLM)".
+std::string known_architectures();
+
+}  // namespace krait

@@ -1,0 +1,79 @@
+#include "models/registry.h"
+
+#include "core/check.h"
+#include "models/config.h"
+#include "models/mamba1.h"
+
+namespace krait {
+namespace {
+
+constexpr Architecture kArchitectures[] = {
+    {"MambaForCausalLM", "mamba", "Mamba1", describe_mamba1, load_mamba1},
+};
+
+}  // namespace
+
+std::span<const Architecture> architectures() noexcept { return kArchitectures; }
+
+std::string known_architectures() {
+  std::string text;
+  for (const Architecture& row : kArchitectures) {
+    text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", row.model_type, row.name);
+  }
+  return text;
+}
+
+const Architecture& find_architecture(const Json& config) {
+  if (!config.is_object()) fail(ErrorCode::bad_data, "config.json must be an object");
+  const std::string model_type = config_string(config, "model_type");
+  for (const Architecture& row : kArchitectures) {
+    if (row.model_type == model_type) return row;
+  }
+  std::string names;
+  const auto list = config.find("architectures");
+  if (model_type.empty() && list != config.end() && list->is_array()) {
+    for (const Json& name : *list) {
+      if (!name.is_string()) continue;
+      for (const Architecture& row : kArchitectures) {
+        if (row.name == name.get<std::string>()) return row;
+      }
+      names += (names.empty() ? "" : ", ") + name.get<std::string>();
+    }
+  }
+  if (!model_type.empty()) {
+    fail(ErrorCode::unsupported, "config.json: model_type {} is not supported, known are: {}",
+         model_type, known_architectures());
+  }
+  if (!names.empty()) {
+    fail(ErrorCode::unsupported, "config.json: architectures {} are not supported, known are: {}",
+         names, known_architectures());
+  }
+  if (!config.contains("ssm_cfg")) {
+    fail(ErrorCode::unsupported,
+         "config.json names no architecture (model_type, architectures or ssm_cfg), known are: {}",
+         known_architectures());
+  }
+  const auto attention = config.find("attn_layer_idx");
+  if (attention != config.end() && attention->is_array() && !attention->empty()) {
+    fail(ErrorCode::unsupported,
+         "config.json: attn_layer_idx asks for attention layers, which are not supported; known "
+         "are: {}",
+         known_architectures());
+  }
+  const std::string layer = config_string(config_object(config, "ssm_cfg"), "layer");
+  for (const Architecture& row : kArchitectures) {
+    if (row.original_layer == (layer.empty() ? "Mamba1" : layer)) return row;
+  }
+  fail(ErrorCode::unsupported, "config.json: ssm_cfg.layer {} is not supported, known are: {}",
+       layer, known_architectures());
+}
+
+ModelLayout describe_model(const Json& config, const TensorSource& tensors) {
+  return find_architecture(config).describe(config, tensors);
+}
+
+std::unique_ptr<Model> load_model(Context& ctx, const Json& config, const TensorSource& tensors) {
+  return find_architecture(config).load(ctx, config, tensors);
+}
+
+}  // namespace krait

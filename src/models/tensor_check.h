@@ -1,0 +1,49 @@
+// Compares what a checkpoint must hold with what it does hold, and reports every difference in one
+// error.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/tensor_source.h"
+#include "models/layout.h"
+
+namespace krait {
+
+class TensorCheck {
+ public:
+  explicit TensorCheck(const TensorSource& tensors);
+
+  /// The tensor of that name, or nullptr.
+  const TensorInfo* find(std::string_view name) const;
+  std::size_t size() const noexcept { return tensors_.size(); }
+
+  /// A matrix in F32, F16 or BF16, or I8 with a weight_scale [1], [rows] or [rows, 1]; and its
+  /// bias.
+  void expect(const LinearSite& site);
+  /// A float parameter, or I8 with a scale of one value or one per row, where it is quantizable.
+  void expect(const ParamSite& site);
+  /// The static scale of a site: F32 of one value, or of one per channel if `per_channel`.
+  void expect_scale(const ActivationSite& site, bool per_channel);
+
+  /// Throws bad_data that names all tensors that are missing, misshaped, of a dtype that cannot be
+  /// used, or that nothing uses.
+  void finish(std::string_view architecture) const;
+
+ private:
+  struct Entry {
+    TensorInfo info;
+    bool used = false;
+  };
+  const TensorInfo* use(const std::string& name, const Shape& shape);
+  void expect_float(const std::string& name, const Shape& shape);
+  void expect_scale(const std::string& name, std::int64_t rows);
+
+  std::string where_;
+  std::map<std::string, Entry, std::less<>> tensors_;
+  std::vector<std::string> problems_;
+};
+
+}  // namespace krait

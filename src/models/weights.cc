@@ -1,0 +1,164 @@
+#include "models/weights.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "core/check.h"
+#include "kernels/linear/linear.h"
+
+namespace krait {
+namespace {
+
+/// True if an exponent is all ones: NaN or infinity. The loop has no exit so that it vectorizes.
+template <typename Bits>
+bool has_non_finite(const Bits* bits, std::int64_t n, Bits exponent) {
+  unsigned found = 0;
+  for (std::int64_t i = 0; i < n; ++i)
+    found |= static_cast<unsigned>((bits[i] & exponent) == exponent);
+  return found != 0;
+}
+
+bool has_non_finite(const TensorView& view, std::int64_t begin, std::int64_t end) {
+  const std::int64_t n = end - begin;
+  switch (view.dtype) {
+    case DType::f32:
+      return has_non_finite<std::uint32_t>(static_cast<const std::uint32_t*>(view.data) + begin, n,
+                                           0x7f800000u);
+    case DType::f16:
+      return has_non_finite<std::uint16_t>(static_cast<const std::uint16_t*>(view.data) + begin, n,
+                                           0x7c00u);
+    case DType::bf16:
+      return has_non_finite<std::uint16_t>(static_cast<const std::uint16_t*>(view.data) + begin, n,
+                                           0x7f80u);
+    default:
+      return false;
+  }
+}
+
+/// A scale for each of `rows`, from a tensor that holds one or that many.
+Tensor expand_scale(const Tensor& scale, std::int64_t rows) {
+  Tensor result(DType::f32, {rows});
+  const std::span<float> out = result.mutable_as<float>();
+  const std::span<const float> in = scale.as<float>();
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = in[in.size() == 1 ? 0 : i];
+  return result;
+}
+
+}  // namespace
+
+void check_finite(Context& ctx, const TensorSource& tensors) {
+  std::string bad;
+  const auto report = [&](const TensorInfo& info, const char* what) {
+    bad +=
+        fmt::format("{}{} {} holds {}", bad.empty() ? "" : "; ", info.name, info.shape.str(), what);
+  };
+  for (const TensorInfo& info : tensors.list()) {
+    if (!is_float(info.dtype)) continue;
+    const Tensor tensor = tensors.get(info.name);
+    std::vector<char> found(static_cast<std::size_t>(ctx.threads.threads()), 0);
+    ctx.threads.parallel_for(
+        tensor.elements(), 1 << 16, [&](std::int64_t begin, std::int64_t end, int thread) {
+          found[static_cast<std::size_t>(thread)] = has_non_finite(tensor.view(), begin, end);
+        });
+    if (std::find(found.begin(), found.end(), 1) != found.end()) {
+      report(info, "NaN or infinity");
+    } else if (info.name.ends_with("_scale") && info.dtype == DType::f32 &&
+               std::ranges::any_of(tensor.as<float>(), [](float s) { return !(s > 0); })) {
+      report(info, "a scale that is not above 0");
+    }
+  }
+  check(bad.empty(), ErrorCode::bad_data, "{}: {}", tensors.where(), bad);
+}
+
+Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& site,
+                   bool for_product) {
+  Weight weight;
+  weight.data = tensors.get(site.name + ".weight");
+  if (site.has_bias) weight.bias = to_f32(tensors.get(site.name + ".bias").view());
+  if (weight.data.dtype() == DType::i8) {
+    const Tensor scale = tensors.get(site.name + ".weight_scale");
+    weight.strategy = scale.elements() == 1 ? Strategy::tensor : Strategy::channel;
+    weight.scale = expand_scale(scale, scale.elements());  // [rows, 1] on disk, [rows] here
+  }
+  check_linear(weight, site.name + ".weight");
+  if (for_product) pack(ctx, weight);
+  return weight;
+}
+
+Tensor load_param(const TensorSource& tensors, const ParamSite& site) {
+  const Tensor data = tensors.get(site.name);
+  if (data.dtype() != DType::i8) return to_f32(data.view());
+  const std::int64_t rows = site.shape[0];
+  const Tensor scale = expand_scale(tensors.get(site.name + "_scale"), rows);
+  const std::int64_t per_row = rows == 0 ? 0 : site.shape.elements() / rows;
+  Tensor result(DType::f32, site.shape);
+  const std::span<float> out = result.mutable_as<float>();
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i] = scale.as<float>()[i / static_cast<std::size_t>(per_row)] *
+             static_cast<float>(data.as<std::int8_t>()[i]);
+  }
+  return result;
+}
+
+namespace {
+
+template <typename T>
+Tensor transposed(const Tensor& from, std::int64_t channels, std::int64_t kernel) {
+  Tensor result(from.dtype(), {kernel, channels});
+  const std::span<T> out = result.mutable_as<T>();
+  const std::span<const T> in = from.as<T>();
+  for (std::int64_t c = 0; c < channels; ++c) {
+    for (std::int64_t k = 0; k < kernel; ++k) {
+      out[static_cast<std::size_t>(k * channels + c)] =
+          in[static_cast<std::size_t>(c * kernel + k)];
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+ConvWeight load_conv(const TensorSource& tensors, const ParamSite& weight, const ParamSite* bias,
+                     bool keep_int8) {
+  const std::int64_t channels = weight.shape[0], kernel = weight.shape[2];
+  const Tensor data = tensors.get(weight.name);
+  ConvWeight conv;
+  if (data.dtype() == DType::i8 && keep_int8) {
+    conv.data = transposed<std::int8_t>(data, channels, kernel);
+    conv.scale = expand_scale(tensors.get(weight.name + "_scale"), channels);
+  } else {
+    conv.data = transposed<float>(load_param(tensors, weight), channels, kernel);
+  }
+  if (bias) conv.bias = load_param(tensors, *bias);
+  return conv;
+}
+
+Site load_site(const TensorSource& tensors, const ModelLayout& layout, int index,
+               const std::map<std::string, ActivationNumerics>& numerics) {
+  const ActivationSite& described = layout.activations[static_cast<std::size_t>(index)];
+  Site site;
+  site.index = index;
+  site.channels = described.channels;
+  const auto it = numerics.find(described.role);
+  if (it != numerics.end()) site.numerics = it->second;
+  if (site.is_static_int8()) {
+    const Tensor scale = tensors.get(described.name + "_scale");
+    site.scale = expand_scale(scale, described.is_state ? site.channels : scale.elements());
+  }
+  return site;
+}
+
+void require_int8_input(const Weight& weight, const LinearSite& site, const Site& input) {
+  check(
+      weight.data.dtype() != DType::i8 || input.is_int8(), ErrorCode::unsupported,
+      "{}.weight is I8 but quantization_config.krait.activations leaves its input in float, and no "
+      "kernel multiplies the two",
+      site.name);
+}
+
+std::size_t read_bytes(const Weight& weight) noexcept {
+  return (weight.packed ? weight.packed->tiles.bytes() : weight.data.bytes()) +
+         weight.scale.bytes() * !weight.scale.empty() + weight.bias.bytes() * !weight.bias.empty();
+}
+
+}  // namespace krait

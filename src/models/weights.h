@@ -1,0 +1,60 @@
+// Reading tensors of a checkpoint that describe_model() has accepted into what kernels take.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/weight.h"
+#include "kernels/causal_conv1d/causal_conv1d.h"
+#include "kernels/context.h"
+#include "models/layout.h"
+#include "models/model.h"
+
+namespace krait {
+
+/// Refuses tensors that hold NaN or infinity, naming all of them (bad_data). Float tensors only;
+/// scales must also be above 0.
+void check_finite(Context& ctx, const TensorSource& tensors);
+
+/// The matrix of a site: floats as they lie in the source; I8 packed if a product will read it.
+Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& site,
+                   bool for_product);
+/// A small parameter as f32, whatever it is stored in.
+Tensor load_param(const TensorSource& tensors, const ParamSite& site);
+/// conv1d.weight [C, 1, K] and its bias, transposed to [K, C]; I8 is kept if `keep_int8`.
+ConvWeight load_conv(const TensorSource& tensors, const ParamSite& weight, const ParamSite* bias,
+                     bool keep_int8);
+
+/// An activation site, ready for the forward pass.
+struct Site {
+  int index = -1;  ///< into ModelLayout::activations
+  std::int64_t channels = 0;
+  ActivationNumerics numerics;
+  Tensor scale;  ///< static int8: f32 [1] or [channels]; a state's always [channels]
+
+  bool is_int8() const noexcept { return numerics.quantized && !numerics.args.is_float; }
+  bool is_static_int8() const noexcept { return is_int8() && !numerics.args.dynamic; }
+  /// Static with one scale: what convolution and products multiply in integers.
+  bool has_one_scale() const noexcept { return is_static_int8() && scale.elements() == 1; }
+};
+Site load_site(const TensorSource& tensors, const ModelLayout& layout, int index,
+               const std::map<std::string, ActivationNumerics>& numerics);
+
+/// Refuses an int8 weight whose input is not int8: no product takes them (unsupported).
+void require_int8_input(const Weight& weight, const LinearSite& site, const Site& input);
+
+/// The site of that role in a layer. Every caller asks for roles that its architecture describes.
+template <typename T>
+const T& find_site(const std::vector<T>& sites, std::string_view role, int layer) {
+  return *std::find_if(sites.begin(), sites.end(),
+                       [&](const T& site) { return site.layer == layer && site.role == role; });
+}
+
+/// Bytes that one pass over the weight reads: integers as packed, scales and bias.
+std::size_t read_bytes(const Weight& weight) noexcept;
+
+}  // namespace krait

@@ -1,0 +1,72 @@
+// Recipes: a quantization method as data. Parsing knows nothing of models; resolve() checks a recipe
+// against a model's sites and the numerics that have kernels.
+//
+// {
+//   "name": "quamba-w8a8", "description": "...", "reference": "...",
+//   "weights":     { "<linear or param role>": {"bits": 8, "strategy": "tensor" | "channel"} |
+//                                              {"dtype": "f32" | "f16" | "bf16"} , ... },
+//   "activations": { "<activation role>": {"bits": 8, "strategy": "tensor" | "token",
+//                      "dynamic": true | false,
+//                      "observer": {"name": "absmax"} |
+//                                  {"name": "percentile", "percentile": 99.999, "averaging": 0.01} |
+//                                  {"name": "mse"}} |
+//                    "ssm_state": {"bits": 16, "type": "float"}, ... },
+//   "shared_scales": [["conv1d.input", "z"], ...],        the largest scale of each list is used by all
+//   "steps": [{"name": "rotate", "site": "out_proj.input", "block": "full" | "largest" | N},
+//             {"name": "calibrate"}, {"name": "rtn"}]
+// }
+// What is not named stays in the checkpoint's float dtype. Unknown keys, roles, observers, steps and
+// numerics that no kernel has are refused with the choices listed.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/dtype.h"
+#include "core/quant_args.h"
+#include "io/json.h"
+#include "models/layout.h"
+
+namespace krait {
+
+struct ObserverArgs {
+  std::string name = "absmax";
+  double percentile = 100.0;  ///< percentile observer: in percent
+  double averaging = 0.01;    ///< percentile observer: weight of the newest sample
+};
+
+struct WeightRule {
+  bool quantized = true;
+  QuantArgs args;                ///< if quantized
+  DType dtype = DType::f32;      ///< if not: stored as this
+};
+
+struct ActivationRule {
+  QuantArgs args;
+  ObserverArgs observer;         ///< static scales only
+};
+
+struct RecipeStep {
+  std::string name;              ///< "rotate", "calibrate", "rtn"
+  Json args;
+};
+
+struct Recipe {
+  std::string name, description, reference;
+  std::map<std::string, WeightRule> weights;
+  std::map<std::string, ActivationRule> activations;
+  std::vector<std::vector<std::string>> shared_scales;
+  std::vector<RecipeStep> steps;
+  Json source;                   ///< as read, for provenance
+
+  bool needs_calibration() const;
+};
+
+Recipe parse_recipe(const Json& json, const std::string& where);
+/// A shipped recipe by name (built into the library from recipes/*.json) or a JSON file by path.
+Recipe load_recipe(const std::string& name_or_path);
+/// Refuses what the model does not have or no kernel can do: invalid_argument, with the choices.
+void check_recipe(const Recipe& recipe, const ModelLayout& layout);
+
+}  // namespace krait
