@@ -37,7 +37,6 @@ int run(const Options& options) {
   Session session = options.load_state.empty() ? engine.new_session()
                                                : engine.restore(read_file(options.load_state));
   catch_interrupts();
-  if (!options.quiet) note("{}", engine.description());
   if (options.echo) {
     write_out(prompt);
     flush_out();
@@ -52,6 +51,7 @@ int run(const Options& options) {
   flush_out();
   if (!options.save_state.empty()) write_file_atomic(options.save_state, session.save());
   if (!options.quiet) {
+    note("{}", engine.description());
     note("prefill: {}; decode: {}; peak memory {}, state {} ({})",
          speed(result.prompt_tokens, result.prefill_seconds),
          speed(static_cast<std::int64_t>(result.ids.size()), result.decode_seconds),

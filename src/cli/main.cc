@@ -77,7 +77,19 @@ int fail_with(int code, const std::string& message) {
   return code;
 }
 
+/// The parser would only say that a command is missing.
+void check_command_name(int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::string names;
+  for (const Command& command : kCommands) {
+    if (argv[1] == std::string_view(command.name)) return;
+    names += (names.empty() ? "" : ", ") + std::string(command.name);
+  }
+  throw UsageError(fmt::format("no command '{}': the commands are {}", argv[1], names));
+}
+
 int parse_and_run(int argc, char** argv) {
+  check_command_name(argc, argv);
   CLI::App app("Quantizes selective state-space language models and runs them as integers.",
                "krait");
   app.set_version_flag("--version", std::string("krait ") + version());
