@@ -1,5 +1,9 @@
 #include "core/cpu_info.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <array>
 #include <cstdlib>
 #include <fstream>
@@ -11,13 +15,24 @@ namespace {
 
 constexpr std::array kIsas{Isa::reference, Isa::avx2, Isa::avx512_vnni};
 
+#if defined(__x86_64__)
+/// CPUID leaf 1; clang 14 does not know the name in __builtin_cpu_supports.
+bool has_f16c() noexcept {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 }  // namespace
 
 std::string_view name_of(Isa isa) noexcept {
   switch (isa) {
-    case Isa::reference: return "reference";
-    case Isa::avx2: return "avx2";
-    case Isa::avx512_vnni: return "avx512_vnni";
+    case Isa::reference:
+      return "reference";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512_vnni:
+      return "avx512_vnni";
   }
   return "?";
 }
@@ -27,11 +42,12 @@ std::span<const Isa> all_isas() noexcept { return kIsas; }
 bool cpu_supports(Isa isa) noexcept {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   switch (isa) {
-    case Isa::reference: return true;
-    case Isa::avx2: return avx2;
+    case Isa::reference:
+      return true;
+    case Isa::avx2:
+      return avx2;
     case Isa::avx512_vnni:
       return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
@@ -59,8 +75,8 @@ Isa select_isa() {
           "KRAIT_ISA={} is not supported by this CPU, which can do: {}", wanted, choices);
     return isa;
   }
-  fail(ErrorCode::invalid_argument, "KRAIT_ISA={} is no instruction set known here; this CPU can do: {}",
-       wanted, choices);
+  fail(ErrorCode::invalid_argument,
+       "KRAIT_ISA={} is no instruction set known here; this CPU can do: {}", wanted, choices);
 }
 
 std::string cpu_name() {

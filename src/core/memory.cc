@@ -7,10 +7,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <mutex>
 
@@ -37,7 +38,10 @@ bool is_mapped_file(std::uintptr_t begin, std::uintptr_t end) {
 }  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  std::shared_ptr<MappedFile> file(new MappedFile);
+  file->path_ = path;
+  // O_NONBLOCK: opening a named pipe must fail below instead of waiting for a writer.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
     fail(errno == ENOENT ? ErrorCode::not_found : ErrorCode::io_error, "cannot open {}: {}", path,
          std::strerror(errno));
@@ -47,23 +51,16 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
     ::close(fd);
     fail(ErrorCode::io_error, "{} is not a regular file", path);
   }
-  std::shared_ptr<MappedFile> file(new MappedFile);
-  file->path_ = path;
-  file->size_ = static_cast<std::size_t>(status.st_size);
-  if (file->size_ > 0) {
-    void* data = ::mmap(nullptr, file->size_, PROT_READ, MAP_SHARED, fd, 0);
-    const int error = errno;
-    ::close(fd);
-    if (data == MAP_FAILED) {
-      file->size_ = 0;
-      fail(ErrorCode::io_error, "cannot map {}: {}", path, std::strerror(error));
-    }
-    file->data_ = static_cast<const std::byte*>(data);
-    const std::lock_guard lock(mapped_mutex);
-    mapped_ranges()[reinterpret_cast<std::uintptr_t>(data)] = file->size_;
-  } else {
-    ::close(fd);
-  }
+  const auto size = static_cast<std::size_t>(status.st_size);
+  void* data = size > 0 ? ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0) : nullptr;
+  const int error = errno;
+  ::close(fd);
+  check(data != MAP_FAILED, ErrorCode::io_error, "cannot map {}: {}", path, std::strerror(error));
+  if (size == 0) return file;
+  file->data_ = static_cast<const std::byte*>(data);
+  file->size_ = size;
+  const std::lock_guard lock(mapped_mutex);
+  mapped_ranges()[reinterpret_cast<std::uintptr_t>(data)] = size;
   return file;
 }
 
@@ -84,6 +81,7 @@ void advise_not_needed(const void* data, std::size_t bytes) noexcept {
 }
 
 std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
+  check(bytes <= PTRDIFF_MAX, ErrorCode::io_error, "cannot allocate {} bytes of memory", bytes);
   const std::size_t size = std::max<std::size_t>((bytes + 63) / 64 * 64, 64);
   void* memory = std::aligned_alloc(64, size);
   if (!memory) fail(ErrorCode::io_error, "cannot allocate {} bytes of memory", size);
@@ -92,6 +90,7 @@ std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
 }
 
 void* Arena::take_bytes(std::size_t bytes) {
+  check(bytes <= PTRDIFF_MAX, ErrorCode::io_error, "cannot allocate {} bytes of memory", bytes);
   const std::size_t size = std::max<std::size_t>((bytes + 63) / 64 * 64, 64);
   while (block_ < blocks_.size() && used_ + size > blocks_[block_].size) {
     ++block_;

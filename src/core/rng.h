@@ -32,10 +32,11 @@ class Rng {
   double uniform() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
   /// Uniform in [0, n), n >= 1. The bias of the multiply-shift is below n / 2^64.
   std::uint64_t below(std::uint64_t n) noexcept {
-    return static_cast<std::uint64_t>((static_cast<unsigned __int128>(next()) * n) >> 64);
+    return static_cast<std::uint64_t>((static_cast<Wide>(next()) * n) >> 64);
   }
 
  private:
+  __extension__ using Wide = unsigned __int128;
   static std::uint64_t rotl(std::uint64_t x, int k) noexcept { return (x << k) | (x >> (64 - k)); }
   std::uint64_t state_[4];
 };

@@ -36,6 +36,15 @@ std::string Shape::str() const {
   return text + "]";
 }
 
+std::size_t TensorView::bytes() const {
+  std::int64_t product = 0;
+  const bool overflow =
+      __builtin_mul_overflow(elements(), static_cast<std::int64_t>(size_of(dtype)), &product);
+  check(!overflow, ErrorCode::bad_data, "the shape {} of {} has more bytes than fit in 63 bits",
+        shape.str(), name_of(dtype));
+  return static_cast<std::size_t>(product);
+}
+
 Tensor::Tensor(DType dtype, const Shape& shape) : view_{nullptr, dtype, shape} {
   std::shared_ptr<void> memory = allocate_aligned(view_.bytes());
   view_.data = memory.get();

@@ -41,7 +41,7 @@ struct TensorView {
   Shape shape;
 
   std::int64_t elements() const { return shape.elements(); }
-  std::size_t bytes() const { return static_cast<std::size_t>(elements()) * size_of(dtype); }
+  std::size_t bytes() const;  ///< throws bad_data if they do not fit in 63 bits
   /// The elements as T; the caller has checked dtype.
   template <typename T>
   std::span<const T> as() const {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -52,7 +53,8 @@ struct ThreadPool::Shared {
   void worker(int thread) {
     std::uint64_t seen = 0;
     for (;;) {
-      for (int i = 0; spin && i < kSpins && epoch.load(std::memory_order_acquire) == seen; ++i) relax();
+      for (int i = 0; spin && i < kSpins && epoch.load(std::memory_order_acquire) == seen; ++i)
+        relax();
       if (epoch.load(std::memory_order_acquire) == seen) {
         std::unique_lock lock(mutex);
         work.wait(lock, [&] { return epoch.load(std::memory_order_acquire) != seen; });
@@ -74,6 +76,12 @@ struct ThreadPool::Shared {
     }
     work.notify_all();
   }
+
+  void join() {
+    stop.store(true, std::memory_order_release);
+    publish();
+    for (std::thread& worker : workers) worker.join();
+  }
 };
 
 ThreadPool::ThreadPool(int threads) : shared_(std::make_unique<Shared>()), threads_(threads) {
@@ -81,19 +89,22 @@ ThreadPool::ThreadPool(int threads) : shared_(std::make_unique<Shared>()), threa
         "the number of threads must be between 1 and 1024, got {}", threads);
   // With more threads than cores a spinning worker only keeps another one from its core.
   shared_->spin = threads <= hardware_threads();
-  for (int i = 1; i < threads; ++i) shared_->workers.emplace_back([this, i] { shared_->worker(i); });
+  try {
+    for (int i = 1; i < threads; ++i) {
+      shared_->workers.emplace_back([shared = shared_.get(), i] { shared->worker(i); });
+    }
+  } catch (const std::system_error& error) {
+    shared_->join();
+    fail(ErrorCode::io_error, "cannot start {} threads: {}", threads, error.what());
+  }
 }
 
-ThreadPool::~ThreadPool() {
-  shared_->stop.store(true, std::memory_order_release);
-  shared_->publish();
-  for (std::thread& worker : shared_->workers) worker.join();
-}
+ThreadPool::~ThreadPool() { shared_->join(); }
 
 void ThreadPool::run(std::int64_t n, std::int64_t grain, void* context, Invoke invoke) {
   if (n <= 0) return;
   grain = std::max<std::int64_t>(grain, 1);
-  const std::int64_t pieces = (n + grain - 1) / grain;
+  const std::int64_t pieces = (n - 1) / grain + 1;
   if (threads_ == 1 || pieces == 1) {
     invoke(context, 0, n, 0);
     return;
@@ -106,7 +117,8 @@ void ThreadPool::run(std::int64_t n, std::int64_t grain, void* context, Invoke i
   s.pending.store(threads_ - 1, std::memory_order_relaxed);
   s.publish();
   s.run_part(0);
-  for (int i = 0; s.spin && i < kSpins && s.pending.load(std::memory_order_acquire) > 0; ++i) relax();
+  for (int i = 0; s.spin && i < kSpins && s.pending.load(std::memory_order_acquire) > 0; ++i)
+    relax();
   if (s.pending.load(std::memory_order_acquire) > 0) {
     std::unique_lock lock(s.mutex);
     s.done.wait(lock, [&] { return s.pending.load(std::memory_order_acquire) == 0; });

@@ -33,21 +33,19 @@ std::uint32_t big_endian(const unsigned char* p) noexcept {
 void Sha256::compress(const unsigned char* block) noexcept {
   std::array<std::uint32_t, 16> w;
   for (std::size_t i = 0; i < 16; ++i) w[i] = big_endian(block + 4 * i);
-  auto [a, b, c, d, e, f, g, h] = state_;
-  const auto round = [&](std::size_t t, std::uint32_t word) {
+  std::array<std::uint32_t, 8> s = state_;
+  // The standard's a to h move by one place in each round; here the places stay and the names move:
+  // in round t the variable that began as number k is s[(k - t) mod 8].
+  const auto round = [&s](std::size_t t, std::uint32_t word) {
+    const auto at = [&s, t](std::size_t k) -> std::uint32_t& { return s[(k - t) % 8]; };
+    const std::uint32_t a = at(0), b = at(1), c = at(2), e = at(4), f = at(5), g = at(6);
     const std::uint32_t sum1 = std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25);
     const std::uint32_t choose = g ^ (e & (f ^ g));
-    const std::uint32_t t1 = h + sum1 + choose + kRound[t] + word;
+    const std::uint32_t t1 = at(7) + sum1 + choose + kRound[t] + word;
     const std::uint32_t sum0 = std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22);
     const std::uint32_t majority = (a & b) ^ (c & (a ^ b));
-    h = g;
-    g = f;
-    f = e;
-    e = d + t1;
-    d = c;
-    c = b;
-    b = a;
-    a = t1 + sum0 + majority;
+    at(3) += t1;
+    at(7) = t1 + sum0 + majority;
   };
 #pragma GCC unroll 16
   for (std::size_t t = 0; t < 16; ++t) round(t, w[t]);
@@ -62,11 +60,11 @@ void Sha256::compress(const unsigned char* block) noexcept {
       round(base + i, w[i]);
     }
   }
-  const std::array<std::uint32_t, 8> sum{a, b, c, d, e, f, g, h};
-  for (std::size_t i = 0; i < 8; ++i) state_[i] += sum[i];
+  for (std::size_t i = 0; i < 8; ++i) state_[i] += s[i];  // 64 rounds: every name is home again
 }
 
 void Sha256::update(std::string_view data) noexcept {
+  if (data.empty()) return;
   const std::size_t used = length_ % 64;
   length_ += data.size();
   if (used > 0) {

@@ -5,7 +5,6 @@
 #include <benchmark/benchmark.h>
 
 #include <string>
-#include <vector>
 
 #include "core/rng.h"
 #include "kernels/context.h"
@@ -26,6 +25,19 @@ struct BenchContext {
         model(kModels[state.range(2)]),
         tokens(state.range(3)) {}
 
+  /// n elements as the engine would hold them: aligned to cache lines. Uniform in [low, high].
+  float* floats(std::int64_t n, double low = -1, double high = 1) {
+    float* x = memory.take<float>(n);
+    for (std::int64_t i = 0; i < n; ++i)
+      x[i] = static_cast<float>(low + rng.uniform() * (high - low));
+    return x;
+  }
+  std::int8_t* bytes(std::int64_t n) {
+    std::int8_t* q = memory.take<std::int8_t>(n);
+    for (std::int64_t i = 0; i < n; ++i) q[i] = static_cast<std::int8_t>(rng.next());
+    return q;
+  }
+
   /// Names the case and turns the iterations into time per token and bytes per second.
   void report(benchmark::State& state, std::int64_t bytes_per_call) const {
     state.SetLabel(std::string(name_of(isa)) + " " + model.name);
@@ -37,18 +49,12 @@ struct BenchContext {
 
   Isa isa;
   ThreadPool pool;
-  Arena arena;
+  Arena arena, memory;
+  Rng rng{1};
   Context ctx;
   ModelShape model;
   std::int64_t tokens;
 };
-
-inline std::vector<float> bench_floats(std::int64_t n, double low = -1, double high = 1) {
-  Rng rng(1);
-  std::vector<float> x(static_cast<std::size_t>(n));
-  for (float& v : x) v = static_cast<float>(low + rng.uniform() * (high - low));
-  return x;
-}
 
 /// Every instruction set of this CPU on one thread, and its best on two.
 inline void for_each_case(benchmark::internal::Benchmark* bench) {

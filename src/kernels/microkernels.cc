@@ -1,6 +1,7 @@
 #include "kernels/microkernels.h"
 
 #include "kernels/causal_conv1d/causal_conv1d_kernels.h"
+#include "kernels/hadamard/hadamard_kernels.h"
 #include "kernels/linear/linear_kernels.h"
 #include "kernels/norm/norm_kernels.h"
 #include "kernels/quantize/quantize_kernels.h"
@@ -15,7 +16,7 @@ constexpr Microkernels kReference{
     .norm = &norm_reference,
     .causal_conv1d = &causal_conv1d_reference,
     .selective_scan = &selective_scan_reference,
-    .hadamard = nullptr,
+    .hadamard = &hadamard_reference,
     .quantize = &quantize_reference,
 };
 constexpr Microkernels kAvx2{
@@ -24,7 +25,7 @@ constexpr Microkernels kAvx2{
     .norm = &norm_avx2,
     .causal_conv1d = &causal_conv1d_avx2,
     .selective_scan = &selective_scan_avx2,
-    .hadamard = nullptr,
+    .hadamard = &hadamard_avx2,
     .quantize = &quantize_avx2,
 };
 constexpr Microkernels kAvx512{
@@ -33,7 +34,7 @@ constexpr Microkernels kAvx512{
     .norm = &norm_avx512,
     .causal_conv1d = &causal_conv1d_avx512,
     .selective_scan = &selective_scan_avx512,
-    .hadamard = nullptr,
+    .hadamard = &hadamard_avx512,
     .quantize = &quantize_avx512,
 };
 

@@ -81,6 +81,19 @@ inline Vec add_exponent(Vec p, Vec t) {
   return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p.v), n))};
 }
 
+template <int stride>
+inline Vec butterfly(Vec x) {
+  static_assert(stride == 1 || stride == 2 || stride == 4);
+  constexpr int upper = stride == 1 ? 0xaa : stride == 2 ? 0xcc : 0xf0;
+  __m256 other;
+  if constexpr (stride <= 2) {
+    other = _mm256_permute_ps(x.v, stride == 1 ? 0xb1 : 0x4e);
+  } else {
+    other = _mm256_permute2f128_ps(x.v, x.v, 1);
+  }
+  return {_mm256_blend_ps(_mm256_add_ps(x.v, other), _mm256_sub_ps(other, x.v), upper)};
+}
+
 inline Ints zero_ints() { return {_mm256_setzero_si256()}; }
 /// With b's upper half word cleared, the pairwise 16-bit multiplication is the 32-bit product.
 inline Ints multiply_add(Ints acc, Ints a, Ints b) {

@@ -68,6 +68,22 @@ inline Vec add_exponent(Vec p, Vec t) {
   return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p.v), n))};
 }
 
+template <int stride>
+inline Vec butterfly(Vec x) {
+  static_assert(stride == 1 || stride == 2 || stride == 4 || stride == 8);
+  constexpr __mmask16 upper = stride == 1   ? 0xaaaa
+                              : stride == 2 ? 0xcccc
+                              : stride == 4 ? 0xf0f0
+                                            : 0xff00;
+  __m512 other;
+  if constexpr (stride <= 2) {
+    other = _mm512_permute_ps(x.v, stride == 1 ? 0xb1 : 0x4e);
+  } else {
+    other = _mm512_shuffle_f32x4(x.v, x.v, stride == 4 ? 0xb1 : 0x4e);
+  }
+  return {_mm512_mask_sub_ps(_mm512_add_ps(x.v, other), upper, other, x.v)};
+}
+
 inline Ints zero_ints() { return {_mm512_setzero_si512()}; }
 /// With b's upper half word cleared, the pairwise 16-bit multiplication is the 32-bit product.
 inline Ints multiply_add(Ints acc, Ints a, Ints b) {

@@ -108,6 +108,16 @@ inline Vec add_exponent(Vec p, Vec t) {
   });
 }
 
+/// Lanes l and l ^ stride, a in the one without the bit `stride` and b in the other, become a + b
+/// and a - b. stride is a power of two below kLanes.
+template <int stride>
+inline Vec butterfly(Vec x) {
+  return each_lane<Vec>([&](int l) {
+    const float other = x.lane[l ^ stride];
+    return l & stride ? other - x.lane[l] : x.lane[l] + other;
+  });
+}
+
 inline Ints zero_ints() { return {}; }
 /// acc + a * b for |a|, |b| < 2^15.
 inline Ints multiply_add(Ints acc, Ints a, Ints b) {

@@ -37,7 +37,8 @@ class AddedTokenMatcher {
     std::size_t begin, end;
     TokenId id;  ///< -1: plain text
   };
-  /// The pieces of well-formed text, from left to right and without gaps.
+  /// The pieces of well-formed text, from left to right and without gaps. (They overlap where one
+  /// token stands in the white space that the one before takes along.)
   std::vector<Piece> split(std::string_view text) const;
 
  private:

@@ -10,22 +10,33 @@
 namespace krait {
 namespace {
 
+constexpr std::size_t kMaxSpacedMerge = 1024;
 constexpr std::string_view kMarker = "\xE2\x96\x81";  // U+2581, the space of SentencePiece
 
-// The two tokens of a merge, written "a b" or ["a", "b"].
-std::pair<std::string, std::string> merge_parts(const Json& merge, const std::string& where,
-                                                std::size_t index) {
+// The two tokens of a merge, written ["a", "b"] or "a b". Tokens may hold spaces themselves: then
+// the one place counts where both sides are tokens (some published Llama 2 files need this).
+std::pair<std::string, std::string> merge_parts(const Json& merge, const StringTable& ids,
+                                                const std::string& where, std::size_t index) {
   if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
     return {merge[0].get<std::string>(), merge[1].get<std::string>()};
   }
   check(merge.is_string(), ErrorCode::bad_data,
         "{}: merge {} must be \"a b\" or [\"a\", \"b\"], got {}", where, index, merge.type_name());
-  const auto& text = merge.get_ref<const std::string&>();
-  const std::size_t space = text.find(' ');
-  check(space != std::string::npos && text.find(' ', space + 1) == std::string::npos,
-        ErrorCode::bad_data, "{}: merge {} must be two tokens with a space between, got '{:.80}'",
-        where, index, printable(text));
-  return {text.substr(0, space), text.substr(space + 1)};
+  const std::string_view text = merge.get_ref<const std::string&>();
+  std::size_t place = text.find(' ');
+  if (place != text.rfind(' ') && text.size() <= kMaxSpacedMerge) {
+    int places = 0;
+    for (std::size_t i = place; i != std::string_view::npos; i = text.find(' ', i + 1)) {
+      if (ids.find(text.substr(0, i)) < 0 || ids.find(text.substr(i + 1)) < 0) continue;
+      place = i;
+      ++places;
+    }
+    if (places != 1) place = std::string_view::npos;
+  }
+  check(place != std::string_view::npos, ErrorCode::bad_data,
+        "{}: merge {} must be two tokens with a space between, got '{:.80}'", where, index,
+        printable(text));
+  return {std::string(text.substr(0, place)), std::string(text.substr(place + 1))};
 }
 
 void refuse_affix(const Component& model, const char* key) {
@@ -88,7 +99,7 @@ void Bpe::parse_merges(const Component& model) {
     if (merges[i].is_string() && merges[i].get_ref<const std::string&>().starts_with("#version")) {
       continue;
     }
-    const auto [left, right] = merge_parts(merges[i], model.where, i);
+    const auto [left, right] = merge_parts(merges[i], vocabulary_.ids, model.where, i);
     const auto id_of = [&](const std::string& token) {
       const TokenId id = vocabulary_.ids.find(token);
       check(id >= 0, ErrorCode::bad_data,
@@ -130,6 +141,10 @@ void Bpe::fill_tables() {
     }
     if (ids.size() == 1) words_.insert(word, ids[0]);
   }
+}
+
+bool Bpe::has_byte(unsigned char byte, bool as_char) const noexcept {
+  return (as_char ? byte_symbols_ : fallback_)[byte] >= 0;
 }
 
 void Bpe::encode_word(std::string_view word, std::vector<TokenId>& ids) const {

@@ -23,6 +23,9 @@ class Bpe {
   /// Appends the ids of one word (well formed, utf8.h) to `ids`.
   void encode_word(std::string_view word, std::vector<TokenId>& ids) const;
 
+  /// Whether the vocabulary holds a byte: as its character of byte_alphabet.h or as "<0x00>".
+  bool has_byte(unsigned char byte, bool as_char) const noexcept;
+
   const Vocabulary& vocabulary() const noexcept { return vocabulary_; }
 
  private:

@@ -53,6 +53,7 @@ void parse_step(const Component& component, const std::string& type, PreTokenize
     if (component.boolean("add_prefix_space", true)) steps.push_back(PrefixSpace{});
     if (component.boolean("use_regex", true)) steps.push_back(RuleSplit{SplitRule::gpt2});
     steps.push_back(ByteChars{});
+    out.maps_bytes = true;
   } else if (type == "Split") {
     const SplitBehavior behavior = parse_behavior(component, SplitBehavior::isolated);
     const bool invert = component.boolean("invert", false);

@@ -48,6 +48,8 @@ struct PreTokenizer {
       steps;
   /// The last step would be ByteChars and is left to the model, which reads the bytes themselves.
   bool byte_level = false;
+  /// Some step is ByteChars, be it the last one or not.
+  bool maps_bytes = false;
 };
 
 /// Errors: bad_data, unsupported (any other pre-tokenizer, by its name).

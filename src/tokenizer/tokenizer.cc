@@ -106,7 +106,11 @@ Tokenizer Tokenizer::parse(std::string_view text, const std::string& where) {
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special) const {
   std::string escaped;
-  if (valid_utf8_prefix(text) != text.size()) text = escaped = escape_invalid_bytes(text);
+  if (valid_utf8_prefix(text) != text.size()) {
+    text = escaped = escape_invalid_bytes(text, [&](unsigned char byte) {
+      return impl_->model.has_byte(byte, impl_->pre_tokenizer.maps_bytes);
+    });
+  }
   std::vector<TokenId> ids;
   ids.reserve(text.size() / 3 + 8);
   impl_->encode_raw(text, ids);

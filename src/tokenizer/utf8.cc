@@ -62,20 +62,6 @@ std::size_t valid_utf8_prefix(std::string_view bytes) noexcept {
   return i;
 }
 
-std::string escape_invalid_bytes(std::string_view bytes) {
-  std::string out;
-  out.reserve(bytes.size() + 64);
-  while (!bytes.empty()) {
-    const std::size_t valid = valid_utf8_prefix(bytes);
-    out.append(bytes.substr(0, valid));
-    bytes.remove_prefix(valid);
-    if (bytes.empty()) break;
-    append_code_point(0xDC00u + static_cast<unsigned char>(bytes[0]), out);
-    bytes.remove_prefix(1);
-  }
-  return out;
-}
-
 bool has_escapes(std::string_view text) noexcept {
   // Escapes are ED B2 80 .. ED B3 BF; valid characters with lead ED have a second byte below A0.
   std::size_t i = 0;

@@ -48,8 +48,12 @@ Utf8Unit utf8_unit(std::string_view bytes) noexcept;  ///< `bytes` is not empty
 /// Bytes before the first that is not part of a valid character.
 std::size_t valid_utf8_prefix(std::string_view bytes) noexcept;
 
-/// Every byte outside valid characters as its escape.
-std::string escape_invalid_bytes(std::string_view bytes);
+/// Every byte outside valid characters as its escape, or as U+FFFD where `keep` says no to it.
+template <typename Keep>
+std::string escape_invalid_bytes(std::string_view bytes, const Keep& keep);
+inline std::string escape_invalid_bytes(std::string_view bytes) {
+  return escape_invalid_bytes(bytes, [](unsigned char) { return true; });
+}
 /// The byte that an escape stands for, or -1.
 inline int escaped_byte(char32_t value) noexcept {
   return value >= 0xDC80 && value <= 0xDCFF ? static_cast<int>(value - 0xDC00) : -1;
@@ -62,5 +66,21 @@ void append_unescaped(std::string_view text, std::string& out);
 /// Moves complete characters from `pending` to the end of `out`, invalid parts as U+FFFD. A cut
 /// character at the end stays in `pending`, or becomes U+FFFD where `last` is set.
 void drain_utf8(std::string& pending, bool last, std::string& out);
+
+template <typename Keep>
+std::string escape_invalid_bytes(std::string_view bytes, const Keep& keep) {
+  std::string out;
+  out.reserve(bytes.size() + 64);
+  while (!bytes.empty()) {
+    const std::size_t valid = valid_utf8_prefix(bytes);
+    out.append(bytes.substr(0, valid));
+    bytes.remove_prefix(valid);
+    if (bytes.empty()) break;
+    const auto byte = static_cast<unsigned char>(bytes[0]);
+    append_code_point(keep(byte) ? 0xDC00u + byte : 0xFFFDu, out);
+    bytes.remove_prefix(1);
+  }
+  return out;
+}
 
 }  // namespace krait

@@ -13,7 +13,7 @@ namespace {
 constexpr std::int64_t kMaxTaps = 16;
 // Channels per block: the taps of the inputs, the weights and the result of a block stay in L1.
 constexpr std::int64_t kBlock = 512;
-constexpr std::int64_t kElementsPerTask = 4096;
+constexpr std::int64_t kElementsPerTask = 8192;
 
 bool has_static_tensor_scale(const Activation& x) {
   return x.dtype == DType::i8 && x.strategy == Strategy::tensor && !x.dynamic;

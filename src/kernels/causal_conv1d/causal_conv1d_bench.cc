@@ -12,10 +12,10 @@ void causal_conv1d(benchmark::State& state, bool i8) {
   ConvWeight weight{.data = Tensor(i8 ? DType::i8 : DType::f32, {K, C}),
                     .scale = Tensor(DType::f32, {C}),
                     .bias = Tensor(DType::f32, {C})};
-  std::vector<float> x = bench_floats(T * 2 * C), u(static_cast<std::size_t>(T * C)),
-                     conv_state(static_cast<std::size_t>((K - 1) * C));
+  float* const conv_state = bench.floats((K - 1) * C);
   float scale = 0.01f;
-  Activation in = f32_activation(x.data(), T, C, 2 * C), out = f32_activation(u.data(), T, C);
+  Activation in = f32_activation(bench.floats(T * 2 * C), T, C, 2 * C);
+  Activation out = f32_activation(bench.floats(T * C), T, C);
   if (i8) {
     for (Activation* activation : {&in, &out}) {
       activation->dtype = DType::i8;
@@ -23,7 +23,7 @@ void causal_conv1d(benchmark::State& state, bool i8) {
     }
   }
   for (auto _ : state) {
-    krait::causal_conv1d(bench.ctx, weight, in, conv_state.data(), out);
+    krait::causal_conv1d(bench.ctx, weight, in, conv_state, out);
     benchmark::ClobberMemory();
   }
   const std::int64_t element = i8 ? 1 : 4;

@@ -9,17 +9,17 @@ namespace {
 void add_rms_norm(benchmark::State& state, bool i8) {
   BenchContext bench(state);
   const std::int64_t T = bench.tokens, C = bench.model.d_model;
-  std::vector<float> residual = bench_floats(T * C), add(residual.size()), weight = bench_floats(C),
-                     y(residual.size()), scale(static_cast<std::size_t>(T));
-  Activation out = f32_activation(y.data(), T, C);
+  float *const residual = bench.floats(T * C), *const add = bench.floats(T * C, 0, 0);
+  const float* const weight = bench.floats(C);
+  Activation out = f32_activation(bench.floats(T * C), T, C);
   if (i8) {
     out.dtype = DType::i8;
     out.strategy = Strategy::token;
     out.dynamic = true;
-    out.scale = scale.data();
+    out.scale = bench.floats(T);
   }
   for (auto _ : state) {
-    krait::add_rms_norm(bench.ctx, residual.data(), add.data(), weight.data(), 1e-5f, out);
+    krait::add_rms_norm(bench.ctx, residual, add, weight, 1e-5f, out);
     benchmark::ClobberMemory();
   }
   bench.report(state, T * C * (12 + (i8 ? 1 : 4)) + 4 * C);

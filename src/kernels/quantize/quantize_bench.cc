@@ -8,19 +8,17 @@ namespace {
 void quantize(benchmark::State& state, Strategy strategy, bool dynamic) {
   BenchContext bench(state);
   const std::int64_t T = bench.tokens, C = bench.model.d_inner;
-  std::vector<float> x = bench_floats(T * C),
-                     scale(static_cast<std::size_t>(std::max(T, C)), 0.01f);
-  std::vector<std::int8_t> q(x.size());
-  const Activation y{.data = q.data(),
+  const Activation x = f32_activation(bench.floats(T * C), T, C);
+  const Activation y{.data = bench.bytes(T * C),
                      .dtype = DType::i8,
                      .rows = T,
                      .cols = C,
                      .stride = C,
                      .strategy = strategy,
                      .dynamic = dynamic,
-                     .scale = scale.data()};
+                     .scale = bench.floats(T + C, 0.01, 0.01)};
   for (auto _ : state) {
-    krait::quantize(bench.ctx, f32_activation(x.data(), T, C), y);
+    krait::quantize(bench.ctx, x, y);
     benchmark::ClobberMemory();
   }
   bench.report(state, 5 * T * C);

@@ -13,8 +13,8 @@ namespace {
 // so that a block's state and a chunk's inputs stay in the first caches.
 constexpr std::int64_t kBlock = 256;
 constexpr std::int64_t kChunk = 32;
-// States times channels times tokens below which a parallel region costs more than it saves.
-constexpr std::int64_t kUpdatesPerTask = 4096;
+// Updates of one h below which a parallel region costs more than it saves.
+constexpr std::int64_t kSerialUpdates = 16384;
 
 using Microkernel = void (*)(const ScanRun&);
 
@@ -85,8 +85,7 @@ void selective_scan(Context& ctx, const ScanParams& params, const ScanInputs& in
             .scratch = own});
     }
   };
-  const std::int64_t work = std::max<std::int64_t>(tokens * states, 1);
-  const std::int64_t grain = std::max<std::int64_t>(64, (kUpdatesPerTask / work + 63) / 64 * 64);
+  const std::int64_t grain = tokens * channels * states < kSerialUpdates ? channels : 64;
   ctx.threads.parallel_for(channels, grain, [&](std::int64_t begin, std::int64_t end, int thread) {
     float* wide = scratch + thread * per_thread;
     for (std::int64_t c = begin; c < end; c += kBlock) {

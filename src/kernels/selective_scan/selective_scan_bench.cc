@@ -9,16 +9,16 @@ namespace {
 void selective_scan(benchmark::State& state) {
   BenchContext bench(state);
   const std::int64_t T = bench.tokens, C = bench.model.d_inner, N = bench.model.states;
-  std::vector<float> a2 = bench_floats(N * C, -16, -0.5), D = bench_floats(C),
-                     bias = bench_floats(C, -5, -2), h(static_cast<std::size_t>(N * C)),
-                     u = bench_floats(T * C), dt = bench_floats(T * C), z = bench_floats(T * C),
-                     B = bench_floats(T * N), c = bench_floats(T * N), y(u.size());
-  const ScanInputs in{f32_activation(u.data(), T, C), f32_activation(dt.data(), T, C),
-                      f32_activation(B.data(), T, N), f32_activation(c.data(), T, N),
-                      f32_activation(z.data(), T, C)};
+  const ScanParams params{bench.floats(N * C, -16, -0.5), bench.floats(C), bench.floats(C, -5, -2),
+                          N};
+  const ScanState h{bench.floats(N * C), DType::f32, nullptr};
+  const auto matrix = [&](std::int64_t cols) {
+    return f32_activation(bench.floats(T * cols), T, cols);
+  };
+  const ScanInputs in{matrix(C), matrix(C), matrix(N), matrix(N), matrix(C)};
+  const Activation y = matrix(C);
   for (auto _ : state) {
-    krait::selective_scan(bench.ctx, {a2.data(), D.data(), bias.data(), N}, in,
-                          {h.data(), DType::f32, nullptr}, f32_activation(y.data(), T, C));
+    krait::selective_scan(bench.ctx, params, in, h, y);
     benchmark::ClobberMemory();
   }
   bench.report(state, 4 * (3 * N * C + T * (4 * C + 2 * N)));

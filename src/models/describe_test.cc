@@ -1,0 +1,251 @@
+// describe_model: sizes and sites from tensors, and one error that names all that does not fit.
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "krait/error.h"
+#include "models/config.h"
+#include "models/test_int8.h"
+#include "models/test_support.h"
+
+namespace krait {
+namespace {
+
+/// The message of the Error that `run` throws; fails the test if there is none.
+template <typename Fn>
+std::string message_of(ErrorCode code, Fn&& run) {
+  try {
+    run();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "no error";
+  return "";
+}
+
+std::string describe_error(const TestCheckpoint& checkpoint, ErrorCode code = ErrorCode::bad_data) {
+  return message_of(code, [&] { describe_model(checkpoint.config, *checkpoint.source()); });
+}
+
+std::string load_error(const TestCheckpoint& checkpoint, ErrorCode code = ErrorCode::bad_data) {
+  TestRuntime runtime;
+  return message_of(code,
+                    [&] { load_model(runtime.ctx, checkpoint.config, *checkpoint.source()); });
+}
+
+void expect_contains(const std::string& text, std::initializer_list<const char*> parts) {
+  for (const char* part : parts)
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  EXPECT_EQ(text.find('\n'), std::string::npos);
+}
+
+const char* const kMixer = "backbone.layers.0.mixer.";
+
+TEST(Describe, ListsSitesInTheOrderOfTheForwardPass) {
+  const TestCheckpoint checkpoint = tiny_mamba({.linear_bias = true});
+  const ModelLayout layout = describe_model(checkpoint.config, *checkpoint.source());
+  EXPECT_EQ(layout.info.architecture, "MambaForCausalLM");
+  EXPECT_EQ(layout.info.d_model, 20);
+  EXPECT_EQ(layout.info.n_layers, 2);
+  EXPECT_EQ(layout.info.vocab_rows, 61);
+  ASSERT_EQ(layout.linears.size(), 2u + 4 * 2);
+  EXPECT_EQ(layout.linears.front().name, "backbone.embeddings");
+  EXPECT_EQ(layout.linears.back().tied_to, "backbone.embeddings");
+  EXPECT_EQ(layout.activations[static_cast<std::size_t>(layout.linears.back().input_site)].name,
+            "lm_head.input");
+  const LinearSite& x_proj = layout.linears[6];
+  EXPECT_EQ(x_proj.name, "backbone.layers.1.mixer.x_proj");
+  EXPECT_EQ(x_proj.rows, 3 + 2 * 5);
+  EXPECT_EQ(x_proj.cols, 36);
+  EXPECT_FALSE(x_proj.has_bias);
+  EXPECT_TRUE(layout.linears[5].has_bias);
+  EXPECT_EQ(layout.activations[static_cast<std::size_t>(x_proj.input_site)].name,
+            "backbone.layers.1.mixer.x_proj.input");
+  std::int64_t elements = 0;
+  for (const auto& [name, tensor] : checkpoint.tensors) elements += tensor.elements();
+  EXPECT_EQ(layout.info.parameters, elements);
+}
+
+TEST(Describe, BelievesShapesOverConfig) {
+  TestCheckpoint checkpoint = tiny_mamba();
+  checkpoint.config.update({{"expand", 16},
+                            {"state_size", 16},
+                            {"conv_kernel", 2},
+                            {"time_step_rank", "auto"},
+                            {"use_bias", false},
+                            {"vocab_size", 57}});
+  const ModelLayout layout = describe_model(checkpoint.config, *checkpoint.source());
+  EXPECT_EQ(layout.linears[1].rows, 2 * 36);
+  EXPECT_EQ(layout.info.vocab_rows, 61);
+  EXPECT_EQ(layout.info.vocab_size, 57);
+}
+
+TEST(Describe, KnowsTheOriginalLayout) {
+  TestCheckpoint checkpoint = tiny_mamba();
+  checkpoint.tensors["backbone.embedding.weight"] =
+      checkpoint.tensors.extract("backbone.embeddings.weight").mapped();
+  // The original stores the head beside the table that it shares.
+  checkpoint.tensors["lm_head.weight"] =
+      test_tensor({61, 20}, checkpoint.tensors.at("backbone.embedding.weight").as<float>());
+  checkpoint.config = {
+      {"d_model", 20}, {"n_layer", 2}, {"vocab_size", 50}, {"ssm_cfg", Json::object()}};
+  const ModelLayout layout = describe_model(checkpoint.config, *checkpoint.source());
+  EXPECT_EQ(layout.linears.front().name, "backbone.embedding");
+  EXPECT_EQ(layout.linears.back().tied_to, "backbone.embedding");
+  EXPECT_EQ(layout.info.vocab_size, 50);
+
+  checkpoint.tensors["lm_head.weight"].mutable_as<float>()[7] += 1.0f;
+  EXPECT_EQ(describe_model(checkpoint.config, *checkpoint.source()).linears.back().tied_to, "");
+  checkpoint.config["ssm_cfg"]["layer"] = "Mamba1";
+  EXPECT_NO_THROW(describe_model(checkpoint.config, *checkpoint.source()));
+}
+
+TEST(Describe, RefusesOtherArchitecturesWithTheKnownOnes) {
+  TestCheckpoint checkpoint = tiny_mamba();
+  checkpoint.config["model_type"] = "mamba2";
+  expect_contains(describe_error(checkpoint, ErrorCode::unsupported),
+                  {"model_type mamba2", "mamba (MambaForCausalLM)"});
+  checkpoint.config = {{"ssm_cfg", {{"layer", "Mamba2"}}}};
+  expect_contains(describe_error(checkpoint, ErrorCode::unsupported),
+                  {"ssm_cfg.layer Mamba2", "mamba (MambaForCausalLM)"});
+  checkpoint.config = {{"architectures", {"LlamaForCausalLM"}}};
+  expect_contains(describe_error(checkpoint, ErrorCode::unsupported), {"LlamaForCausalLM"});
+  checkpoint.config = {{"ssm_cfg", Json::object()}, {"attn_layer_idx", {3}}};
+  expect_contains(describe_error(checkpoint, ErrorCode::unsupported), {"attn_layer_idx"});
+  checkpoint.config = Json::object();
+  expect_contains(describe_error(checkpoint, ErrorCode::unsupported), {"names no architecture"});
+  checkpoint.config = Json::array();
+  expect_contains(describe_error(checkpoint), {"must be an object"});
+}
+
+TEST(Describe, NamesEveryTensorThatDoesNotFit) {
+  TestCheckpoint checkpoint = tiny_mamba({.layers = 1});
+  checkpoint.tensors.erase(std::string(kMixer) + "D");
+  checkpoint.tensors.erase("backbone.norm_f.weight");
+  checkpoint.tensors[std::string(kMixer) + "A_log"] = Tensor(DType::f32, {36, 7});
+  checkpoint.tensors[std::string(kMixer) + "dt_proj.bias"] = Tensor(DType::i32, {36});
+  checkpoint.tensors["backbone.extra"] = Tensor(DType::f32, {3});
+  checkpoint.config["state_size"] = 5;
+  expect_contains(
+      describe_error(checkpoint),
+      {"backbone.layers.0.mixer.D [36] is missing", "backbone.norm_f.weight [20] is missing",
+       "backbone.layers.0.mixer.A_log should be [36, 5] but is [36, 7]",
+       "backbone.layers.0.mixer.dt_proj.bias should be F32, F16 or BF16 but is I32",
+       "backbone.extra [3] is not used", "does not fit MambaForCausalLM"});
+}
+
+TEST(Describe, CountsLayersByConfig) {
+  TestCheckpoint checkpoint = tiny_mamba();
+  checkpoint.config["num_hidden_layers"] = 1;
+  expect_contains(describe_error(checkpoint),
+                  {"backbone.layers.1.mixer.A_log [36, 5] is not used"});
+  checkpoint.config["num_hidden_layers"] = 3;
+  expect_contains(describe_error(checkpoint), {"backbone.layers.2.mixer.A_log [36, 5] is missing"});
+  checkpoint.config["num_hidden_layers"] = 2'000'000'000;
+  expect_contains(describe_error(checkpoint), {"2000000000 cannot be"});
+  checkpoint.config.erase("num_hidden_layers");
+  EXPECT_EQ(describe_model(checkpoint.config, *checkpoint.source()).info.n_layers, 2);
+}
+
+TEST(Describe, WantsABiasInEveryLayerOrNone) {
+  TestCheckpoint checkpoint = tiny_mamba();
+  checkpoint.tensors.erase("backbone.layers.1.mixer.conv1d.bias");
+  expect_contains(describe_error(checkpoint),
+                  {"backbone.layers.1.mixer.conv1d.bias [36] is missing"});
+  checkpoint.tensors.erase("backbone.layers.0.mixer.conv1d.bias");
+  EXPECT_NO_THROW(describe_model(checkpoint.config, *checkpoint.source()));
+  checkpoint.config["use_conv_bias"] = true;
+  expect_contains(describe_error(checkpoint),
+                  {"backbone.layers.0.mixer.conv1d.bias [36] is missing"});
+}
+
+TEST(Describe, RefusesBadConfigValues) {
+  const auto with = [](const char* key, Json value) {
+    TestCheckpoint checkpoint = tiny_mamba();
+    checkpoint.config[key] = std::move(value);
+    return checkpoint;
+  };
+  expect_contains(describe_error(with("hidden_size", -4)), {"hidden_size", "-4"});
+  expect_contains(describe_error(with("vocab_size", "many")), {"vocab_size", "many"});
+  expect_contains(describe_error(with("num_hidden_layers", 1e300)), {"num_hidden_layers"});
+  expect_contains(describe_error(with("layer_norm_epsilon", 0)), {"layer_norm_epsilon"});
+  expect_contains(describe_error(with("use_conv_bias", 1)), {"use_conv_bias"});
+  expect_contains(describe_error(with("hidden_act", "gelu"), ErrorCode::unsupported),
+                  {"gelu", "silu"});
+  expect_contains(describe_error(with("rms_norm", false), ErrorCode::unsupported), {"LayerNorm"});
+  expect_contains(describe_error(with("quantization_config", {{"quant_method", "gptq"}}),
+                                 ErrorCode::unsupported),
+                  {"krait"});
+}
+
+TEST(Load, NamesTensorsWithNanOrInfinity) {
+  TestCheckpoint checkpoint = tiny_mamba({.dtype = DType::bf16});
+  checkpoint.tensors["backbone.layers.1.mixer.D"].mutable_as<float>()[35] =
+      std::numeric_limits<float>::quiet_NaN();
+  checkpoint.tensors["backbone.layers.0.mixer.x_proj.weight"].mutable_as<std::uint16_t>()[0] =
+      0xff80;
+  const std::string text = load_error(checkpoint);
+  expect_contains(text, {"backbone.layers.1.mixer.D [36] holds NaN or infinity",
+                         "backbone.layers.0.mixer.x_proj.weight [13, 36] holds NaN or infinity"});
+  EXPECT_EQ(text.find("embeddings"), std::string::npos);
+}
+
+TEST(Load, RefusesInt8WithoutItsScalesOrItsInput) {
+  const auto ids = random_ids(3, 20, 61);
+  const TestCheckpoint good = quantize_by_hand(tiny_mamba(), HandScheme::static_tensor, ids);
+  TestCheckpoint checkpoint = good;
+  checkpoint.tensors.erase("backbone.layers.0.mixer.in_proj.weight_scale");
+  checkpoint.tensors.erase("backbone.layers.1.mixer.z_scale");
+  expect_contains(load_error(checkpoint),
+                  {"backbone.layers.0.mixer.in_proj.weight_scale is missing",
+                   "backbone.layers.1.mixer.z_scale [1] is missing"});
+  checkpoint = good;
+  checkpoint.tensors["backbone.layers.0.mixer.z_scale"] = test_tensor({1}, std::vector{-1.0f});
+  expect_contains(load_error(checkpoint), {"z_scale [1] holds a scale that is not above 0"});
+  checkpoint = good;
+  checkpoint.config["quantization_config"]["krait"]["activations"].erase("lm_head.input");
+  checkpoint.tensors.erase("lm_head.input_scale");
+  expect_contains(load_error(checkpoint, ErrorCode::unsupported), {"lm_head.weight is I8"});
+}
+
+TEST(Numerics, RefusesWhatNoKernelHas) {
+  const TestCheckpoint checkpoint = tiny_mamba();
+  const ModelLayout layout = describe_model(checkpoint.config, *checkpoint.source());
+  const auto error = [&](ErrorCode code, const char* role, Json numerics) {
+    Json config = checkpoint.config;
+    config["quantization_config"]["krait"]["activations"][role] = std::move(numerics);
+    return message_of(code, [&] { parse_numerics(config, layout); });
+  };
+  const auto bad = ErrorCode::bad_data;
+  const auto unsupported = ErrorCode::unsupported;
+  expect_contains(error(bad, "out_proj.inptu", Json::object()), {"out_proj.inptu", "ssm_state"});
+  expect_contains(error(bad, "z", {{"bits", 8}, {"typ", "int"}}), {"unknown key typ", "strategy"});
+  expect_contains(error(bad, "z", {{"type", "int"}}), {"has no bits"});
+  expect_contains(error(unsupported, "z", {{"bits", 4}}), {"8-bit int"});
+  expect_contains(error(unsupported, "z", {{"bits", 16}, {"type", "float"}}), {"no kernel"});
+  expect_contains(error(unsupported, "in_proj.input", {{"bits", 8}, {"strategy", "channel"}}),
+                  {"no kernel", "token, dynamic"});
+  expect_contains(error(unsupported, "ssm_state", {{"bits", 8}, {"dynamic", true}}),
+                  {"16-bit float"});
+  expect_contains(error(unsupported, "z", {{"bits", 8}, {"strategy", "token"}}), {"no kernel"});
+  expect_contains(error(unsupported, "z", {{"hadamard_block", 4}}), {"cannot be rotated"});
+  expect_contains(error(unsupported, "out_proj.input", {{"hadamard_block", 5}}), {"36", "5"});
+}
+
+TEST(Config, EosIdsComeFromTheGenerationConfigFirst) {
+  const Json config = {{"eos_token_id", 3}};
+  EXPECT_EQ(eos_token_ids(config, Json(), 10), std::vector<std::int32_t>{3});
+  EXPECT_EQ(eos_token_ids(config, {{"eos_token_id", {1, 2, 99}}}, 10),
+            (std::vector<std::int32_t>{1, 2}));
+  EXPECT_EQ(eos_token_ids(config, {{"eos_token_id", nullptr}}, 10), std::vector<std::int32_t>{3});
+  EXPECT_TRUE(eos_token_ids(Json::object(), Json(), 10).empty());
+  expect_contains(message_of(ErrorCode::bad_data,
+                             [&] {
+                               eos_token_ids(config, {{"eos_token_id", "x"}}, 10);
+                             }),
+                  {"generation_config.json", "eos_token_id"});
+}
+
+}  // namespace
+}  // namespace krait

@@ -1,0 +1,118 @@
+// Small random Mamba-1 checkpoints in memory, for the tests of models, runtime, quant and eval.
+#pragma once
+
+#include <cmath>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/float16.h"
+#include "core/rng.h"
+#include "io/json.h"
+#include "io/tensor_source.h"
+#include "kernels/context.h"
+#include "models/model.h"
+
+namespace krait {
+
+/// Odd sizes on purpose: vectors and tiles end in the middle.
+struct TinyMamba {
+  std::int64_t V = 61, D = 20, E = 36, N = 5, K = 4, R = 3, layers = 2;
+  bool linear_bias = false, conv_bias = true, tied = true;
+  DType dtype = DType::f32;  ///< of the linears and the table
+  std::uint64_t seed = 1;
+};
+
+/// A checkpoint that tests may change before they make a source of it.
+struct TestCheckpoint {
+  Json config;
+  std::map<std::string, Tensor> tensors;
+
+  std::shared_ptr<TensorSource> source() const {
+    return make_memory_source({tensors.begin(), tensors.end()});
+  }
+};
+
+inline Tensor test_tensor(const Shape& shape, std::span<const float> values,
+                          DType dtype = DType::f32) {
+  Tensor tensor(dtype, shape);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (dtype == DType::f32) tensor.mutable_as<float>()[i] = values[i];
+    if (dtype == DType::f16) tensor.mutable_as<std::uint16_t>()[i] = f32_to_f16(values[i]);
+    if (dtype == DType::bf16) tensor.mutable_as<std::uint16_t>()[i] = f32_to_bf16(values[i]);
+  }
+  return tensor;
+}
+
+/// Weights of the size that training leaves behind: no activation explodes or dies.
+inline TestCheckpoint tiny_mamba(const TinyMamba& m = {}) {
+  Rng rng(m.seed);
+  TestCheckpoint result;
+  const auto add = [&](const std::string& name, const Shape& shape, double low, double high,
+                       DType dtype) {
+    std::vector<float> values(static_cast<std::size_t>(shape.elements()));
+    for (float& v : values) v = static_cast<float>(low + rng.uniform() * (high - low));
+    result.tensors[name] = test_tensor(shape, values, dtype);
+  };
+  const auto linear = [&](const std::string& name, std::int64_t rows, std::int64_t cols,
+                          bool bias) {
+    const double bound = 2.0 / std::sqrt(static_cast<double>(cols));
+    add(name + ".weight", {rows, cols}, -bound, bound, m.dtype);
+    if (bias) add(name + ".bias", {rows}, -0.3, 0.3, DType::f32);
+  };
+  add("backbone.embeddings.weight", {m.V, m.D}, -1, 1, m.dtype);
+  if (!m.tied) linear("lm_head", m.V, m.D, false);
+  add("backbone.norm_f.weight", {m.D}, 0.5, 1.5, DType::f32);
+  for (std::int64_t i = 0; i < m.layers; ++i) {
+    const std::string block = "backbone.layers." + std::to_string(i) + ".";
+    const std::string mixer = block + "mixer.";
+    add(block + "norm.weight", {m.D}, 0.5, 1.5, DType::f32);
+    linear(mixer + "in_proj", 2 * m.E, m.D, m.linear_bias);
+    add(mixer + "conv1d.weight", {m.E, 1, m.K}, -0.8, 0.8, DType::f32);
+    if (m.conv_bias) add(mixer + "conv1d.bias", {m.E}, -0.3, 0.3, DType::f32);
+    linear(mixer + "x_proj", m.R + 2 * m.N, m.E, false);
+    linear(mixer + "dt_proj", m.E, m.R, false);
+    add(mixer + "dt_proj.bias", {m.E}, -4, 0, DType::f32);
+    add(mixer + "A_log", {m.E, m.N}, 0, 2.5, DType::f32);
+    add(mixer + "D", {m.E}, 0.5, 1.5, DType::f32);
+    linear(mixer + "out_proj", m.D, m.E, m.linear_bias);
+  }
+  result.config = {{"model_type", "mamba"},     {"architectures", {"MambaForCausalLM"}},
+                   {"hidden_size", m.D},        {"num_hidden_layers", m.layers},
+                   {"vocab_size", m.V},         {"tie_word_embeddings", m.tied},
+                   {"layer_norm_epsilon", 1e-5}};
+  return result;
+}
+
+inline std::vector<std::int32_t> random_ids(std::uint64_t seed, std::int64_t count,
+                                            std::int64_t vocab) {
+  Rng rng(seed);
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(count));
+  for (auto& id : ids) id = static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(vocab)));
+  return ids;
+}
+
+/// Everything that a forward pass needs, at one instruction set.
+struct TestRuntime {
+  explicit TestRuntime(Isa isa = Isa::reference, int threads = 1)
+      : pool(threads), ctx{pool, microkernels(isa), arena} {}
+  ThreadPool pool;
+  Arena arena;
+  Context ctx;
+};
+
+/// Logits of all tokens, [ids, V], consumed from `state` in one call.
+inline std::vector<float> all_logits(Context& ctx, const Model& model,
+                                     std::span<const std::int32_t> ids, SequenceState& state) {
+  std::vector<float> logits(ids.size() * static_cast<std::size_t>(model.info().vocab_rows));
+  const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(ids.size())};
+  SequenceState* states[] = {&state};
+  model.forward(ctx, {ids, cu_seqlens, states}, LogitRows::all, logits.data());
+  return logits;
+}
+
+}  // namespace krait
