@@ -4,7 +4,8 @@
 
 The learning rate warms up, stays, and falls linearly to zero over the last part (warmup, stable,
 decay): the length of the run may be changed on resuming, by another --steps, until the decay has
-begun. Running the same command again resumes from the last checkpoint.
+begun. Running the same command again resumes from the last checkpoint; a run that is asked to
+terminate (SIGTERM, SIGINT) writes one after its step.
 
 Every step of the first 200 is logged. --compare checks a run against a log that was kept:
 
@@ -16,6 +17,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import signal
 import time
 
 import memory
@@ -132,6 +134,10 @@ def main():
         save(checkpoint, step=step, model=model.state_dict(), optimizer=optimizer.state_dict(),
              config=dataclasses.asdict(model.config), tokens=step * args.batch * args.context)
 
+    stopping = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.append(True))
+
     log_path = args.out / "log.jsonl"
     log = open(log_path, "a", encoding="utf-8")
     last = min(args.steps, args.stop_after or args.steps)
@@ -167,8 +173,11 @@ def main():
                 print(f"step {step}/{args.steps}  loss {record['loss']:.4f}  "
                       f"{record['tokens_per_s']:,} tokens/s  ETA {eta / 60:.0f} min{extra}",
                       flush=True)
-        if step % args.checkpoint_every == 0 or step == last:
+        if step % args.checkpoint_every == 0 or step == last or stopping:
             save_checkpoint(step)
+        if stopping:
+            print(f"stopped after step {step}", flush=True)
+            break
     log.close()
     if args.compare:
         compare(log_path, args.compare)

@@ -13,8 +13,6 @@
 #include "core/cpu_info.h"
 #include "core/rng.h"
 #include "kernels/linear/linear.h"
-#include "kernels/linear/linear_kernels.h"
-#include "kernels/quantize/quantize_kernels.h"
 
 namespace krait {
 namespace {
@@ -30,18 +28,6 @@ constexpr Layer kLayers[] = {
     {"x_proj_2.8b", 192, 5120},
 };
 constexpr std::int64_t kTokens[] = {1, 2, 4, 8, 16, 64, 512};
-
-Microkernels kernels_of(Isa isa) {
-  Microkernels kernels{};
-  kernels.isa = isa;
-  kernels.linear = isa == Isa::reference ? &linear_reference
-                   : isa == Isa::avx2    ? &linear_avx2
-                                         : &linear_avx512;
-  kernels.quantize = isa == Isa::reference ? &quantize_reference
-                     : isa == Isa::avx2    ? &quantize_avx2
-                                           : &quantize_avx512;
-  return kernels;
-}
 
 void random_fill(Tensor& tensor) {
   Rng rng(1);
@@ -61,9 +47,8 @@ void random_fill(Tensor& tensor) {
 void run(benchmark::State& state, Isa isa, DType dtype, Layer layer, std::int64_t tokens,
          int thread_count) {
   ThreadPool threads(thread_count);
-  const Microkernels kernels = kernels_of(isa);
   Arena arena;
-  Context ctx{threads, kernels, arena};
+  Context ctx{threads, microkernels(isa), arena};
   constexpr std::size_t kCaches = std::size_t{200} << 20;
   const std::size_t bytes = static_cast<std::size_t>(layer.rows * layer.cols) * size_of(dtype);
   std::vector<Weight> weights(tokens > 64 ? 1 : std::clamp<std::size_t>(kCaches / bytes, 1, 256));

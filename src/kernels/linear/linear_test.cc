@@ -15,7 +15,6 @@
 #include "core/cpu_info.h"
 #include "core/float16.h"
 #include "core/rng.h"
-#include "kernels/linear/linear_kernels.h"
 #include "kernels/quantize/quantize.h"
 
 namespace krait {
@@ -24,26 +23,6 @@ namespace {
 constexpr std::array<std::int64_t, 6> kRows{1, 15, 16, 17, 33, 80};
 constexpr std::array<std::int64_t, 12> kCols{1, 3, 4, 5, 15, 16, 17, 48, 63, 64, 100, 1536};
 constexpr std::array<std::int64_t, 8> kTokens{1, 2, 3, 5, 8, 12, 13, 33};
-
-Microkernels kernels_of(Isa isa) {
-  Microkernels kernels{};
-  kernels.isa = isa;
-  switch (isa) {
-    case Isa::reference:
-      kernels.linear = &linear_reference;
-      kernels.quantize = &quantize_reference;
-      break;
-    case Isa::avx2:
-      kernels.linear = &linear_avx2;
-      kernels.quantize = &quantize_avx2;
-      break;
-    case Isa::avx512_vnni:
-      kernels.linear = &linear_avx512;
-      kernels.quantize = &quantize_avx512;
-      break;
-  }
-  return kernels;
-}
 
 std::vector<Isa> supported_isas() {
   std::vector<Isa> isas;
@@ -55,11 +34,11 @@ std::vector<Isa> supported_isas() {
 
 /// Everything that a call borrows.
 struct Runner {
-  Runner(Isa isa, int thread_count) : threads(thread_count), kernels(kernels_of(isa)) {}
+  Runner(Isa isa, int thread_count)
+      : threads(thread_count), context{threads, microkernels(isa), arena} {}
   ThreadPool threads;
-  Microkernels kernels;
   Arena arena;
-  Context context{threads, kernels, arena};
+  Context context;
 };
 
 /// Roughly normal, mean 0, variance 1.

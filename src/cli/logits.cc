@@ -1,0 +1,90 @@
+// krait logits: what the model says after every token, for NumPy.
+#include <bit>
+#include <charconv>
+#include <memory>
+#include <string>
+
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "core/check.h"
+#include "io/file.h"
+#include "krait/engine.h"
+#include "runtime/engine_impl.h"
+
+namespace krait::cli {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "the file says <f4");
+
+struct Options {
+  std::string model, output;
+  std::vector<std::int32_t> ids;
+  TextInput input;
+  int threads = 0;
+};
+
+/// Header of NumPy's format 1.0 (numpy.lib.format): float32 [rows, cols], C order.
+std::string npy_header(std::int64_t rows, std::int64_t cols) {
+  std::string text =
+      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
+  constexpr std::size_t kPreamble = 10, kAlignment = 64;
+  text.append(kAlignment - 1 - (kPreamble + text.size()) % kAlignment, ' ');
+  text += '\n';
+  std::string header("\x93NUMPY\x01\x00", 8);
+  header += static_cast<char>(text.size() & 0xff);
+  header += static_cast<char>(text.size() >> 8);
+  return header + text;
+}
+
+int run(const Options& options) {
+  const bool has_text = options.input.text_given || !options.input.file.empty();
+  if (options.ids.empty() && !has_text)
+    throw UsageError("give tokens: --ids 1,2,3, -p TEXT or -f FILE");
+  const Engine engine = Engine::load(resolve_model(options.model), {.threads = options.threads});
+  std::vector<std::int32_t> ids = options.ids;
+  if (has_text) ids = engine.encode(read_text(options.input));
+  check(!ids.empty(), ErrorCode::invalid_argument, "the text has no tokens");
+  engine.impl()->check_ids(ids);
+
+  catch_interrupts();
+  const auto tokens = static_cast<std::int64_t>(ids.size());
+  const std::string header = npy_header(tokens, engine.vocab_rows());
+  const std::size_t row_bytes = static_cast<std::size_t>(engine.vocab_rows()) * sizeof(float);
+  OutputFile file(options.output);
+  file.reserve(header.size() + row_bytes * ids.size());
+  file.write_at(0, header.data(), header.size());
+  ProgressReport report;
+  SequenceState state(engine.impl()->model->state_layout());
+  forward_logits(
+      engine, ids, state, [&](std::int64_t first, std::int64_t rows, const float* logits) {
+        throw_if_interrupted();
+        file.write_at(header.size() + row_bytes * static_cast<std::size_t>(first), logits,
+                      row_bytes * static_cast<std::size_t>(rows));
+        report.update({.phase = "logits", .done = first + rows, .total = tokens, .unit = "tokens"});
+      });
+  report.finish();
+  file.commit();
+  note("wrote float32 [{}, {}] to {}", tokens, engine.vocab_rows(), options.output);
+  return kSuccess;
+}
+
+}  // namespace
+
+Runner declare_logits(CLI::App& app) {
+  const auto options = std::make_shared<Options>();
+  add_model_argument(app, options->model);
+  CLI::Option* ids =
+      app.add_option("--ids", options->ids, "Token ids, separated by commas")->delimiter(',');
+  add_text_options(app, options->input, "Text; - reads standard input",
+                   "File with the text; - reads standard input");
+  app.get_option("--prompt")->excludes(ids);
+  app.get_option("--file")->excludes(ids);
+  app.add_option("-o,--output", options->output, "File to write: float32, tokens by vocabulary")
+      ->required();
+  add_threads_option(app, options->threads);
+  return [options] { return run(*options); };
+}
+
+}  // namespace krait::cli

@@ -1,0 +1,157 @@
+// krait: quantizes selective state-space language models and runs them as integers.
+#include <csignal>
+#include <exception>
+#include <new>
+#include <string>
+
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+#include "krait/error.h"
+#include "krait/version.h"
+
+namespace krait::cli {
+namespace {
+
+const Command kCommands[] = {
+    {"demo",
+     "Quantize the demo model, say what was lost, and generate text from the integers",
+     {"krait demo", "krait demo -p 'The river' -n 100 -o out/demo"},
+     declare_demo},
+    {"quantize",
+     "Write a quantized checkpoint",
+     {"krait quantize mamba-130m-hf -o mamba-130m-w8a8",
+      "krait quantize mamba-130m-hf -o out --recipe quamba-w8a8 --calibration text.jsonl",
+      "krait quantize models/krait-demo -o out --recipe my-recipe.json --samples 64 --force"},
+     declare_quantize},
+    {"generate",
+     "Continue a text",
+     {"krait generate -p 'Once upon a time' -n 100",
+      "krait generate mamba-130m-w8a8 -p 'The capital of France is' -n 20 --temperature 0",
+      "cat prompt.txt | krait generate mamba-130m-w8a8 -p - --top-p 0.9 --seed 7 --stop END"},
+     declare_generate},
+    {"perplexity",
+     "Negative log-likelihood per token of a text",
+     {"krait perplexity -f wiki.test.raw", "krait perplexity mamba-130m-w8a8 -f text.txt --json"},
+     declare_perplexity},
+    {"compare",
+     "What a quantized model lost: difference of nll, KL divergence, top-1 agreement",
+     {"krait compare mamba-130m-hf mamba-130m-w8a8 -f wiki.test.raw",
+      "krait compare models/krait-demo out -f text.txt --seq-len 512 --json"},
+     declare_compare},
+    {"logits",
+     "Write the logits of every token as a NumPy file",
+     {"krait logits -p 'Hello' -o logits.npy",
+      "krait logits mamba-130m-hf --ids 1,2,3 -o logits.npy"},
+     declare_logits},
+    {"tokenize",
+     "Token ids of a text",
+     {"krait tokenize -p 'Hello world'", "krait tokenize mamba-130m-hf -f text.txt --pieces",
+      "echo Hello | krait tokenize -p - --json"},
+     declare_tokenize},
+    {"inspect",
+     "Architecture, tensors, bits per weight, what is quantized how, scales",
+     {"krait inspect", "krait inspect mamba-130m-w8a8 --tensors", "krait inspect out --json"},
+     declare_inspect},
+    {"bench",
+     "Tokens per second of prefill and decode, beside the bounds of this machine",
+     {"krait bench", "krait bench mamba-130m-w8a8 -p 512 -n 128 -r 5 -t 4",
+      "krait bench --dummy mamba-2.8b --recipe krait-w8a8 --json"},
+     declare_bench},
+    {"info",
+     "Version, CPU, instruction set in use, measured bandwidth and peaks",
+     {"krait info", "krait info --threads 1 --json", "KRAIT_ISA=avx2 krait info"},
+     declare_info},
+};
+
+std::string one_line(std::string text) {
+  for (char& c : text) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  while (!text.empty() && text.back() == ' ') text.pop_back();
+  return text;
+}
+
+int fail_with(int code, const std::string& message) {
+  note("krait: error: {}", one_line(message));
+  return code;
+}
+
+/// The parser would only say that a command is missing.
+void check_command_name(int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::string names;
+  for (const Command& command : kCommands) {
+    if (argv[1] == std::string_view(command.name)) return;
+    names += (names.empty() ? "" : ", ") + std::string(command.name);
+  }
+  throw UsageError(fmt::format("no command '{}': the commands are {}", argv[1], names));
+}
+
+int parse_and_run(int argc, char** argv) {
+  check_command_name(argc, argv);
+  CLI::App app("Quantizes selective state-space language models and runs them as integers.",
+               "krait");
+  app.set_version_flag("--version", std::string("krait ") + version());
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  Runner chosen;
+  for (const Command& command : kCommands) {
+    CLI::App* sub = app.add_subcommand(command.name, command.summary);
+    const Runner runner = command.declare(*sub);
+    sub->callback([&chosen, runner] { chosen = runner; });
+    std::string footer = "Examples:";
+    for (const char* example : command.examples) footer += std::string("\n  ") + example;
+    sub->footer(footer);
+  }
+  app.footer(
+      "'krait COMMAND --help' shows the options of a command.\n"
+      "Environment: KRAIT_MODEL (default model), KRAIT_ISA (reference, avx2, avx512_vnni).\n"
+      "Exit codes: 0 success, 1 failure, 2 wrong usage.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) {  // --help and --version
+      const CLI::App* sub = &app;
+      while (!sub->get_subcommands().empty()) sub = sub->get_subcommands().front();
+      const bool is_version = dynamic_cast<const CLI::CallForVersion*>(&error) != nullptr;
+      write_out((is_version ? std::string(error.what()) : sub->help()) + "\n");
+      return kSuccess;
+    }
+    const std::string command =
+        app.get_subcommands().empty() ? "" : " " + app.get_subcommands().front()->get_name();
+    return fail_with(kUsage, std::string(error.what()) + " (see krait" + command + " --help)");
+  }
+  return chosen();
+}
+
+int guarded(int argc, char** argv) {
+  int code = kSuccess;
+  try {
+    code = parse_and_run(argc, argv);
+    flush_out();
+    return code;
+  } catch (const UsageError& error) {
+    return fail_with(kUsage, error.what());
+  } catch (const BrokenPipe&) {
+    std::signal(SIGPIPE, SIG_DFL);
+    std::raise(SIGPIPE);
+    return kFailure;
+  } catch (const Interrupted&) {
+    return 128 + interrupt_signal();
+  } catch (const Error& error) {
+    return fail_with(kFailure, error.what());
+  } catch (const std::bad_alloc&) {
+    return fail_with(kFailure, "out of memory");
+  } catch (const std::exception& error) {
+    return fail_with(kFailure, error.what());
+  }
+}
+
+}  // namespace
+}  // namespace krait::cli
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // writing to a closed pipe is an error like any other
+  return krait::cli::guarded(argc, argv);
+}

@@ -1,0 +1,87 @@
+#include "quant/model_card.h"
+
+#include <algorithm>
+#include <map>
+
+#include "core/check.h"
+#include "krait/version.h"
+
+namespace krait {
+namespace {
+
+std::string weight_text(const WeightRule& rule) {
+  if (!rule.quantized) return std::string(name_of(rule.dtype));
+  return fmt::format("int{} per {}", rule.args.bits, name_of(rule.args.strategy));
+}
+
+std::string activation_text(const ActivationNumerics& numerics) {
+  std::string text = "float";
+  if (numerics.quantized && numerics.args.is_float) {
+    text = fmt::format("float{}", numerics.args.bits);
+  } else if (numerics.quantized) {
+    text = fmt::format("int{} per {}, {}", numerics.args.bits, name_of(numerics.args.strategy),
+                       numerics.args.dynamic ? "dynamic" : "static");
+  }
+  if (numerics.hadamard_block > 0) {
+    text += fmt::format(", Hadamard transform of {}", numerics.hadamard_block);
+  }
+  return text;
+}
+
+/// Smallest, median and largest scale over the layers, by role.
+std::string scale_table(const QuantizationPlan& plan, const std::vector<float>& scales) {
+  std::map<std::string, std::vector<float>> by_role;
+  for (std::size_t i = 0; i < scales.size(); ++i) {
+    const auto site = static_cast<std::size_t>(plan.static_sites[i]);
+    by_role[plan.layout.activations[site].role].push_back(scales[i]);
+  }
+  std::string text;
+  for (auto& [role, values] : by_role) {
+    std::sort(values.begin(), values.end());
+    text += fmt::format("| {} | {:.6g} | {:.6g} | {:.6g} |\n", role, values.front(),
+                        values[values.size() / 2], values.back());
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string model_card(const QuantizationPlan& plan, const std::vector<float>& static_scales,
+                       const Provenance& provenance) {
+  const Recipe& recipe = plan.recipe;
+  const auto parameters = static_cast<double>(plan.layout.info.parameters);
+  std::string text = "---\nlibrary_name: krait\ntags:\n- " + plan.layout.info.model_type +
+                     (plan.quantizes ? "\n- int8" : "") + "\n---\n";
+  text += fmt::format("# {}, {}\n\n{}.\n", plan.layout.info.architecture, recipe.name,
+                      recipe.description.empty() ? "Made by krait" : recipe.description);
+  if (!recipe.reference.empty()) text += fmt::format("Method: {}.\n", recipe.reference);
+  text +=
+      fmt::format("\n{} parameters in {} bytes, {:.3f} bits each.\n", plan.layout.info.parameters,
+                  plan.output_bytes(), 8 * static_cast<double>(plan.output_bytes()) / parameters);
+
+  text += "\n| weight | stored as |\n|---|---|\n";
+  for (const auto& [role, rule] : recipe.weights) {
+    text += fmt::format("| {} | {} |\n", role, weight_text(rule));
+  }
+  text += "\nWhat is not listed is as in the original.\n";
+  if (!plan.numerics.empty()) {
+    text += "\n| activation | held as |\n|---|---|\n";
+    for (const auto& [role, numerics] : plan.numerics) {
+      text += fmt::format("| {} | {} |\n", role, activation_text(numerics));
+    }
+  }
+  if (!static_scales.empty()) {
+    text += "\n| static scale | smallest | median | largest |\n|---|---|---|---|\n" +
+            scale_table(plan, static_scales);
+  }
+  text += fmt::format("\nMade by krait {} from {}, seed {}, {}.\n", version(),
+                      provenance.source_hash, provenance.seed, recipe_hash(recipe));
+  if (provenance.calibrated) {
+    text += fmt::format("Calibrated on {} samples, {} tokens, at most {} each, of {} ({}).\n",
+                        provenance.samples, provenance.tokens, provenance.seq_len,
+                        provenance.calibration_source, provenance.calibration_hash);
+  }
+  return text;
+}
+
+}  // namespace krait

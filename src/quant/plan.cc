@@ -1,0 +1,161 @@
+#include "quant/plan.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "quant/rotate.h"
+#include "quant/rtn.h"
+
+namespace krait {
+namespace {
+
+using enum ErrorCode;
+
+/// What a weight becomes: rules and source dtype together.
+struct Target {
+  DType dtype = DType::f32;
+  Strategy strategy = Strategy::tensor;
+  bool operator==(const Target&) const = default;
+};
+
+Target target_of(const Recipe& recipe, const std::string& role, DType source) {
+  const auto rule = recipe.weights.find(role);
+  if (rule == recipe.weights.end()) return {source, Strategy::tensor};
+  if (!rule->second.quantized) return {rule->second.dtype, Strategy::tensor};
+  return {DType::i8, rule->second.args.strategy};
+}
+
+TensorPlan plan_tensor(const std::string& source, const std::string& name, const Shape& shape,
+                       const Target& target, std::int64_t block) {
+  TensorPlan plan{source, {name, target.dtype, shape}, target.strategy, block, {}};
+  if (target.dtype == DType::i8) {
+    const bool by_row = target.strategy == Strategy::channel;
+    plan.scale = {name + "_scale", DType::f32, by_row ? Shape{shape[0], 1} : Shape{1}};
+  }
+  return plan;
+}
+
+std::size_t bytes_of(const TensorInfo& info) {
+  return static_cast<std::size_t>(info.shape.elements()) * size_of(info.dtype);
+}
+
+/// The dtype of every tensor, by name.
+std::map<std::string, DType> dtypes_of(const TensorSource& tensors) {
+  std::map<std::string, DType> dtypes;
+  for (const TensorInfo& info : tensors.list()) dtypes[info.name] = info.dtype;
+  return dtypes;
+}
+
+void plan_linears(const std::map<std::string, DType>& dtypes,
+                  const std::map<std::string, std::int64_t>& blocks, QuantizationPlan& plan) {
+  const ModelLayout& layout = plan.layout;
+  for (const LinearSite& site : layout.linears) {
+    const bool is_tied = !site.tied_to.empty();
+    const std::string source = (is_tied ? site.tied_to : site.name) + ".weight";
+    const Target target = target_of(plan.recipe, site.role, dtypes.at(source));
+    if (is_tied) {
+      const auto owner = std::find_if(layout.linears.begin(), layout.linears.end(),
+                                      [&](const LinearSite& s) { return s.name == site.tied_to; });
+      if (target == target_of(plan.recipe, owner->role, dtypes.at(source))) continue;
+      plan.unties_head = true;
+    }
+    std::int64_t block = 0;
+    if (site.input_site >= 0) {
+      const auto rotation =
+          blocks.find(layout.activations[static_cast<std::size_t>(site.input_site)].role);
+      if (rotation != blocks.end()) block = rotation->second;
+    }
+    plan.tensors.push_back(
+        plan_tensor(source, site.name + ".weight", {site.rows, site.cols}, target, block));
+    if (site.has_bias) {
+      const std::string bias = site.name + ".bias";
+      plan.tensors.push_back(plan_tensor(bias, bias, {site.rows}, {dtypes.at(bias)}, 0));
+    }
+  }
+}
+
+void plan_activations(const std::map<std::string, std::int64_t>& blocks, QuantizationPlan& plan) {
+  for (const auto& [role, rule] : plan.recipe.activations) {
+    plan.numerics[role] = {.quantized = true, .args = rule.args};
+  }
+  for (const auto& [role, block] : blocks) plan.numerics[role].hadamard_block = block;
+  for (std::size_t i = 0; i < plan.layout.activations.size(); ++i) {
+    const auto rule = plan.recipe.activations.find(plan.layout.activations[i].role);
+    if (rule == plan.recipe.activations.end()) continue;
+    const QuantArgs& args = rule->second.args;
+    if (!args.is_float && !args.dynamic) plan.static_sites.push_back(static_cast<int>(i));
+  }
+}
+
+}  // namespace
+
+std::size_t QuantizationPlan::output_bytes() const {
+  std::size_t bytes = static_sites.size() * sizeof(float);
+  for (const TensorPlan& tensor : tensors) {
+    bytes += bytes_of(tensor.output) + (tensor.scale.name.empty() ? 0 : bytes_of(tensor.scale));
+  }
+  return bytes;
+}
+
+QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
+                                   const TensorSource& tensors) {
+  check(!config.is_object() || !config.contains("quantization_config"), invalid_argument,
+        "{} is quantized already; quantize its float original instead", tensors.where());
+  QuantizationPlan plan;
+  plan.recipe = recipe;
+  plan.layout = describe_model(config, tensors);
+  check_recipe(recipe, plan.layout);
+  const std::map<std::string, std::int64_t> blocks = rotation_blocks(recipe, plan.layout);
+  const std::map<std::string, DType> dtypes = dtypes_of(tensors);
+  plan_linears(dtypes, blocks, plan);
+  for (const ParamSite& site : plan.layout.params) {
+    plan.tensors.push_back(plan_tensor(site.name, site.name, site.shape,
+                                       target_of(recipe, site.role, dtypes.at(site.name)), 0));
+  }
+  plan_activations(blocks, plan);
+  plan.quantizes = !plan.numerics.empty() ||
+                   std::any_of(plan.tensors.begin(), plan.tensors.end(),
+                               [](const TensorPlan& t) { return t.output.dtype == DType::i8; });
+  return plan;
+}
+
+void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
+                   const std::vector<float>& static_scales, ThreadPool& threads, TensorSink& sink,
+                   const ProgressFn& progress) {
+  const auto scale_info = [&](std::size_t i) {
+    const auto site = static_cast<std::size_t>(plan.static_sites[i]);
+    return TensorInfo{plan.layout.activations[site].name + "_scale", DType::f32, {1}};
+  };
+  for (const TensorPlan& tensor : plan.tensors) {
+    sink.declare(tensor.output);
+    if (!tensor.scale.name.empty()) sink.declare(tensor.scale);
+  }
+  for (std::size_t i = 0; i < plan.static_sites.size(); ++i) sink.declare(scale_info(i));
+
+  Progress report{"quantize", 0, static_cast<std::int64_t>(plan.tensors.size()), "tensors"};
+  for (const TensorPlan& tensor : plan.tensors) {
+    if (progress) progress(report);
+    const Tensor source = tensors.get(tensor.source);
+    const Tensor value =
+        tensor.hadamard_block > 0
+            ? rotate_rows(threads, source.view(), tensor.hadamard_block, tensor.source)
+            : source;
+    if (tensor.output.dtype == DType::i8) {
+      const QuantizedTensor quantized =
+          quantize_rtn(threads, value.view(), tensor.strategy, tensor.source);
+      sink.write(tensor.output.name, quantized.q.view());
+      sink.write(tensor.scale.name, quantized.scale.view());
+    } else {
+      sink.write(tensor.output.name,
+                 convert_float(threads, value, tensor.output.dtype, tensor.source).view());
+    }
+    ++report.done;
+  }
+  for (std::size_t i = 0; i < plan.static_sites.size(); ++i) {
+    sink.write(scale_info(i).name, {&static_scales[i], DType::f32, {1}});
+  }
+  if (progress) progress(report);
+  sink.finish();
+}
+
+}  // namespace krait

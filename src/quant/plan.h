@@ -1,0 +1,49 @@
+// What a recipe makes of a model, tensor by tensor, decided before anything is computed.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "io/tensor_source.h"
+#include "krait/quantize.h"
+#include "models/layout.h"
+#include "quant/recipe.h"
+
+namespace krait {
+
+/// One tensor of the output, with its scale if it is int8.
+struct TensorPlan {
+  std::string source;  ///< the tensor it is made of
+  TensorInfo output;
+  Strategy strategy = Strategy::tensor;  ///< int8 output
+  std::int64_t hadamard_block = 0;       ///< > 0: rows are rotated first
+  TensorInfo scale;                      ///< int8 output: name + "_scale"; name is "" otherwise
+};
+
+struct QuantizationPlan {
+  Recipe recipe;
+  ModelLayout layout;
+  std::vector<TensorPlan> tensors;
+  std::vector<int> static_sites;  ///< indices into layout.activations: each has an output scale
+  std::map<std::string, ActivationNumerics> numerics;  ///< by role; absent roles are f32
+  bool unties_head = false;  ///< table and head were one tensor and become two
+  bool quantizes = false;    ///< false: only dtypes change, the output is a float checkpoint
+
+  std::size_t output_bytes() const;  ///< of all tensors, scales included
+};
+
+/// Checks the recipe against the model first. Errors: see check_recipe and describe_model;
+/// invalid_argument for a checkpoint that is quantized already.
+QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
+                                   const TensorSource& tensors);
+
+/// Streams tensor by tensor from `tensors` to `sink` and finishes it. static_scales[i] belongs to
+/// plan.static_sites[i]. Peak memory: one float matrix if it is rotated, and one output tensor.
+void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
+                   const std::vector<float>& static_scales, ThreadPool& threads, TensorSink& sink,
+                   const ProgressFn& progress);
+
+}  // namespace krait

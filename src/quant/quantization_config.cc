@@ -1,0 +1,153 @@
+#include "quant/quantization_config.h"
+
+#include <optional>
+#include <set>
+#include <tuple>
+
+#include "io/checkpoint.h"
+#include "krait/version.h"
+
+namespace krait {
+namespace {
+
+std::string last_component(const std::string& name) {
+  return name.substr(name.find_last_of('.') + 1);
+}
+
+/// The words of compressed-tensors for one side of a product.
+Json scheme(const QuantArgs& args) {
+  return {{"num_bits", args.bits},
+          {"type", "int"},
+          {"symmetric", true},
+          {"strategy", name_of(args.strategy)},
+          {"dynamic", args.dynamic}};
+}
+
+std::optional<QuantArgs> weight_args(const QuantizationPlan& plan, const LinearSite& site) {
+  const auto rule = plan.recipe.weights.find(site.role);
+  if (rule == plan.recipe.weights.end() || !rule->second.quantized) return std::nullopt;
+  return rule->second.args;
+}
+
+/// Groups of linears with the same numerics on both sides, in the order of the forward pass.
+std::pair<Json, Json> config_groups(const QuantizationPlan& plan) {
+  std::vector<std::pair<Json, std::set<std::string>>> groups;  // scheme, targets
+  std::set<std::string> ignored;
+  for (const LinearSite& site : plan.layout.linears) {
+    const std::string target = "re:.*" + last_component(site.name) + "$";
+    const auto weights = weight_args(plan, site);
+    if (!weights) {
+      ignored.insert(target);
+      continue;
+    }
+    Json input = nullptr;
+    if (site.input_site >= 0) {
+      const auto& role = plan.layout.activations[static_cast<std::size_t>(site.input_site)].role;
+      input = scheme(plan.numerics.at(role).args);
+    }
+    const Json group = {{"weights", scheme(*weights)},
+                        {"input_activations", input},
+                        {"output_activations", nullptr}};
+    auto it = groups.begin();
+    while (it != groups.end() && it->first != group) ++it;
+    if (it == groups.end()) it = groups.emplace(it, group, std::set<std::string>());
+    it->second.insert(target);
+  }
+  Json result = Json::object();
+  for (const auto& [group, targets] : groups) {
+    Json& entry = result["group_" + std::to_string(result.size())];
+    entry = group;
+    entry["targets"] = targets;
+  }
+  return {result, ignored};
+}
+
+Json activations_json(const QuantizationPlan& plan) {
+  Json result = Json::object();
+  for (const auto& [role, numerics] : plan.numerics) {
+    Json& entry = result[role];
+    if (numerics.quantized) {
+      const QuantArgs& args = numerics.args;
+      entry = {{"bits", args.bits}, {"type", args.is_float ? "float" : "int"}};
+      if (!args.is_float) {
+        entry["strategy"] = name_of(args.strategy);
+        entry["dynamic"] = args.dynamic;
+      }
+    }
+    if (numerics.hadamard_block > 0) entry["hadamard_block"] = numerics.hadamard_block;
+  }
+  return result;
+}
+
+Json weights_json(const Recipe& recipe) {
+  Json result = Json::object();
+  for (const auto& [role, rule] : recipe.weights) {
+    if (!rule.quantized) continue;
+    result[role] = {
+        {"bits", rule.args.bits}, {"type", "int"}, {"strategy", name_of(rule.args.strategy)}};
+  }
+  return result;
+}
+
+/// transformers' name of the dtype that all matrices have; nothing if they differ.
+std::optional<std::string> common_dtype(const QuantizationPlan& plan) {
+  std::set<DType> dtypes;
+  for (const TensorPlan& tensor : plan.tensors) {
+    const bool is_matrix =
+        tensor.output.shape.rank() == 2 && tensor.output.name.ends_with(".weight");
+    if (is_matrix) dtypes.insert(tensor.output.dtype);
+  }
+  if (dtypes.size() != 1) return std::nullopt;
+  return *dtypes.begin() == DType::f16    ? "float16"
+         : *dtypes.begin() == DType::bf16 ? "bfloat16"
+                                          : "float32";
+}
+
+}  // namespace
+
+std::string recipe_hash(const Recipe& recipe) {
+  return "sha256:" + sha256_hex(recipe.source.dump(-1, ' ', true, Json::error_handler_t::replace));
+}
+
+Json provenance_json(const Recipe& recipe, const Provenance& provenance) {
+  Json result = {{"source_sha256", provenance.source_hash},
+                 {"krait_version", version()},
+                 {"recipe_sha256", recipe_hash(recipe)},
+                 {"seed", provenance.seed}};
+  if (provenance.calibrated) {
+    result["calibration"] = {{"source", provenance.calibration_source},
+                             {"sha256", provenance.calibration_hash},
+                             {"samples", provenance.samples},
+                             {"tokens", provenance.tokens},
+                             {"seq_len", provenance.seq_len}};
+  }
+  return result;
+}
+
+Json output_config(const Json& config, const QuantizationPlan& plan, const Provenance& provenance) {
+  Json result = config;
+  if (plan.unties_head) {
+    result["tie_word_embeddings"] = false;
+    if (result.contains("tie_embeddings")) result["tie_embeddings"] = false;
+  }
+  if (!plan.quantizes) {
+    const char* key = config.contains("dtype") ? "dtype" : "torch_dtype";  // new and old name
+    if (const auto dtype = common_dtype(plan)) result[key] = *dtype;
+    return result;
+  }
+  auto [groups, ignored] = config_groups(plan);
+  result["quantization_config"] = {{"quant_method", "compressed-tensors"},
+                                   {"format", "int-quantized"},
+                                   {"quantization_status", "compressed"},
+                                   {"config_groups", groups},
+                                   {"ignore", ignored},
+                                   {"krait",
+                                    {{"format_version", 1},
+                                     {"recipe", plan.recipe.source},
+                                     {"weights", weights_json(plan.recipe)},
+                                     {"activations", activations_json(plan)},
+                                     {"provenance", provenance_json(plan.recipe, provenance)}}}};
+  return result;
+}
+
+}  // namespace krait

@@ -1,0 +1,25 @@
+// Quantization without a disk: what `krait bench --dummy` runs.
+#pragma once
+
+#include <memory>
+
+#include "quant/plan.h"
+
+namespace krait {
+
+struct QuantizedModel {
+  Json config;
+  std::shared_ptr<TensorSource> tensors;
+};
+
+/// Made-up scale of every static site: of the size that normalised activations have. Results of a
+/// model quantized in memory mean nothing, its speed and its memory do.
+inline constexpr float kDummyActivationScale = 8.0f / 127;
+
+/// Tensor by tensor, so that a source that generates its tensors on demand never exists as a whole.
+/// No calibration: static scales are kDummyActivationScale. Errors: see plan_quantization.
+QuantizedModel quantize_to_memory(const Json& config, const TensorSource& tensors,
+                                  const Recipe& recipe, ThreadPool& threads,
+                                  const ProgressFn& progress = {});
+
+}  // namespace krait

@@ -1,0 +1,294 @@
+#include "quant/recipe.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "core/check.h"
+#include "quant/choices.h"
+#include "quant/embedded.h"
+#include "quant/observer.h"
+
+namespace krait {
+namespace {
+
+using enum ErrorCode;
+
+/// One object of the recipe: reads its fields by type and refuses the keys that it was not told of.
+class Fields {
+ public:
+  Fields(const Json& json, std::string where, std::vector<std::string> known)
+      : json_(json), where_(std::move(where)) {
+    check(json.is_object(), invalid_argument, "{}: an object is expected, got {}", where_,
+          json.type_name());
+    for (const auto& [key, value] : json.items()) {
+      if (std::find(known.begin(), known.end(), key) == known.end()) {
+        fail(invalid_argument, "{}: unknown key {}", where_, unknown_name(key, known));
+      }
+    }
+  }
+
+  bool has(const char* key) const { return json_.contains(key); }
+  const Json& at(const char* key) const {
+    check(has(key), invalid_argument, "{}: the key \"{}\" is missing", where_, key);
+    return json_.at(key);
+  }
+  std::string text(const char* key) const {
+    check(at(key).is_string(), invalid_argument, "{}: \"{}\" must be a string, got {}", where_, key,
+          at(key).type_name());
+    return at(key).get<std::string>();
+  }
+  std::string text(const char* key, const char* fallback) const {
+    return has(key) ? text(key) : fallback;
+  }
+  bool flag(const char* key, bool fallback) const {
+    if (!has(key)) return fallback;
+    check(at(key).is_boolean(), invalid_argument, "{}: \"{}\" must be true or false, got {}",
+          where_, key, at(key).type_name());
+    return at(key).get<bool>();
+  }
+  int integer(const char* key) const {
+    const Json& value = at(key);
+    check(value.is_number_integer() && value >= 0 && value <= 1 << 20, invalid_argument,
+          "{}: \"{}\" must be a whole number from 0 to 1048576, got {}", where_, key, shown(value));
+    return value.get<int>();
+  }
+  double number(const char* key, double low, double high, double fallback) const {
+    if (!has(key)) return fallback;
+    const Json& value = at(key);
+    const double x = value.is_number() ? value.get<double>() : low - 1;
+    check(x >= low && x <= high, invalid_argument,
+          "{}: \"{}\" must be a number from {} to {}, got {}", where_, key, low, high,
+          shown(value));
+    return x;
+  }
+  const std::string& where() const { return where_; }
+
+ private:
+  static std::string shown(const Json& value) {
+    return value.is_structured() ? value.type_name()
+                                 : value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  }
+
+  const Json& json_;
+  std::string where_;
+};
+
+Strategy parse_strategy_field(const Fields& fields) {
+  const std::string name = fields.text("strategy", "tensor");
+  const auto strategy = parse_strategy(name);
+  if (!strategy) {
+    fail(invalid_argument, "{}: unknown strategy {}", fields.where(),
+         unknown_name(name, {"tensor", "channel", "group", "token"}));
+  }
+  return *strategy;
+}
+
+WeightRule parse_weight_rule(const Json& json, const std::string& where) {
+  WeightRule rule;
+  if (json.is_object() && json.contains("dtype")) {
+    const Fields fields(json, where, {"dtype"});
+    const std::string name = fields.text("dtype");
+    rule.quantized = false;
+    if (name == "f32") {
+      rule.dtype = DType::f32;
+    } else if (name == "f16") {
+      rule.dtype = DType::f16;
+    } else if (name == "bf16") {
+      rule.dtype = DType::bf16;
+    } else {
+      fail(invalid_argument, "{}: unknown dtype {}", where,
+           unknown_name(name, {"f32", "f16", "bf16"}));
+    }
+    return rule;
+  }
+  const Fields fields(json, where, {"bits", "strategy", "group_size", "dtype"});
+  rule.args.bits = fields.integer("bits");
+  rule.args.strategy = parse_strategy_field(fields);
+  if (fields.has("group_size")) rule.args.group_size = fields.integer("group_size");
+  return rule;
+}
+
+ObserverArgs parse_observer(const Json& json, const std::string& where) {
+  ObserverArgs args;
+  // The keys depend on the name: look at that first, so that the message lists the right ones.
+  check(json.is_object() && json.contains("name") && json.at("name").is_string(), invalid_argument,
+        "{}: an object with a \"name\" is expected, one of {}", where, known_observers());
+  args.name = json.at("name").get<std::string>();
+  if (args.name == "percentile") {
+    const Fields fields(json, where, {"name", "percentile", "averaging"});
+    args.percentile = fields.number("percentile", 0, 100, args.percentile);
+    args.averaging = fields.number("averaging", 0, 1, args.averaging);
+  } else {
+    check_observer_name(args.name, where);
+    const Fields fields(json, where, {"name"});
+  }
+  return args;
+}
+
+ActivationRule parse_activation_rule(const Json& json, const std::string& where) {
+  const Fields fields(json, where, {"bits", "type", "strategy", "dynamic", "observer"});
+  ActivationRule rule;
+  rule.args.bits = fields.integer("bits");
+  const std::string type = fields.text("type", "int");
+  if (type != "int" && type != "float") {
+    fail(invalid_argument, "{}: unknown type {}", where, unknown_name(type, {"int", "float"}));
+  }
+  rule.args.is_float = type == "float";
+  rule.args.strategy = parse_strategy_field(fields);
+  rule.args.dynamic = fields.flag("dynamic", false);
+  const bool has_scale = !rule.args.is_float && !rule.args.dynamic;
+  check(has_scale || !fields.has("observer"), invalid_argument,
+        "{}: an observer is for static integer scales only, this one is {}", where,
+        rule.args.is_float ? "float" : "dynamic");
+  if (fields.has("observer"))
+    rule.observer = parse_observer(fields.at("observer"), where + ".observer");
+  return rule;
+}
+
+RecipeStep parse_step(const Json& json, const std::string& where) {
+  check(json.is_object() && json.contains("name") && json.at("name").is_string(), invalid_argument,
+        "{}: an object with a \"name\" is expected", where);
+  RecipeStep step{json.at("name").get<std::string>(), json};
+  if (step.name == "rotate") {
+    const Fields fields(json, where, {"name", "site", "block"});
+    fields.text("site");
+    if (fields.at("block").is_string()) {
+      const std::string block = fields.text("block");
+      if (block != "full" && block != "largest") {
+        fail(invalid_argument, "{}: unknown block {} or a whole number", where,
+             unknown_name(block, {"full", "largest"}));
+      }
+    } else {
+      check(fields.integer("block") >= 1, invalid_argument, "{}: \"block\" must be at least 1",
+            where);
+    }
+  } else if (step.name == "calibrate" || step.name == "rtn") {
+    const Fields fields(json, where, {"name"});
+  } else {
+    fail(invalid_argument, "{}: unknown step {}", where,
+         unknown_name(step.name, {"rotate", "calibrate", "rtn"}));
+  }
+  return step;
+}
+
+/// Each step at most once (rotate: once per site), in the order in which it makes sense, and
+/// calibrate and rtn exactly if there is something for them to do.
+void check_steps(const Recipe& recipe, const std::string& where) {
+  const std::vector<std::string> order = {"rotate", "calibrate", "rtn"};
+  std::ptrdiff_t last = 0;
+  std::vector<std::string> seen;
+  for (const RecipeStep& step : recipe.steps) {
+    const auto place = std::find(order.begin(), order.end(), step.name) - order.begin();
+    const std::string key = step.name + " " + step.args.value("site", "");
+    check(std::find(seen.begin(), seen.end(), key) == seen.end(), invalid_argument,
+          "{}: the step \"{}\" occurs twice", where, key);
+    check(place >= last, invalid_argument,
+          "{}: the step \"{}\" comes too late, the order is rotate, calibrate, rtn", where,
+          step.name);
+    seen.push_back(key);
+    last = place;
+  }
+  const auto has = [&](const char* name) {
+    return std::any_of(recipe.steps.begin(), recipe.steps.end(),
+                       [&](const RecipeStep& step) { return step.name == name; });
+  };
+  const bool has_int_weights = std::any_of(recipe.weights.begin(), recipe.weights.end(),
+                                           [](const auto& item) { return item.second.quantized; });
+  const bool is_static = recipe.needs_calibration();
+  check(is_static == has("calibrate"), invalid_argument, "{}: there is {}", where,
+        is_static ? "an activation with a static scale but no step \"calibrate\""
+                  : "a step \"calibrate\" but no activation with a static scale");
+  check(has_int_weights == has("rtn"), invalid_argument, "{}: there is {}", where,
+        has_int_weights ? "an integer weight but no step \"rtn\""
+                        : "a step \"rtn\" but no integer weight");
+}
+
+std::vector<std::string> parse_shared_list(const Json& list, const std::string& where) {
+  check(list.is_array() && list.size() >= 2, invalid_argument,
+        "{}: a list of at least two activation roles is expected", where);
+  std::vector<std::string> roles;
+  for (const Json& role : list) {
+    check(role.is_string(), invalid_argument, "{}: a role must be a string, got {}", where,
+          role.type_name());
+    roles.push_back(role.get<std::string>());
+  }
+  return roles;
+}
+
+const Json& array_or_empty(const Fields& fields, const char* key) {
+  static const Json empty = Json::array();
+  if (!fields.has(key)) return empty;
+  check(fields.at(key).is_array(), invalid_argument, "{}: \"{}\" must be a list, got {}",
+        fields.where(), key, fields.at(key).type_name());
+  return fields.at(key);
+}
+
+const Json& object_or_empty(const Fields& fields, const char* key) {
+  static const Json empty = Json::object();
+  if (!fields.has(key)) return empty;
+  check(fields.at(key).is_object(), invalid_argument, "{}: \"{}\" must be an object, got {}",
+        fields.where(), key, fields.at(key).type_name());
+  return fields.at(key);
+}
+
+}  // namespace
+
+bool Recipe::needs_calibration() const {
+  return std::any_of(activations.begin(), activations.end(), [](const auto& item) {
+    return !item.second.args.is_float && !item.second.args.dynamic;
+  });
+}
+
+Recipe parse_recipe(const Json& json, const std::string& where) {
+  const Fields fields(
+      json, where,
+      {"name", "description", "reference", "weights", "activations", "shared_scales", "steps"});
+  Recipe recipe;
+  recipe.source = json;
+  recipe.name = fields.text("name");
+  check(!recipe.name.empty(), invalid_argument, "{}: \"name\" is empty", where);
+  recipe.description = fields.text("description", "");
+  recipe.reference = fields.text("reference", "");
+  for (const auto& [role, rule] : object_or_empty(fields, "weights").items()) {
+    recipe.weights[role] = parse_weight_rule(rule, where + ": weights." + role);
+  }
+  for (const auto& [role, rule] : object_or_empty(fields, "activations").items()) {
+    recipe.activations[role] = parse_activation_rule(rule, where + ": activations." + role);
+  }
+  int index = 0;
+  for (const Json& list : array_or_empty(fields, "shared_scales")) {
+    recipe.shared_scales.push_back(
+        parse_shared_list(list, fmt::format("{}: shared_scales[{}]", where, index++)));
+  }
+  index = 0;
+  for (const Json& step : array_or_empty(fields, "steps")) {
+    recipe.steps.push_back(parse_step(step, fmt::format("{}: steps[{}]", where, index++)));
+  }
+  check_steps(recipe, where);
+  return recipe;
+}
+
+std::vector<std::string> recipe_names() {
+  std::vector<std::string> names;
+  for (const EmbeddedFile& file : embedded_recipes()) names.emplace_back(file.name);
+  return names;
+}
+
+Recipe load_recipe(const std::string& name_or_path) {
+  for (const EmbeddedFile& file : embedded_recipes()) {
+    if (file.name == name_or_path) {
+      return parse_recipe(parse_json(file.content, "recipe " + name_or_path),
+                          "recipe " + name_or_path);
+    }
+  }
+  const bool is_path =
+      name_or_path.find('/') != std::string::npos || name_or_path.ends_with(".json");
+  if (!is_path && !std::filesystem::is_regular_file(name_or_path)) {
+    fail(not_found, "there is no recipe {}; or give the path of a JSON file",
+         unknown_name(name_or_path, recipe_names()));
+  }
+  return parse_recipe(parse_json(read_file(name_or_path), name_or_path, DuplicateKeys::refuse),
+                      name_or_path);
+}
+
+}  // namespace krait

@@ -1,0 +1,194 @@
+// check_recipe: a recipe against the sites of a model and the numerics that have kernels.
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <set>
+
+#include "core/check.h"
+#include "kernels/hadamard/hadamard.h"
+#include "quant/choices.h"
+#include "quant/recipe.h"
+#include "quant/rotate.h"
+
+namespace krait {
+namespace {
+
+using enum ErrorCode;
+
+using Roles = std::vector<std::string>;
+
+bool contains(const Roles& roles, const std::string& role) {
+  return std::find(roles.begin(), roles.end(), role) != roles.end();
+}
+
+/// The roles of sites, each once, in the order of the forward pass.
+template <typename Site, typename Keep>
+Roles roles_of(const std::vector<Site>& sites, Keep keep) {
+  Roles roles;
+  for (const Site& site : sites) {
+    if (keep(site) && !contains(roles, site.role)) roles.push_back(site.role);
+  }
+  return roles;
+}
+template <typename Site>
+Roles roles_of(const std::vector<Site>& sites) {
+  return roles_of(sites, [](const Site&) { return true; });
+}
+
+template <typename Site>
+const Site& first_of(const std::vector<Site>& sites, const std::string& role) {
+  return *std::find_if(sites.begin(), sites.end(), [&](const Site& s) { return s.role == role; });
+}
+
+std::string describe(const QuantArgs& args, bool activation) {
+  std::string text = fmt::format("{} bits, {}", args.bits, args.is_float ? "float" : "int");
+  if (args.is_float) return text;
+  text += fmt::format(", {}", name_of(args.strategy));
+  if (args.group_size) text += fmt::format(", group_size {}", args.group_size);
+  return activation ? text + (args.dynamic ? ", dynamic" : ", static") : text;
+}
+
+/// A model may have been made without a bias that others of its kind have: rules for it are void.
+bool is_absent_bias(const std::string& role, const Roles& known) {
+  const std::string suffix = ".bias";
+  if (!role.ends_with(suffix)) return false;
+  const std::string module = role.substr(0, role.size() - suffix.size());
+  return contains(known, module) || contains(known, module + ".weight");
+}
+
+void check_weights(const Recipe& recipe, const ModelLayout& layout) {
+  const Roles linears = roles_of(layout.linears);
+  const Roles params = roles_of(layout.params);
+  Roles known = linears;
+  known.insert(known.end(), params.begin(), params.end());
+  for (const auto& [role, rule] : recipe.weights) {
+    const bool is_linear = contains(linears, role);
+    if (!is_linear && !contains(params, role)) {
+      if (is_absent_bias(role, known)) continue;
+      fail(invalid_argument, "recipe {}: {} has no weight {}", recipe.name,
+           layout.info.architecture, unknown_name(role, known));
+    }
+    if (!rule.quantized) continue;
+    const QuantArgs& args = rule.args;
+    const bool by_channel = is_linear || role == "conv1d.weight";
+    if (!is_linear && !first_of(layout.params, role).quantizable) {
+      const Roles choices =
+          roles_of(layout.params, [](const ParamSite& site) { return site.quantizable; });
+      fail(invalid_argument,
+           "recipe {}: weights.{} cannot be quantized; parameters that can be: {}", recipe.name,
+           role, fmt::format("{}", fmt::join(choices, ", ")));
+    }
+    const bool has_kernel =
+        args.bits == 8 && args.group_size == 0 &&
+        (args.strategy == Strategy::tensor || (args.strategy == Strategy::channel && by_channel));
+    check(has_kernel, invalid_argument,
+          "recipe {}: no kernel reads weights.{} as {}; there are 8 bits, int, tensor{}",
+          recipe.name, role, describe(args, false), by_channel ? " or channel" : "");
+  }
+}
+
+void check_activations(const Recipe& recipe, const ModelLayout& layout) {
+  const Roles known = roles_of(layout.activations);
+  for (const auto& [role, rule] : recipe.activations) {
+    if (!contains(known, role)) {
+      fail(invalid_argument, "recipe {}: {} has no activation site {}", recipe.name,
+           layout.info.architecture, unknown_name(role, known));
+    }
+    const QuantArgs& a = rule.args;
+    const bool is_static = !a.dynamic && a.strategy == Strategy::tensor;
+    if (first_of(layout.activations, role).is_state) {
+      check(
+          !a.dynamic && (a.is_float ? a.bits == 16 : a.bits == 8 && is_static), invalid_argument,
+          "recipe {}: no kernel keeps activations.{} as {}; there are 16 bits, float, and 8 bits, "
+          "int, tensor, static",
+          recipe.name, role, describe(a, true));
+    } else {
+      const bool is_dynamic =
+          a.dynamic && (a.strategy == Strategy::tensor || a.strategy == Strategy::token);
+      check(
+          a.bits == 8 && !a.is_float && (is_static || is_dynamic), invalid_argument,
+          "recipe {}: no kernel keeps activations.{} as {}; there are 8 bits, int, tensor, static; "
+          "8 bits, int, tensor, dynamic; and 8 bits, int, token, dynamic",
+          recipe.name, role, describe(a, true));
+    }
+  }
+}
+
+/// The integer product needs integers on both sides.
+void check_linear_inputs(const Recipe& recipe, const ModelLayout& layout) {
+  for (const LinearSite& linear : layout.linears) {
+    const auto rule = recipe.weights.find(linear.role);
+    if (rule == recipe.weights.end() || !rule->second.quantized || linear.input_site < 0) continue;
+    const std::string& input = layout.activations[static_cast<std::size_t>(linear.input_site)].role;
+    check(
+        recipe.activations.contains(input), invalid_argument,
+        "recipe {}: weights.{} are integers but activations.{} is not named: no kernel multiplies "
+        "integer weights with float inputs",
+        recipe.name, linear.role, input);
+  }
+}
+
+void check_shared_scales(const Recipe& recipe, const ModelLayout& layout) {
+  const Roles known = roles_of(layout.activations);
+  std::set<std::string> used;
+  for (const auto& list : recipe.shared_scales) {
+    for (const std::string& role : list) {
+      if (!contains(known, role)) {
+        fail(invalid_argument, "recipe {}: shared_scales: {} has no activation site {}",
+             recipe.name, layout.info.architecture, unknown_name(role, known));
+      }
+      const auto rule = recipe.activations.find(role);
+      check(rule != recipe.activations.end() && !rule->second.args.is_float &&
+                !rule->second.args.dynamic,
+            invalid_argument, "recipe {}: shared_scales: {} has no static scale", recipe.name,
+            role);
+      check(used.insert(role).second, invalid_argument,
+            "recipe {}: shared_scales: {} is named twice", recipe.name, role);
+    }
+  }
+}
+
+}  // namespace
+
+std::map<std::string, std::int64_t> rotation_blocks(const Recipe& recipe,
+                                                    const ModelLayout& layout) {
+  std::map<std::string, std::int64_t> blocks;
+  const Roles choices =
+      roles_of(layout.activations, [](const ActivationSite& site) { return site.rotatable; });
+  for (const RecipeStep& step : recipe.steps) {
+    if (step.name != "rotate") continue;
+    const std::string role = step.args.at("site").get<std::string>();
+    if (!contains(choices, role)) {
+      fail(invalid_argument, "recipe {}: {} cannot be rotated at {}", recipe.name,
+           layout.info.architecture, unknown_name(role, choices));
+    }
+    const std::int64_t n = first_of(layout.activations, role).channels;
+    const Json& wanted = step.args.at("block");
+    const std::int64_t block = wanted == "full"      ? n
+                               : wanted == "largest" ? largest_hadamard_block(n)
+                                                     : wanted.get<std::int64_t>();
+    if (n % block != 0 || !hadamard_supported(block)) {
+      std::string sizes;
+      for (std::int64_t size = 2; size <= n; ++size) {
+        if (n % size == 0 && hadamard_supported(size)) sizes += fmt::format(", {}", size);
+      }
+      fail(invalid_argument,
+           "recipe {}: no Hadamard transform of {} has blocks of {} (a supported size that divides "
+           "{} "
+           "is needed: 1{})",
+           recipe.name, role, block, n, sizes);
+    }
+    if (block > 1) blocks[role] = block;
+  }
+  return blocks;
+}
+
+void check_recipe(const Recipe& recipe, const ModelLayout& layout) {
+  check_weights(recipe, layout);
+  check_activations(recipe, layout);
+  check_linear_inputs(recipe, layout);
+  check_shared_scales(recipe, layout);
+  rotation_blocks(recipe, layout);
+}
+
+}  // namespace krait

@@ -1,0 +1,184 @@
+#include "quant/recipe.h"
+
+#include <gtest/gtest.h>
+
+#include "io/test_support.h"
+#include "krait/quantize.h"
+#include "models/test_support.h"
+#include "quant/rotate.h"
+
+namespace krait {
+namespace {
+
+ModelLayout layout_of(const TinyMamba& shape = {.E = 40}) {
+  const TestCheckpoint checkpoint = tiny_mamba(shape);
+  return describe_model(checkpoint.config, *checkpoint.source());
+}
+
+Json quamba() { return load_recipe("quamba-w8a8").source; }
+
+/// quamba-w8a8 with one value replaced, parsed and checked against a model.
+void check_changed(const char* pointer, const Json& value,
+                   const ModelLayout& layout = layout_of()) {
+  Json json = quamba();
+  json[Json::json_pointer(pointer)] = value;
+  check_recipe(parse_recipe(json, "r.json"), layout);
+}
+
+void expect_refused(const char* pointer, const Json& value,
+                    std::initializer_list<std::string> parts) {
+  expect_error([&] { check_changed(pointer, value); }, ErrorCode::invalid_argument, parts);
+}
+
+TEST(Recipe, AllThatShipParseAndFitAModel) {
+  EXPECT_EQ(recipe_names(), (std::vector<std::string>{
+                                "bf16", "dynamic-w8a8", "f16", "f32", "hadamard-w8a8", "krait-w8a8",
+                                "percentile-w8a8", "quamba-w8a8", "static-w8a8"}));
+  for (const bool conv_bias : {false, true}) {
+    const ModelLayout layout = layout_of({.E = 40, .conv_bias = conv_bias, .tied = conv_bias});
+    for (const std::string& name : recipe_names()) {
+      const Recipe recipe = load_recipe(name);
+      EXPECT_EQ(recipe.name, name);
+      EXPECT_FALSE(recipe.description.empty()) << name;
+      EXPECT_NO_THROW(check_recipe(recipe, layout)) << name;
+    }
+  }
+  EXPECT_TRUE(load_recipe("quamba-w8a8").needs_calibration());
+  EXPECT_FALSE(load_recipe("krait-w8a8").needs_calibration());
+  EXPECT_FALSE(load_recipe("dynamic-w8a8").needs_calibration());
+}
+
+TEST(Recipe, ReadsEveryField) {
+  const Recipe recipe = load_recipe("quamba-w8a8");
+  const ActivationRule& u = recipe.activations.at("x_proj.input");
+  EXPECT_EQ(u.observer.name, "percentile");
+  EXPECT_EQ(u.observer.percentile, 99.999);
+  EXPECT_EQ(u.observer.averaging, 0.01);
+  EXPECT_EQ(u.args, (QuantArgs{.bits = 8, .strategy = Strategy::tensor}));
+  EXPECT_TRUE(recipe.activations.at("ssm_state").args.is_float);
+  EXPECT_EQ(recipe.weights.at("embeddings").dtype, DType::f16);
+  EXPECT_FALSE(recipe.weights.at("embeddings").quantized);
+  EXPECT_EQ(load_recipe("krait-w8a8").weights.at("in_proj").args.strategy, Strategy::channel);
+  EXPECT_EQ(recipe.shared_scales.size(), 2u);
+  EXPECT_EQ(recipe.steps.front().name, "rotate");
+}
+
+TEST(Recipe, IsFoundByNameOrPath) {
+  const TemporaryDirectory directory;
+  Json json = quamba();
+  json["name"] = "mine";
+  write_file_atomic(directory / "mine.json", json.dump());
+  EXPECT_EQ(load_recipe(directory / "mine.json").name, "mine");
+  expect_error([] { load_recipe("kraitw8a8"); }, ErrorCode::not_found,
+               {"\"kraitw8a8\"", "did you mean \"krait-w8a8\"", "quamba-w8a8"});
+  expect_error([&] { load_recipe(directory / "absent.json"); }, ErrorCode::not_found,
+               {"absent.json"});
+  write_file_atomic(directory / "broken.json", "{\"name\": ");
+  expect_error([&] { load_recipe(directory / "broken.json"); }, ErrorCode::bad_data,
+               {"broken.json"});
+  write_file_atomic(directory / "twice.json", R"({"name": "a", "name": "b"})");
+  expect_error([&] { load_recipe(directory / "twice.json"); }, ErrorCode::bad_data, {"name"});
+}
+
+TEST(Recipe, RefusesUnknownKeys) {
+  expect_refused("/wieghts", Json::object(),
+                 {"r.json", "unknown key \"wieghts\"", "did you mean \"weights\"", "activations"});
+  expect_refused("/weights/in_proj/bit", 8, {"weights.in_proj", "\"bit\"", "bits, strategy"});
+  expect_refused("/activations/z/dynamics", true, {"activations.z", "did you mean \"dynamic\""});
+  expect_refused("/activations/x_proj.input/observer/percentil", 1,
+                 {"observer", "did you mean \"percentile\""});
+  expect_refused("/steps/1/samples", 3, {"steps[1]", "\"samples\"", "known: name"});
+}
+
+TEST(Recipe, RefusesWrongTypesAndValues) {
+  expect_refused("/name", 3, {"\"name\" must be a string"});
+  expect_refused("/name", "", {"\"name\" is empty"});
+  expect_refused("/weights", Json::array(), {"\"weights\" must be an object"});
+  expect_refused("/weights/in_proj", 8, {"weights.in_proj", "an object is expected"});
+  expect_refused("/weights/in_proj/bits", "8", {"\"bits\" must be a whole number", "\"8\""});
+  expect_refused("/weights/in_proj/bits", 7.5, {"whole number", "7.5"});
+  expect_refused("/weights/in_proj/bits", -8, {"whole number"});
+  expect_refused("/weights/in_proj/strategy", "chanel", {"did you mean \"channel\""});
+  expect_refused("/weights/lm_head/dtype", "f8", {"unknown dtype \"f8\"", "f32, f16, bf16"});
+  expect_refused("/activations/z/dynamic", 1, {"\"dynamic\" must be true or false"});
+  expect_refused("/activations/z/type", "integer", {"unknown type", "int, float"});
+  expect_refused("/activations/z/observer", {{"name", "minmax"}},
+                 {"unknown observer \"minmax\"", "absmax, mse, percentile"});
+  expect_refused("/activations/z/observer", "absmax", {"observer", "\"name\""});
+  expect_refused("/activations/x_proj.input/observer/percentile", 101, {"from 0 to 100", "101"});
+  expect_refused("/activations/z/dynamic", true, {"an observer is for static", "dynamic"});
+  expect_refused("/steps", Json::object(), {"\"steps\" must be a list"});
+  expect_refused("/shared_scales/0", {"z"}, {"shared_scales[0]", "at least two"});
+  expect_error([] { parse_recipe(Json::array(), "r.json"); }, ErrorCode::invalid_argument,
+               {"an object is expected, got array"});
+}
+
+TEST(Recipe, RefusesStepsThatMakeNoSense) {
+  expect_refused("/steps/1/name", "callibrate",
+                 {"did you mean \"calibrate\"", "rotate, calibrate, rtn"});
+  expect_refused("/steps", {{{"name", "rtn"}}}, {"no step \"calibrate\""});
+  expect_refused("/steps", {{{"name", "calibrate"}}}, {"no step \"rtn\""});
+  expect_refused("/steps", {{{"name", "rtn"}}, {{"name", "calibrate"}}},
+                 {"order is rotate, calibrate"});
+  expect_refused("/steps/2/name", "calibrate", {"occurs twice"});
+  Json json = load_recipe("krait-w8a8").source;
+  json["steps"].push_back({{"name", "calibrate"}});
+  std::swap(json["steps"][1], json["steps"][2]);
+  expect_error([&] { parse_recipe(json, "r"); }, ErrorCode::invalid_argument,
+               {"no activation with a static scale"});
+}
+
+TEST(CheckRecipe, ListsRolesSitesAndNumerics) {
+  expect_refused("/weights/inproj", {{"bits", 8}},
+                 {"quamba-w8a8", "MambaForCausalLM has no weight \"inproj\"",
+                  "did you mean \"in_proj\"", "A_log"});
+  expect_refused("/activations/u", {{"bits", 8}}, {"no activation site \"u\"", "x_proj.input"});
+  expect_refused("/weights/in_proj/bits", 4,
+                 {"weights.in_proj as 4 bits", "8 bits, int, tensor or channel"});
+  expect_refused("/weights/in_proj/strategy", "group", {"weights.in_proj", "tensor or channel"});
+  expect_refused("/weights/A_log/strategy", "channel", {"weights.A_log", "8 bits, int, tensor"});
+  expect_refused("/weights/norm", {{"bits", 8}},
+                 {"weights.norm cannot be quantized", "A_log", "D"});
+  expect_refused("/activations/z/bits", 4,
+                 {"activations.z as 4 bits", "8 bits, int, tensor, static", "token, dynamic"});
+  expect_refused("/activations/z/strategy", "token", {"activations.z", "token, static"});
+  expect_refused("/activations/z/strategy", "channel", {"activations.z", "channel, static"});
+  expect_refused("/activations/ssm_state/bits", 8, {"ssm_state", "16 bits, float"});
+  expect_refused("/activations/ssm_state", {{"bits", 8}, {"dynamic", true}},
+                 {"ssm_state", "8 bits, int, tensor, static"});
+  expect_refused("/shared_scales/0", {"z", "ssm_state"}, {"ssm_state has no static scale"});
+  expect_refused("/shared_scales/0", {"z", "Z"}, {"shared_scales", "\"Z\"", "did you mean \"z\""});
+  expect_refused("/shared_scales/0", {"z", "B"}, {"B is named twice"});
+  EXPECT_NO_THROW(check_changed("/activations/ssm_state", {{"bits", 8}}));
+  EXPECT_NO_THROW(check_changed("/weights/conv1d.weight/strategy", "channel"));
+}
+
+TEST(CheckRecipe, RefusesIntegerWeightsWithFloatInputs) {
+  Json json = quamba();
+  json["activations"].erase("dt_proj.input");
+  json["shared_scales"] = Json::array();
+  expect_error([&] { check_recipe(parse_recipe(json, "r"), layout_of()); },
+               ErrorCode::invalid_argument, {"weights.dt_proj", "activations.dt_proj.input"});
+}
+
+TEST(CheckRecipe, KnowsWhereAndHowToRotate) {
+  expect_refused("/steps/0/site", "in_proj.input",
+                 {"cannot be rotated at \"in_proj.input\"", "known: out_proj.input"});
+  expect_refused("/steps/0/block", 3, {"out_proj.input", "blocks of 3", "1, 2, 4, 8, 20, 40"});
+  expect_refused("/steps/0/block", 0, {"\"block\" must be at least 1"});
+  expect_refused("/steps/0/block", "half", {"unknown block \"half\"", "full, largest"});
+  expect_error([] { check_changed("/steps/0/block", "full", layout_of({.E = 36})); },
+               ErrorCode::invalid_argument, {"blocks of 36", "1, 2, 4, 12"});
+  const auto blocks = [](const Json& block, std::int64_t E) {
+    Json json = quamba();
+    json["steps"][0]["block"] = block;
+    return rotation_blocks(parse_recipe(json, "r"), layout_of({.E = E}));
+  };
+  EXPECT_EQ(blocks("full", 40).at("out_proj.input"), 40);
+  EXPECT_EQ(blocks("largest", 36).at("out_proj.input"), 12);
+  EXPECT_EQ(blocks(4, 36).at("out_proj.input"), 4);
+  EXPECT_TRUE(blocks(1, 36).empty());
+}
+
+}  // namespace
+}  // namespace krait

@@ -1,0 +1,26 @@
+# Rules that a reviewer need not look for. Each script also checks that it finds made-up violations.
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
+set(policy ${PROJECT_SOURCE_DIR}/tests/policy)
+
+add_test(NAME policy_layers COMMAND Python3::Interpreter ${policy}/layers.py ${PROJECT_SOURCE_DIR})
+add_test(NAME policy_files COMMAND Python3::Interpreter ${policy}/files.py ${PROJECT_SOURCE_DIR})
+
+# Sanitizers and coverage counters bring symbols of their own.
+if(NOT KRAIT_SANITIZE AND NOT CMAKE_CXX_FLAGS MATCHES "coverage")
+  add_test(NAME policy_library_symbols COMMAND Python3::Interpreter ${policy}/library_symbols.py
+    $<TARGET_FILE:krait> ${CMAKE_NM} $<$<CONFIG:Debug>:--debug>)
+endif()
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  foreach(isa avx2 avx512)
+    set(command Python3::Interpreter ${policy}/isa_objects.py ${PROJECT_SOURCE_DIR}
+      ${CMAKE_CXX_COMPILER} ${CMAKE_NM} ${isa} ${KRAIT_FLAGS_${isa}})
+    add_test(NAME policy_isa_objects_${isa} COMMAND ${command})
+  endforeach()
+  add_test(NAME policy_isa_objects_self_test COMMAND ${command} --self-test)
+endif()
+
+if(TARGET krait_cli)
+  add_test(NAME policy_readme_commands COMMAND Python3::Interpreter ${policy}/readme_commands.py
+    ${PROJECT_SOURCE_DIR} $<TARGET_FILE:krait_cli>)
+endif()
