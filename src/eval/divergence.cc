@@ -38,12 +38,13 @@ double quantile(std::vector<double> values, double q) {
 }  // namespace
 
 DivergenceResult compare(const Engine& reference, const Engine& model,
-                         std::span<const std::int32_t> ids, std::size_t bytes,
-                         std::int64_t seq_len, const ProgressFn& progress) {
-  check(reference.vocab_rows() == model.vocab_rows() && reference.vocab_size() == model.vocab_size(),
-        ErrorCode::invalid_argument,
-        "the vocabularies differ: {} ids in {} rows in the reference, {} in {} in the model",
-        reference.vocab_size(), reference.vocab_rows(), model.vocab_size(), model.vocab_rows());
+                         std::span<const std::int32_t> ids, std::size_t bytes, std::int64_t seq_len,
+                         const ProgressFn& progress) {
+  check(
+      reference.vocab_rows() == model.vocab_rows() && reference.vocab_size() == model.vocab_size(),
+      ErrorCode::invalid_argument,
+      "the vocabularies differ: {} ids in {} rows in the reference, {} in {} in the model",
+      reference.vocab_size(), reference.vocab_rows(), model.vocab_size(), model.vocab_rows());
   check_scored_ids(ids, reference);
   const std::int64_t stride = model.vocab_rows();
   const auto vocab = static_cast<std::size_t>(model.vocab_size());
@@ -70,7 +71,8 @@ DivergenceResult compare(const Engine& reference, const Engine& model,
   };
 
   std::int64_t windows = 0;
-  const auto chunk = static_cast<std::size_t>(std::min(logits_chunk(reference), logits_chunk(model)));
+  const auto chunk =
+      static_cast<std::size_t>(std::min(logits_chunk(reference), logits_chunk(model)));
   SequenceState reference_state(reference.impl()->model->state_layout());
   SequenceState model_state(impl.model->state_layout());
   for_each_window(ids, seq_len, progress, [&](std::span<const std::int32_t> window) {
@@ -80,11 +82,12 @@ DivergenceResult compare(const Engine& reference, const Engine& model,
     // Both go through the window side by side, so that only one chunk of logits of each exists.
     for (std::size_t first = 0; first + 1 < window.size(); first += chunk) {
       const auto part = window.subspan(first, std::min(chunk, window.size() - 1 - first));
-      forward_logits(reference, part, reference_state, [&](auto, std::int64_t rows, const float* p) {
-        forward_logits(model, part, model_state, [&](auto, std::int64_t, const float* q) {
-          score_rows(window.data() + first + 1, rows, p, q);
-        });
-      });
+      forward_logits(
+          reference, part, reference_state, [&](auto, std::int64_t rows, const float* p) {
+            forward_logits(model, part, model_state, [&](auto, std::int64_t, const float* q) {
+              score_rows(window.data() + first + 1, rows, p, q);
+            });
+          });
     }
   });
 

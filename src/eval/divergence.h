@@ -15,7 +15,7 @@ struct DivergenceResult {
   double kl_mean = 0;               ///< KL(reference || model) per token, nats
   double kl_p999 = 0;               ///< 99.9th percentile, interpolated linearly
   double kl_max = 0;
-  double top1_agreement = 0;        ///< share of tokens where both have the same largest logit
+  double top1_agreement = 0;  ///< share of tokens where both have the same largest logit
 };
 
 /// Runs both over the windows of perplexity(). KL and agreement are over ids below vocab_size.

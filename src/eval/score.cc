@@ -10,12 +10,12 @@
 namespace krait {
 
 void check_scored_ids(std::span<const std::int32_t> ids, const Engine& engine) {
-  const auto bad = std::find_if(ids.begin(), ids.end(), [&](std::int32_t id) {
-    return id < 0 || id >= engine.vocab_size();
-  });
+  const auto bad = std::find_if(
+      ids.begin(), ids.end(), [&](std::int32_t id) { return id < 0 || id >= engine.vocab_size(); });
   if (bad != ids.end()) {
-    fail(ErrorCode::invalid_argument, "token id {} at position {} is outside the vocabulary [0, {})",
-         *bad, bad - ids.begin(), engine.vocab_size());
+    fail(ErrorCode::invalid_argument,
+         "token id {} at position {} is outside the vocabulary [0, {})", *bad, bad - ids.begin(),
+         engine.vocab_size());
   }
 }
 

@@ -19,8 +19,8 @@ Mean mean_of(std::span<const double> values) {
 void for_each_window(std::span<const std::int32_t> ids, std::int64_t seq_len,
                      const ProgressFn& progress,
                      const std::function<void(std::span<const std::int32_t>)>& fn) {
-  check(seq_len >= 2, ErrorCode::invalid_argument, "windows of at least 2 tokens are needed, got {}",
-        seq_len);
+  check(seq_len >= 2, ErrorCode::invalid_argument,
+        "windows of at least 2 tokens are needed, got {}", seq_len);
   check(ids.size() >= 2, ErrorCode::invalid_argument,
         "at least 2 tokens are needed to predict one from another, got {}", ids.size());
   Progress report{"evaluate", 0, static_cast<std::int64_t>(ids.size()), "tokens"};

@@ -27,10 +27,12 @@ std::optional<std::int64_t> config_dim(const Json& config,
   for (std::string_view key : keys) {
     const Json* value = find(config, key);
     if (!value || *value == "auto") continue;
-    const bool valid = value->is_number_integer() && *value >= 1 && *value < (std::int64_t{1} << 31);
+    const bool valid =
+        value->is_number_integer() && *value >= 1 && *value < (std::int64_t{1} << 31);
     if (!valid) {
-      fail(ErrorCode::bad_data, "config.json: {} must be a whole number between 1 and 2^31 - 1, got {}",
-           key, shown(*value));
+      fail(ErrorCode::bad_data,
+           "config.json: {} must be a whole number between 1 and 2^31 - 1, got {}", key,
+           shown(*value));
     }
     return value->get<std::int64_t>();
   }
@@ -90,8 +92,8 @@ std::vector<std::int32_t> eos_token_ids(const Json& config, const Json& generati
   std::vector<std::int32_t> ids;
   for (const Json& id : list) {
     if (!id.is_number_integer()) {
-      fail(ErrorCode::bad_data, "{}: eos_token_id must be a token id or a list of them, got {}", file,
-           shown(*value));
+      fail(ErrorCode::bad_data, "{}: eos_token_id must be a token id or a list of them, got {}",
+           file, shown(*value));
     }
     if (id >= 0 && id < vocab_rows) ids.push_back(id.get<std::int32_t>());
   }

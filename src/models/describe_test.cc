@@ -24,8 +24,7 @@ std::string message_of(ErrorCode code, Fn&& run) {
   return "";
 }
 
-std::string describe_error(const TestCheckpoint& checkpoint,
-                           ErrorCode code = ErrorCode::bad_data) {
+std::string describe_error(const TestCheckpoint& checkpoint, ErrorCode code = ErrorCode::bad_data) {
   return message_of(code, [&] { describe_model(checkpoint.config, *checkpoint.source()); });
 }
 
@@ -36,7 +35,8 @@ std::string load_error(const TestCheckpoint& checkpoint, ErrorCode code = ErrorC
 }
 
 void expect_contains(const std::string& text, std::initializer_list<const char*> parts) {
-  for (const char* part : parts) EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  for (const char* part : parts)
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   EXPECT_EQ(text.find('\n'), std::string::npos);
 }
 
@@ -88,7 +88,8 @@ TEST(Describe, KnowsTheOriginalLayout) {
   // The original stores the head beside the table that it shares.
   checkpoint.tensors["lm_head.weight"] =
       test_tensor({61, 20}, checkpoint.tensors.at("backbone.embedding.weight").as<float>());
-  checkpoint.config = {{"d_model", 20}, {"n_layer", 2}, {"vocab_size", 50}, {"ssm_cfg", Json::object()}};
+  checkpoint.config = {
+      {"d_model", 20}, {"n_layer", 2}, {"vocab_size", 50}, {"ssm_cfg", Json::object()}};
   const ModelLayout layout = describe_model(checkpoint.config, *checkpoint.source());
   EXPECT_EQ(layout.linears.front().name, "backbone.embedding");
   EXPECT_EQ(layout.linears.back().tied_to, "backbone.embedding");
@@ -126,17 +127,19 @@ TEST(Describe, NamesEveryTensorThatDoesNotFit) {
   checkpoint.tensors[std::string(kMixer) + "dt_proj.bias"] = Tensor(DType::i32, {36});
   checkpoint.tensors["backbone.extra"] = Tensor(DType::f32, {3});
   checkpoint.config["state_size"] = 5;
-  expect_contains(describe_error(checkpoint),
-                  {"backbone.layers.0.mixer.D [36] is missing", "backbone.norm_f.weight [20] is missing",
-                   "backbone.layers.0.mixer.A_log should be [36, 5] but is [36, 7]",
-                   "backbone.layers.0.mixer.dt_proj.bias should be F32, F16 or BF16 but is I32",
-                   "backbone.extra [3] is not used", "does not fit MambaForCausalLM"});
+  expect_contains(
+      describe_error(checkpoint),
+      {"backbone.layers.0.mixer.D [36] is missing", "backbone.norm_f.weight [20] is missing",
+       "backbone.layers.0.mixer.A_log should be [36, 5] but is [36, 7]",
+       "backbone.layers.0.mixer.dt_proj.bias should be F32, F16 or BF16 but is I32",
+       "backbone.extra [3] is not used", "does not fit MambaForCausalLM"});
 }
 
 TEST(Describe, CountsLayersByConfig) {
   TestCheckpoint checkpoint = tiny_mamba();
   checkpoint.config["num_hidden_layers"] = 1;
-  expect_contains(describe_error(checkpoint), {"backbone.layers.1.mixer.A_log [36, 5] is not used"});
+  expect_contains(describe_error(checkpoint),
+                  {"backbone.layers.1.mixer.A_log [36, 5] is not used"});
   checkpoint.config["num_hidden_layers"] = 3;
   expect_contains(describe_error(checkpoint), {"backbone.layers.2.mixer.A_log [36, 5] is missing"});
   checkpoint.config["num_hidden_layers"] = 2'000'000'000;
@@ -148,11 +151,13 @@ TEST(Describe, CountsLayersByConfig) {
 TEST(Describe, WantsABiasInEveryLayerOrNone) {
   TestCheckpoint checkpoint = tiny_mamba();
   checkpoint.tensors.erase("backbone.layers.1.mixer.conv1d.bias");
-  expect_contains(describe_error(checkpoint), {"backbone.layers.1.mixer.conv1d.bias [36] is missing"});
+  expect_contains(describe_error(checkpoint),
+                  {"backbone.layers.1.mixer.conv1d.bias [36] is missing"});
   checkpoint.tensors.erase("backbone.layers.0.mixer.conv1d.bias");
   EXPECT_NO_THROW(describe_model(checkpoint.config, *checkpoint.source()));
   checkpoint.config["use_conv_bias"] = true;
-  expect_contains(describe_error(checkpoint), {"backbone.layers.0.mixer.conv1d.bias [36] is missing"});
+  expect_contains(describe_error(checkpoint),
+                  {"backbone.layers.0.mixer.conv1d.bias [36] is missing"});
 }
 
 TEST(Describe, RefusesBadConfigValues) {
@@ -166,7 +171,8 @@ TEST(Describe, RefusesBadConfigValues) {
   expect_contains(describe_error(with("num_hidden_layers", 1e300)), {"num_hidden_layers"});
   expect_contains(describe_error(with("layer_norm_epsilon", 0)), {"layer_norm_epsilon"});
   expect_contains(describe_error(with("use_conv_bias", 1)), {"use_conv_bias"});
-  expect_contains(describe_error(with("hidden_act", "gelu"), ErrorCode::unsupported), {"gelu", "silu"});
+  expect_contains(describe_error(with("hidden_act", "gelu"), ErrorCode::unsupported),
+                  {"gelu", "silu"});
   expect_contains(describe_error(with("rms_norm", false), ErrorCode::unsupported), {"LayerNorm"});
   expect_contains(describe_error(with("quantization_config", {{"quant_method", "gptq"}}),
                                  ErrorCode::unsupported),
@@ -177,7 +183,8 @@ TEST(Load, NamesTensorsWithNanOrInfinity) {
   TestCheckpoint checkpoint = tiny_mamba({.dtype = DType::bf16});
   checkpoint.tensors["backbone.layers.1.mixer.D"].mutable_as<float>()[35] =
       std::numeric_limits<float>::quiet_NaN();
-  checkpoint.tensors["backbone.layers.0.mixer.x_proj.weight"].mutable_as<std::uint16_t>()[0] = 0xff80;
+  checkpoint.tensors["backbone.layers.0.mixer.x_proj.weight"].mutable_as<std::uint16_t>()[0] =
+      0xff80;
   const std::string text = load_error(checkpoint);
   expect_contains(text, {"backbone.layers.1.mixer.D [36] holds NaN or infinity",
                          "backbone.layers.0.mixer.x_proj.weight [13, 36] holds NaN or infinity"});
@@ -186,8 +193,7 @@ TEST(Load, NamesTensorsWithNanOrInfinity) {
 
 TEST(Load, RefusesInt8WithoutItsScalesOrItsInput) {
   const auto ids = random_ids(3, 20, 61);
-  const TestCheckpoint good =
-      quantize_by_hand(tiny_mamba(), HandScheme::static_tensor, ids);
+  const TestCheckpoint good = quantize_by_hand(tiny_mamba(), HandScheme::static_tensor, ids);
   TestCheckpoint checkpoint = good;
   checkpoint.tensors.erase("backbone.layers.0.mixer.in_proj.weight_scale");
   checkpoint.tensors.erase("backbone.layers.1.mixer.z_scale");
@@ -220,7 +226,8 @@ TEST(Numerics, RefusesWhatNoKernelHas) {
   expect_contains(error(unsupported, "z", {{"bits", 16}, {"type", "float"}}), {"no kernel"});
   expect_contains(error(unsupported, "in_proj.input", {{"bits", 8}, {"strategy", "channel"}}),
                   {"no kernel", "token, dynamic"});
-  expect_contains(error(unsupported, "ssm_state", {{"bits", 8}, {"dynamic", true}}), {"16-bit float"});
+  expect_contains(error(unsupported, "ssm_state", {{"bits", 8}, {"dynamic", true}}),
+                  {"16-bit float"});
   expect_contains(error(unsupported, "z", {{"bits", 8}, {"strategy", "token"}}), {"no kernel"});
   expect_contains(error(unsupported, "z", {{"hadamard_block", 4}}), {"cannot be rotated"});
   expect_contains(error(unsupported, "out_proj.input", {{"hadamard_block", 5}}), {"36", "5"});
@@ -233,9 +240,11 @@ TEST(Config, EosIdsComeFromTheGenerationConfigFirst) {
             (std::vector<std::int32_t>{1, 2}));
   EXPECT_EQ(eos_token_ids(config, {{"eos_token_id", nullptr}}, 10), std::vector<std::int32_t>{3});
   EXPECT_TRUE(eos_token_ids(Json::object(), Json(), 10).empty());
-  expect_contains(
-      message_of(ErrorCode::bad_data, [&] { eos_token_ids(config, {{"eos_token_id", "x"}}, 10); }),
-      {"generation_config.json", "eos_token_id"});
+  expect_contains(message_of(ErrorCode::bad_data,
+                             [&] {
+                               eos_token_ids(config, {{"eos_token_id", "x"}}, 10);
+                             }),
+                  {"generation_config.json", "eos_token_id"});
 }
 
 }  // namespace

@@ -29,8 +29,8 @@ std::uint64_t fnv1a64(std::string_view bytes, std::uint64_t hash) noexcept {
 
 std::string model_fingerprint(const Json& config, const ModelInfo& info,
                               const TensorSource& tensors) {
-  std::uint64_t hash = fnv1a64(fmt::format("{} {} {} {}", info.architecture, info.d_model,
-                                           info.n_layers, info.vocab_rows));
+  std::uint64_t hash = fnv1a64(
+      fmt::format("{} {} {} {}", info.architecture, info.d_model, info.n_layers, info.vocab_rows));
   const Json numerics = config.value("/quantization_config/krait/activations"_json_pointer, Json());
   const Json eps = config.value("layer_norm_epsilon", Json());
   hash = fnv1a64(numerics.dump() + eps.dump(), hash);

@@ -11,8 +11,7 @@
 
 namespace krait {
 
-std::uint64_t fnv1a64(std::string_view bytes,
-                      std::uint64_t hash = 0xcbf29ce484222325ull) noexcept;
+std::uint64_t fnv1a64(std::string_view bytes, std::uint64_t hash = 0xcbf29ce484222325ull) noexcept;
 
 /// Tells models apart whose states must not be mixed: 16 hex digits over the sizes, the numerics,
 /// the name, dtype and shape of each tensor, and a sample of its bytes (all of a small tensor, 64

@@ -41,9 +41,8 @@ TEST_P(Golden, LogitsAgreeWithTransformers) {
   const auto ids = read_json_file(directory + "/ids.json").get<std::vector<std::int32_t>>();
   TestRuntime runtime(select_isa(), 2);
   const auto model = load_model(runtime.ctx, checkpoint.config, *checkpoint.tensors);
-  const std::vector<float> expected =
-      read_npy(directory + "/logits.npy", static_cast<std::int64_t>(ids.size()),
-               model->info().vocab_rows);
+  const std::vector<float> expected = read_npy(
+      directory + "/logits.npy", static_cast<std::int64_t>(ids.size()), model->info().vocab_rows);
   SequenceState state(model->state_layout());
   const std::vector<float> logits = all_logits(runtime.ctx, *model, ids, state);
   double sum = 0, squares = 0, difference = 0;
@@ -59,8 +58,7 @@ TEST_P(Golden, LogitsAgreeWithTransformers) {
 }
 
 TEST(GoldenOriginal, HidesPaddingAndSharesTheHead) {
-  const Checkpoint checkpoint =
-      open_checkpoint(KRAIT_SOURCE_DIR "/tests/golden/mamba-original");
+  const Checkpoint checkpoint = open_checkpoint(KRAIT_SOURCE_DIR "/tests/golden/mamba-original");
   const ModelLayout layout = describe_model(checkpoint.config, *checkpoint.tensors);
   EXPECT_EQ(layout.info.vocab_size, 83);
   EXPECT_EQ(layout.info.vocab_rows, 88);

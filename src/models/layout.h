@@ -17,21 +17,22 @@ namespace krait {
 /// A matrix product y = x W^T (+ bias), or the embedding table. Its tensors are name + ".weight",
 /// ".weight_scale" (int8) and ".bias" (if has_bias).
 struct LinearSite {
-  std::string name;         ///< "backbone.layers.0.mixer.in_proj"
-  std::string role;         ///< "in_proj": what recipes target; the same in every layer
-  int layer = -1;           ///< -1 outside the layers
-  std::int64_t rows = 0;    ///< outputs
-  std::int64_t cols = 0;    ///< inputs
-  int input_site = -1;      ///< index into ModelLayout::activations; -1 for the embedding table
-  bool has_bias = false;    ///< added by the product itself (dt_proj's bias is a ParamSite: the scan adds it)
-  std::string tied_to;      ///< lm_head tied to the embeddings: that site's name; no tensor of its own
+  std::string name;       ///< "backbone.layers.0.mixer.in_proj"
+  std::string role;       ///< "in_proj": what recipes target; the same in every layer
+  int layer = -1;         ///< -1 outside the layers
+  std::int64_t rows = 0;  ///< outputs
+  std::int64_t cols = 0;  ///< inputs
+  int input_site = -1;    ///< index into ModelLayout::activations; -1 for the embedding table
+  bool has_bias =
+      false;  ///< added by the product itself (dt_proj's bias is a ParamSite: the scan adds it)
+  std::string tied_to;  ///< lm_head tied to the embeddings: that site's name; no tensor of its own
 };
 
 /// A small parameter that no product uses: "A_log", "D", "conv1d.weight", "conv1d.bias",
 /// "dt_proj.bias", norms. Int8 ones have name + "_scale".
 struct ParamSite {
-  std::string name;         ///< full tensor name, "backbone.layers.0.mixer.A_log"
-  std::string role;         ///< "A_log"
+  std::string name;  ///< full tensor name, "backbone.layers.0.mixer.A_log"
+  std::string role;  ///< "A_log"
   int layer = -1;
   Shape shape;              ///< as on disk
   bool quantizable = true;  ///< norms are not
@@ -40,39 +41,39 @@ struct ParamSite {
 /// A place in the forward pass whose value can be quantized and watched. Its static scale is the
 /// tensor name + "_scale", f32 [1] or [channels]. One numerics for all layers of a role.
 struct ActivationSite {
-  std::string name;           ///< "backbone.layers.0.mixer.conv1d.input"
-  std::string role;           ///< "conv1d.input"
+  std::string name;  ///< "backbone.layers.0.mixer.conv1d.input"
+  std::string role;  ///< "conv1d.input"
   int layer = -1;
   std::int64_t channels = 0;
-  bool is_state = false;      ///< ssm_state: float16 and static int8 only
-  bool rotatable = false;     ///< the forward pass can apply a Hadamard transform here
+  bool is_state = false;   ///< ssm_state: float16 and static int8 only
+  bool rotatable = false;  ///< the forward pass can apply a Hadamard transform here
 };
 
 struct ModelInfo {
-  std::string architecture;       ///< "MambaForCausalLM"
-  std::string model_type;         ///< "mamba"
+  std::string architecture;  ///< "MambaForCausalLM"
+  std::string model_type;    ///< "mamba"
   std::int64_t d_model = 0, n_layers = 0;
-  std::int64_t vocab_rows = 0;    ///< rows of the embedding table, padding included
-  std::int64_t vocab_size = 0;    ///< ids at or above are padding (<= vocab_rows)
-  std::int64_t parameters = 0;    ///< elements of all weights, tied ones once
+  std::int64_t vocab_rows = 0;  ///< rows of the embedding table, padding included
+  std::int64_t vocab_size = 0;  ///< ids at or above are padding (<= vocab_rows)
+  std::int64_t parameters = 0;  ///< elements of all weights, tied ones once
 };
 
 struct ModelLayout {
   ModelInfo info;
-  std::vector<LinearSite> linears;         ///< in the order of the forward pass
+  std::vector<LinearSite> linears;  ///< in the order of the forward pass
   std::vector<ParamSite> params;
   std::vector<ActivationSite> activations;
 };
 
 /// How one activation role is held between operations; read from quantization_config["krait"].
 struct ActivationNumerics {
-  bool quantized = false;          ///< false: f32 and the rest is ignored
+  bool quantized = false;  ///< false: f32 and the rest is ignored
   QuantArgs args;
-  std::int64_t hadamard_block = 0; ///< > 0: rotated by hadamard(block) before quantization
+  std::int64_t hadamard_block = 0;  ///< > 0: rotated by hadamard(block) before quantization
 };
 
-/// Sites of the model that config and tensors describe. Reads shapes only. Errors: unsupported for an
-/// unknown architecture (with the known ones), bad_data for missing, unused or misshaped tensors
+/// Sites of the model that config and tensors describe. Reads shapes only. Errors: unsupported for
+/// an unknown architecture (with the known ones), bad_data for missing, unused or misshaped tensors
 /// (all of them named, expected and got).
 ModelLayout describe_model(const Json& config, const TensorSource& tensors);
 

@@ -19,15 +19,15 @@ namespace krait {
 namespace {
 
 struct Layer {
-  Tensor norm;       // [D]
-  Weight in_proj;    // [2E, D], rows x then z
-  ConvWeight conv;   // [K, E]
-  Weight x_proj;     // [R + 2N, E], rows dt, B, C
-  Weight dt_proj;    // [E, R]
-  Tensor dt_bias;    // [E]
-  Tensor a2;         // [N, E] = -exp(A_log) log2(e)
-  Tensor D;          // [E]
-  Weight out_proj;   // [D, E]
+  Tensor norm;      // [D]
+  Weight in_proj;   // [2E, D], rows x then z
+  ConvWeight conv;  // [K, E]
+  Weight x_proj;    // [R + 2N, E], rows dt, B, C
+  Weight dt_proj;   // [E, R]
+  Tensor dt_bias;   // [E]
+  Tensor a2;        // [N, E] = -exp(A_log) log2(e)
+  Tensor D;         // [E]
+  Weight out_proj;  // [D, E]
 
   Site in_proj_input, conv_input, z, x_proj_input, dt_proj_input, B, C, dt_proj_output, ssm_state,
       out_proj_input;
@@ -68,8 +68,8 @@ class Mamba1 final : public Model {
   Mamba1Config config_;
   Weight embeddings_;  // [V, D]
   std::vector<Layer> layers_;
-  Tensor norm_f_;      // [D]
-  Weight lm_head_;     // [V, D]
+  Tensor norm_f_;   // [D]
+  Weight lm_head_;  // [V, D]
   Site head_input_;
 };
 
@@ -118,9 +118,8 @@ void Mamba1::mixer(Context& ctx, const Layer& l, const Batch& batch, const Activ
   // u = silu(conv(x)) [T, E]. The product reads it in its site's numerics, and so does the scan,
   // unless the scales are per token: those are for the product alone, the scan then reads f32.
   const bool conv_quantizes = l.x_proj_input.is_static_int8();
-  const Activation conv_u = conv_quantizes
-                                ? take_site(ctx, l.x_proj_input, T)
-                                : f32_activation(ctx.arena.take<float>(T * E), T, E);
+  const Activation conv_u = conv_quantizes ? take_site(ctx, l.x_proj_input, T)
+                                           : f32_activation(ctx.arena.take<float>(T * E), T, E);
   for_each_sequence(batch, [&](SequenceState& state, std::int64_t begin, std::int64_t end) {
     causal_conv1d(ctx, l.conv, x.row_range(begin, end), state.buffer(l.conv_buffer),
                   conv_u.row_range(begin, end));
@@ -264,9 +263,9 @@ Layer Mamba1::load_layer(Context& ctx, const TensorSource& tensors, int index,
     return find_site(layout_.params, role, index);
   };
   l.norm = load_param(tensors, param("norm"));
-  l.conv = load_conv(tensors, param("conv1d.weight"),
-                     config_.conv_bias ? &param("conv1d.bias") : nullptr,
-                     l.conv_input.has_one_scale());
+  l.conv =
+      load_conv(tensors, param("conv1d.weight"),
+                config_.conv_bias ? &param("conv1d.bias") : nullptr, l.conv_input.has_one_scale());
   l.dt_bias = load_param(tensors, param("dt_proj.bias"));
   l.a2 = make_a2(load_param(tensors, param("A_log")));
   l.D = load_param(tensors, param("D"));
@@ -286,8 +285,8 @@ std::size_t Mamba1::count_read_bytes() const {
     for (const Weight* weight : {&l.in_proj, &l.x_proj, &l.dt_proj, &l.out_proj}) {
       bytes += read_bytes(*weight);
     }
-    for (const Tensor* tensor : {&l.norm, &l.conv.data, &l.conv.scale, &l.conv.bias, &l.dt_bias,
-                                 &l.a2, &l.D}) {
+    for (const Tensor* tensor :
+         {&l.norm, &l.conv.data, &l.conv.scale, &l.conv.bias, &l.dt_bias, &l.a2, &l.D}) {
       if (!tensor->empty()) bytes += tensor->bytes();
     }
   }

@@ -24,8 +24,8 @@ struct Mamba1Config {
   std::int64_t dt_rank = 0;     ///< R
   float norm_eps = 1e-5f;
   bool conv_bias = true, in_proj_bias = false, out_proj_bias = false;
-  bool tied_head = true;              ///< the head is the embedding table
-  std::string embeddings;             ///< "backbone.embeddings" or the original "backbone.embedding"
+  bool tied_head = true;   ///< the head is the embedding table
+  std::string embeddings;  ///< "backbone.embeddings" or the original "backbone.embedding"
 };
 
 /// Sizes from the tensors' shapes, from config.json only where no tensor tells. Errors: bad_data,

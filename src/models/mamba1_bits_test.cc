@@ -1,5 +1,5 @@
-// What must not change a single bit of the logits: how the prompt is cut, the number of threads, the
-// instruction set, and who else is in the batch. And the state as a value.
+// What must not change a single bit of the logits: how the prompt is cut, the number of threads,
+// the instruction set, and who else is in the batch. And the state as a value.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -122,7 +122,8 @@ TEST_P(Mamba1Bits, LastAndNoLogitsAgreeWithAll) {
   const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(ids_.size())};
   const auto rows = static_cast<std::size_t>(kSizes.V);
   std::vector<float> last(rows);
-  loaded.model->forward(loaded.runtime.ctx, {ids_, cu_seqlens, states}, LogitRows::last, last.data());
+  loaded.model->forward(loaded.runtime.ctx, {ids_, cu_seqlens, states}, LogitRows::last,
+                        last.data());
   if (model_case().any_chunks) {  // a scale over the last rows alone is another one
     EXPECT_TRUE(same_bits(last, std::span(all).last(rows)));
   }
@@ -160,9 +161,10 @@ TEST_P(Mamba1Bits, BatchesChangeNothing) {
   const std::int32_t step[] = {7, 8, 9}, step_lens[] = {0, 1, 2, 3};
   SequenceState fork = b;
   std::vector<float> rows(3 * static_cast<std::size_t>(kSizes.V));
-  loaded.model->forward(loaded.runtime.ctx, {step, step_lens, states}, LogitRows::last, rows.data());
-  const auto single = all_logits(loaded.runtime.ctx, *loaded.model, std::span(step, 3).subspan(1, 1),
-                                 fork);
+  loaded.model->forward(loaded.runtime.ctx, {step, step_lens, states}, LogitRows::last,
+                        rows.data());
+  const auto single =
+      all_logits(loaded.runtime.ctx, *loaded.model, std::span(step, 3).subspan(1, 1), fork);
   EXPECT_TRUE(same_bits(std::span(rows).subspan(static_cast<std::size_t>(kSizes.V),
                                                 static_cast<std::size_t>(kSizes.V)),
                         single));
@@ -179,7 +181,8 @@ TEST_P(Mamba1Bits, SavedAndForkedStatesContinueAlike) {
       SequenceState::deserialize(state.serialize(), elsewhere.model->state_layout());
   const auto expected = all_logits(loaded.runtime.ctx, *loaded.model, tail, state);
   EXPECT_TRUE(same_bits(all_logits(loaded.runtime.ctx, *loaded.model, tail, fork), expected));
-  EXPECT_TRUE(same_bits(all_logits(elsewhere.runtime.ctx, *elsewhere.model, tail, restored), expected));
+  EXPECT_TRUE(
+      same_bits(all_logits(elsewhere.runtime.ctx, *elsewhere.model, tail, restored), expected));
   EXPECT_EQ(restored.position(), kTokens);
 }
 

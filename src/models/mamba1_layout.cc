@@ -87,8 +87,8 @@ Mamba1Config read_config(const Json& config, const TensorSource& tensors,
 
   Mamba1Config c;
   c.layers = count_layers(config, shapes);
-  c.embeddings = shapes.find("backbone.embedding.weight") ? "backbone.embedding"
-                                                          : "backbone.embeddings";
+  c.embeddings =
+      shapes.find("backbone.embedding.weight") ? "backbone.embedding" : "backbone.embeddings";
   c.tied_head = head_is_tied(config, tensors, c.embeddings + ".weight");
   c.norm_eps = static_cast<float>(
       config_positive(config, {"layer_norm_epsilon", "norm_epsilon"}).value_or(1e-5));
@@ -140,8 +140,8 @@ Mamba1Config read_config(const Json& config, const TensorSource& tensors,
   c.vocab_rows = V.result(config_dim(config, {"vocab_size"}), "the vocabulary size");
   c.d_model = D.result(config_dim(config, {"hidden_size", "d_model"}), "d_model");
   const std::int64_t expand = from({"expand"}, "expand", 2);
-  c.d_inner = E.result(from({"intermediate_size", "d_inner"}, "d_inner", expand * c.d_model),
-                       "d_inner");
+  c.d_inner =
+      E.result(from({"intermediate_size", "d_inner"}, "d_inner", expand * c.d_model), "d_inner");
   c.d_state = N.result(from({"state_size"}, "d_state", 16), "d_state");
   c.d_conv = K.result(from({"conv_kernel"}, "d_conv", 4), "d_conv");
   check(c.d_conv <= 16, ErrorCode::unsupported,
@@ -204,7 +204,8 @@ ModelLayout describe_mamba1(const Json& config, const TensorSource& tensors) {
   const Mamba1Config c = read_config(config, tensors, shapes);
   ModelLayout layout;
   layout.info = {"MambaForCausalLM", "mamba", c.d_model, c.layers, c.vocab_rows, c.vocab_size, 0};
-  layout.linears.push_back({c.embeddings, "embeddings", -1, c.vocab_rows, c.d_model, -1, false, ""});
+  layout.linears.push_back(
+      {c.embeddings, "embeddings", -1, c.vocab_rows, c.d_model, -1, false, ""});
   for (int layer = 0; layer < c.layers; ++layer) add_layer(c, layer, layout);
   layout.params.push_back({"backbone.norm_f.weight", "norm_f", -1, {c.d_model}, false});
   layout.linears.push_back({"lm_head", "lm_head", -1, c.vocab_rows, c.d_model,

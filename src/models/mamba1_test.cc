@@ -14,7 +14,8 @@ namespace {
 using Vector = std::vector<double>;
 
 /// The model as nested loops over its tensors. int8 tensors are widened, and at every site that the
-/// config quantizes the value is rounded to its grid: the arithmetic that integer kernels stand for.
+/// config quantizes the value is rounded to its grid: the arithmetic that integer kernels stand
+/// for.
 class NaiveMamba {
  public:
   NaiveMamba(const TestCheckpoint& checkpoint, const TinyMamba& sizes)
@@ -183,7 +184,15 @@ std::vector<float> run(const TestCheckpoint& checkpoint, std::span<const std::in
 const TinyMamba kShapes[] = {
     {},
     {.V = 17, .D = 16, .E = 64, .N = 16, .K = 4, .R = 1, .layers = 3, .tied = false, .seed = 2},
-    {.V = 130, .D = 33, .E = 47, .N = 3, .K = 2, .R = 7, .layers = 1, .linear_bias = true, .seed = 3},
+    {.V = 130,
+     .D = 33,
+     .E = 47,
+     .N = 3,
+     .K = 2,
+     .R = 7,
+     .layers = 1,
+     .linear_bias = true,
+     .seed = 3},
     {.V = 5, .D = 1, .E = 1, .N = 1, .K = 1, .R = 1, .layers = 1, .conv_bias = false, .seed = 4},
     {.D = 40, .E = 80, .dtype = DType::bf16, .seed = 5},
     {.D = 40, .E = 80, .dtype = DType::f16, .seed = 6},
@@ -217,8 +226,8 @@ double relative_error(const std::vector<float>& got, const Vector& expected) {
   return std::sqrt(squares / static_cast<double>(got.size())) / deviation(expected);
 }
 
-// A value on the border of two grid points may be rounded to either, which is why this is not exact;
-// a scale or a site mixed up is an error of 0.1 and more.
+// A value on the border of two grid points may be rounded to either, which is why this is not
+// exact; a scale or a site mixed up is an error of 0.1 and more.
 TEST(Mamba1, Int8IsTheFloatModelRoundedAtItsSites) {
   const TinyMamba sizes{.D = 48, .E = 96, .N = 16, .R = 3};
   const TestCheckpoint checkpoint = tiny_mamba(sizes);

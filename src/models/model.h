@@ -18,11 +18,11 @@ namespace krait {
 /// same call: a decode step is a batch of sequences of one token each.
 struct Batch {
   std::span<const std::int32_t> ids;
-  std::span<const std::int32_t> cu_seqlens;   ///< [sequences + 1], from 0 to ids.size()
-  std::span<SequenceState* const> states;     ///< [sequences]
+  std::span<const std::int32_t> cu_seqlens;  ///< [sequences + 1], from 0 to ids.size()
+  std::span<SequenceState* const> states;    ///< [sequences]
 };
 
-enum class LogitRows { none, last, all };     ///< of each sequence
+enum class LogitRows { none, last, all };  ///< of each sequence
 
 /// Immutable after loading; forward may run in several threads at once with different Contexts.
 class Model {
@@ -33,7 +33,9 @@ class Model {
   /// By role; a role that is absent is f32.
   const std::map<std::string, ActivationNumerics>& numerics() const noexcept { return numerics_; }
   std::shared_ptr<const StateLayout> state_layout() const noexcept { return state_layout_; }
-  std::size_t weight_bytes() const noexcept { return weight_bytes_; }  ///< read per decoded token at batch 1
+  std::size_t weight_bytes() const noexcept {
+    return weight_bytes_;
+  }  ///< read per decoded token at batch 1
 
   /// logits: f32 [rows, vocab_rows], rows = 0, sequences or tokens as `rows` says. Ids must be in
   /// [0, vocab_rows): the caller checks. Taps of ctx are called for every activation site.
@@ -48,7 +50,8 @@ class Model {
 
 /// Reads config.json's quantization_config["krait"]["activations"]; empty for a float checkpoint.
 /// Refuses unknown roles and numerics that no kernel has, with the choices.
-std::map<std::string, ActivationNumerics> parse_numerics(const Json& config, const ModelLayout& layout);
+std::map<std::string, ActivationNumerics> parse_numerics(const Json& config,
+                                                         const ModelLayout& layout);
 
 /// Loads a float or quantized checkpoint. Float tensors are borrowed from the source; int8 ones are
 /// packed. NaN or infinite weights are refused by name. Errors: see describe_model.

@@ -38,10 +38,14 @@ bool has_kernel(const QuantArgs& args, const ActivationSite& site, bool product_
   if (args.is_float) return site.is_state && args.bits == 16;
   if (args.bits != 8) return false;
   switch (args.strategy) {
-    case Strategy::tensor: return !site.is_state || !args.dynamic;
-    case Strategy::channel: return !product_input && !args.dynamic;
-    case Strategy::token: return !site.is_state && args.dynamic;
-    case Strategy::group: return false;
+    case Strategy::tensor:
+      return !site.is_state || !args.dynamic;
+    case Strategy::channel:
+      return !product_input && !args.dynamic;
+    case Strategy::token:
+      return !site.is_state && args.dynamic;
+    case Strategy::group:
+      return false;
   }
   return false;
 }
@@ -66,8 +70,8 @@ ActivationNumerics parse_one(const Json& entry, const ActivationSite& site, bool
   }
   const auto bits = config_dim(entry, {"bits"});
   if (!bits) {
-    check(numerics.hadamard_block > 0 && entry.size() == 1, ErrorCode::bad_data,
-          "{} has no bits", where);
+    check(numerics.hadamard_block > 0 && entry.size() == 1, ErrorCode::bad_data, "{} has no bits",
+          where);
     return numerics;
   }
   numerics.quantized = true;
@@ -95,14 +99,16 @@ std::map<std::string, ActivationNumerics> parse_numerics(const Json& config,
   const Json& quantization = config_object(config, "quantization_config");
   if (quantization.empty()) return result;
   const Json& krait = config_object(quantization, "krait");
-  check(!krait.empty(), ErrorCode::unsupported,
-        "config.json: quantization_config has no krait block, only checkpoints that krait quantized "
-        "can be run");
+  check(
+      !krait.empty(), ErrorCode::unsupported,
+      "config.json: quantization_config has no krait block, only checkpoints that krait quantized "
+      "can be run");
   const auto version = config_dim(krait, {"format_version"}).value_or(1);
-  check(version == 1, ErrorCode::unsupported,
-        "config.json: quantization_config.krait.format_version {} is newer than this program, which "
-        "knows 1",
-        version);
+  check(
+      version == 1, ErrorCode::unsupported,
+      "config.json: quantization_config.krait.format_version {} is newer than this program, which "
+      "knows 1",
+      version);
   for (const auto& [role, entry] : config_object(krait, "activations").items()) {
     const std::string& wanted = role;
     const auto site =

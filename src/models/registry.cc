@@ -56,15 +56,16 @@ const Architecture& find_architecture(const Json& config) {
   const auto attention = config.find("attn_layer_idx");
   if (attention != config.end() && attention->is_array() && !attention->empty()) {
     fail(ErrorCode::unsupported,
-         "config.json: attn_layer_idx asks for attention layers, which are not supported; known are: {}",
+         "config.json: attn_layer_idx asks for attention layers, which are not supported; known "
+         "are: {}",
          known_architectures());
   }
   const std::string layer = config_string(config_object(config, "ssm_cfg"), "layer");
   for (const Architecture& row : kArchitectures) {
     if (row.original_layer == (layer.empty() ? "Mamba1" : layer)) return row;
   }
-  fail(ErrorCode::unsupported, "config.json: ssm_cfg.layer {} is not supported, known are: {}", layer,
-       known_architectures());
+  fail(ErrorCode::unsupported, "config.json: ssm_cfg.layer {} is not supported, known are: {}",
+       layer, known_architectures());
 }
 
 ModelLayout describe_model(const Json& config, const TensorSource& tensors) {

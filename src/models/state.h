@@ -24,9 +24,11 @@ struct StateBuffer {
 struct StateLayout {
   std::vector<StateBuffer> buffers;
   std::size_t bytes = 0;
-  std::string fingerprint;  ///< of architecture, shapes, numerics and weights: states of another model are refused
+  std::string fingerprint;  ///< of architecture, shapes, numerics and weights: states of another
+                            ///< model are refused
 
-  std::size_t add(std::string name, int layer, DType dtype, const Shape& shape);  ///< returns the index
+  std::size_t add(std::string name, int layer, DType dtype,
+                  const Shape& shape);  ///< returns the index
 };
 
 /// Constant size whatever the length of the text. The zero state is the start of a sequence.
@@ -50,7 +52,8 @@ class SequenceState {
   /// "KRSTATE1", fingerprint, position, payload, checksum: see docs/formats.md.
   std::string serialize() const;
   /// Errors: bad_data (truncated, damaged), invalid_argument (of another model).
-  static SequenceState deserialize(std::string_view bytes, std::shared_ptr<const StateLayout> layout);
+  static SequenceState deserialize(std::string_view bytes,
+                                   std::shared_ptr<const StateLayout> layout);
 
  private:
   std::shared_ptr<const StateLayout> layout_;

@@ -55,8 +55,8 @@ void TensorCheck::expect_scale(const std::string& name, std::int64_t rows) {
   const bool one = info.shape.rank() <= 2 && info.shape.elements() == 1;
   const bool per_row = info.shape == Shape{rows} || info.shape == Shape{rows, 1};
   if (!one && !per_row) {
-    problems_.push_back(fmt::format("{} should be [1] or [{}, 1] but is {}", name, rows,
-                                    info.shape.str()));
+    problems_.push_back(
+        fmt::format("{} should be [1] or [{}, 1] but is {}", name, rows, info.shape.str()));
   }
   if (info.dtype != DType::f32) {
     problems_.push_back(fmt::format("{} should be F32 but is {}", name, name_of(info.dtype)));

@@ -20,7 +20,8 @@ class TensorCheck {
   const TensorInfo* find(std::string_view name) const;
   std::size_t size() const noexcept { return tensors_.size(); }
 
-  /// A matrix in F32, F16 or BF16, or I8 with a weight_scale [1], [rows] or [rows, 1]; and its bias.
+  /// A matrix in F32, F16 or BF16, or I8 with a weight_scale [1], [rows] or [rows, 1]; and its
+  /// bias.
   void expect(const LinearSite& site);
   /// A float parameter, or I8 with a scale of one value or one per row, where it is quantizable.
   void expect(const ParamSite& site);

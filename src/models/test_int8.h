@@ -18,9 +18,12 @@ enum class HandScheme { static_tensor, dynamic_token, dynamic_tensor };
 
 inline std::string_view name_of(HandScheme scheme) {
   switch (scheme) {
-    case HandScheme::static_tensor: return "static_tensor";
-    case HandScheme::dynamic_token: return "dynamic_token";
-    case HandScheme::dynamic_tensor: return "dynamic_tensor";
+    case HandScheme::static_tensor:
+      return "static_tensor";
+    case HandScheme::dynamic_token:
+      return "dynamic_token";
+    case HandScheme::dynamic_tensor:
+      return "dynamic_tensor";
   }
   return "?";
 }
@@ -32,7 +35,8 @@ class AbsmaxTap : public Tap {
   void observe(int site, const Activation& value) override {
     float& most = absmax[static_cast<std::size_t>(site)];
     for (std::int64_t t = 0; t < value.rows; ++t) {
-      for (std::int64_t c = 0; c < value.cols; ++c) most = std::max(most, std::abs(value.f32(t)[c]));
+      for (std::int64_t c = 0; c < value.cols; ++c)
+        most = std::max(most, std::abs(value.f32(t)[c]));
     }
   }
   std::vector<float> absmax;
@@ -76,9 +80,9 @@ inline TestCheckpoint rotate_by_hand(const TestCheckpoint& original, const Model
       const auto from = values.as<float>().begin() + r * site.cols;
       std::vector<double> row(from, from + site.cols);
       for (std::int64_t c = 0; c < site.cols; c += block) {
-        hadamard_row(std::span(row).subspan(static_cast<std::size_t>(c),
-                                            static_cast<std::size_t>(block)),
-                     block);
+        hadamard_row(
+            std::span(row).subspan(static_cast<std::size_t>(c), static_cast<std::size_t>(block)),
+            block);
       }
       std::copy(row.begin(), row.end(), rotated.mutable_as<float>().begin() + r * site.cols);
     }
@@ -89,8 +93,8 @@ inline TestCheckpoint rotate_by_hand(const TestCheckpoint& original, const Model
   return result;
 }
 
-/// An int8 version of a float checkpoint: every linear and the table per row; static_tensor also the
-/// small parameters, every site and a float16 state, with scales observed on `ids`. What the
+/// An int8 version of a float checkpoint: every linear and the table per row; static_tensor also
+/// the small parameters, every site and a float16 state, with scales observed on `ids`. What the
 /// quantizer makes, without the quantizer.
 inline TestCheckpoint quantize_by_hand(const TestCheckpoint& original, HandScheme scheme,
                                        std::span<const std::int32_t> ids, bool rotate = false) {

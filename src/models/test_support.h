@@ -58,7 +58,8 @@ inline TestCheckpoint tiny_mamba(const TinyMamba& m = {}) {
     for (float& v : values) v = static_cast<float>(low + rng.uniform() * (high - low));
     result.tensors[name] = test_tensor(shape, values, dtype);
   };
-  const auto linear = [&](const std::string& name, std::int64_t rows, std::int64_t cols, bool bias) {
+  const auto linear = [&](const std::string& name, std::int64_t rows, std::int64_t cols,
+                          bool bias) {
     const double bound = 2.0 / std::sqrt(static_cast<double>(cols));
     add(name + ".weight", {rows, cols}, -bound, bound, m.dtype);
     if (bias) add(name + ".bias", {rows}, -0.3, 0.3, DType::f32);
@@ -80,12 +81,9 @@ inline TestCheckpoint tiny_mamba(const TinyMamba& m = {}) {
     add(mixer + "D", {m.E}, 0.5, 1.5, DType::f32);
     linear(mixer + "out_proj", m.D, m.E, m.linear_bias);
   }
-  result.config = {{"model_type", "mamba"},
-                   {"architectures", {"MambaForCausalLM"}},
-                   {"hidden_size", m.D},
-                   {"num_hidden_layers", m.layers},
-                   {"vocab_size", m.V},
-                   {"tie_word_embeddings", m.tied},
+  result.config = {{"model_type", "mamba"},     {"architectures", {"MambaForCausalLM"}},
+                   {"hidden_size", m.D},        {"num_hidden_layers", m.layers},
+                   {"vocab_size", m.V},         {"tie_word_embeddings", m.tied},
                    {"layer_norm_epsilon", 1e-5}};
   return result;
 }

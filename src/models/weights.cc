@@ -13,7 +13,8 @@ namespace {
 template <typename Bits>
 bool has_non_finite(const Bits* bits, std::int64_t n, Bits exponent) {
   unsigned found = 0;
-  for (std::int64_t i = 0; i < n; ++i) found |= static_cast<unsigned>((bits[i] & exponent) == exponent);
+  for (std::int64_t i = 0; i < n; ++i)
+    found |= static_cast<unsigned>((bits[i] & exponent) == exponent);
   return found != 0;
 }
 
@@ -29,7 +30,8 @@ bool has_non_finite(const TensorView& view, std::int64_t begin, std::int64_t end
     case DType::bf16:
       return has_non_finite<std::uint16_t>(static_cast<const std::uint16_t*>(view.data) + begin, n,
                                            0x7f80u);
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -47,17 +49,17 @@ Tensor expand_scale(const Tensor& scale, std::int64_t rows) {
 void check_finite(Context& ctx, const TensorSource& tensors) {
   std::string bad;
   const auto report = [&](const TensorInfo& info, const char* what) {
-    bad += fmt::format("{}{} {} holds {}", bad.empty() ? "" : "; ", info.name, info.shape.str(), what);
+    bad +=
+        fmt::format("{}{} {} holds {}", bad.empty() ? "" : "; ", info.name, info.shape.str(), what);
   };
   for (const TensorInfo& info : tensors.list()) {
     if (!is_float(info.dtype)) continue;
     const Tensor tensor = tensors.get(info.name);
     std::vector<char> found(static_cast<std::size_t>(ctx.threads.threads()), 0);
-    ctx.threads.parallel_for(tensor.elements(), 1 << 16,
-                             [&](std::int64_t begin, std::int64_t end, int thread) {
-                               found[static_cast<std::size_t>(thread)] =
-                                   has_non_finite(tensor.view(), begin, end);
-                             });
+    ctx.threads.parallel_for(
+        tensor.elements(), 1 << 16, [&](std::int64_t begin, std::int64_t end, int thread) {
+          found[static_cast<std::size_t>(thread)] = has_non_finite(tensor.view(), begin, end);
+        });
     if (std::find(found.begin(), found.end(), 1) != found.end()) {
       report(info, "NaN or infinity");
     } else if (info.name.ends_with("_scale") && info.dtype == DType::f32 &&
@@ -107,7 +109,8 @@ Tensor transposed(const Tensor& from, std::int64_t channels, std::int64_t kernel
   const std::span<const T> in = from.as<T>();
   for (std::int64_t c = 0; c < channels; ++c) {
     for (std::int64_t k = 0; k < kernel; ++k) {
-      out[static_cast<std::size_t>(k * channels + c)] = in[static_cast<std::size_t>(c * kernel + k)];
+      out[static_cast<std::size_t>(k * channels + c)] =
+          in[static_cast<std::size_t>(c * kernel + k)];
     }
   }
   return result;
@@ -146,10 +149,11 @@ Site load_site(const TensorSource& tensors, const ModelLayout& layout, int index
 }
 
 void require_int8_input(const Weight& weight, const LinearSite& site, const Site& input) {
-  check(weight.data.dtype() != DType::i8 || input.is_int8(), ErrorCode::unsupported,
-        "{}.weight is I8 but quantization_config.krait.activations leaves its input in float, and no "
-        "kernel multiplies the two",
-        site.name);
+  check(
+      weight.data.dtype() != DType::i8 || input.is_int8(), ErrorCode::unsupported,
+      "{}.weight is I8 but quantization_config.krait.activations leaves its input in float, and no "
+      "kernel multiplies the two",
+      site.name);
 }
 
 std::size_t read_bytes(const Weight& weight) noexcept {

@@ -31,10 +31,10 @@ ConvWeight load_conv(const TensorSource& tensors, const ParamSite& weight, const
 
 /// An activation site, ready for the forward pass.
 struct Site {
-  int index = -1;               ///< into ModelLayout::activations
+  int index = -1;  ///< into ModelLayout::activations
   std::int64_t channels = 0;
   ActivationNumerics numerics;
-  Tensor scale;                 ///< static int8: f32 [1] or [channels]; a state's always [channels]
+  Tensor scale;  ///< static int8: f32 [1] or [channels]; a state's always [channels]
 
   bool is_int8() const noexcept { return numerics.quantized && !numerics.args.is_float; }
   bool is_static_int8() const noexcept { return is_int8() && !numerics.args.dynamic; }
@@ -50,9 +50,8 @@ void require_int8_input(const Weight& weight, const LinearSite& site, const Site
 /// The site of that role in a layer. Every caller asks for roles that its architecture describes.
 template <typename T>
 const T& find_site(const std::vector<T>& sites, std::string_view role, int layer) {
-  return *std::find_if(sites.begin(), sites.end(), [&](const T& site) {
-    return site.layer == layer && site.role == role;
-  });
+  return *std::find_if(sites.begin(), sites.end(),
+                       [&](const T& site) { return site.layer == layer && site.role == role; });
 }
 
 /// Bytes that one pass over the weight reads: integers as packed, scales and bias.

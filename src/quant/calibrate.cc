@@ -90,7 +90,8 @@ std::vector<float> calibrate(Context& ctx, const Model& model, const Quantizatio
   if (progress) progress(report);
   std::vector<float> scales;
   for (int index : plan.static_sites) {
-    scales.push_back(calibrator.scale(index, plan.layout.activations[static_cast<std::size_t>(index)].name));
+    scales.push_back(
+        calibrator.scale(index, plan.layout.activations[static_cast<std::size_t>(index)].name));
   }
   share_scales(plan, scales);
   return scales;

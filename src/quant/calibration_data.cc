@@ -49,8 +49,8 @@ void take_pieces(const std::vector<TokenId>& ids, const CalibrationRequest& requ
   }
 }
 
-void take_documents(std::string_view text, const CalibrationRequest& request, const EncodeFn& encode,
-                    CalibrationData& data) {
+void take_documents(std::string_view text, const CalibrationRequest& request,
+                    const EncodeFn& encode, CalibrationData& data) {
   struct Line {
     std::string_view text;
     std::size_t number;
@@ -100,11 +100,14 @@ struct IdArray {
 
 /// NumPy's format: "\x93NUMPY", version, length of the header, a Python dictionary.
 IdArray parse_npy_header(std::string_view bytes, const std::string& path) {
-  const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(bytes[i])); };
+  const auto byte = [&](std::size_t i) {
+    return static_cast<std::size_t>(static_cast<unsigned char>(bytes[i]));
+  };
   check(bytes.size() >= 12 && bytes.starts_with("\x93NUMPY"), bad_data, "{} is no .npy file", path);
   const bool is_long = byte(6) >= 2;
   const std::size_t begin = is_long ? 12 : 10;
-  const std::size_t length = byte(8) | byte(9) << 8 | (is_long ? byte(10) << 16 | byte(11) << 24 : 0);
+  const std::size_t length =
+      byte(8) | byte(9) << 8 | (is_long ? byte(10) << 16 | byte(11) << 24 : 0);
   check(length <= bytes.size() - begin, bad_data, "{}: the header ends after the file", path);
   const std::string_view header = bytes.substr(begin, length);
   const std::string_view type = header_value(header, "'descr':", "'", "'");
@@ -134,12 +137,14 @@ std::vector<TokenId> parse_token_file(std::string_view bytes, const std::string&
   if (path.ends_with(".npy")) array = parse_npy_header(bytes, path);
   const std::string_view data = bytes.substr(array.offset);
   check(data.size() % array.width == 0, bad_data,
-        "{}: {} bytes of data are no multiple of the {} bytes of an id", path, data.size(), array.width);
+        "{}: {} bytes of data are no multiple of the {} bytes of an id", path, data.size(),
+        array.width);
   std::vector<TokenId> ids(data.size() / array.width);
   for (std::size_t i = 0; i < ids.size(); ++i) {
     std::uint64_t value = 0;
     for (std::size_t k = 0; k < array.width; ++k) {
-      value |= static_cast<std::uint64_t>(static_cast<unsigned char>(data[i * array.width + k])) << 8 * k;
+      value |= static_cast<std::uint64_t>(static_cast<unsigned char>(data[i * array.width + k]))
+               << 8 * k;
     }
     // A negative id of any width has its top bit set and is out of range as well.
     const bool negative = array.is_signed && (value >> (8 * array.width - 1)) != 0;

@@ -24,19 +24,19 @@ struct CalibrationData {
 using EncodeFn = std::function<std::vector<TokenId>(std::string_view, bool add_special)>;
 
 struct CalibrationRequest {
-  std::string path;           ///< "": the text that ships with krait
+  std::string path;  ///< "": the text that ships with krait
   int samples = 512;
   int seq_len = 512;
   std::uint64_t seed = 0;
   std::int64_t vocab_rows = 0;  ///< ids of token files must be below
 };
 
-/// Draws `samples` of seq_len tokens without replacement, in the order that the seed gives; all there
-/// are if there are fewer. By the extension of the path:
+/// Draws `samples` of seq_len tokens without replacement, in the order that the seed gives; all
+/// there are if there are fewer. By the extension of the path:
 ///   .jsonl       one document a line, {"text": ...}: a sample is a document's first seq_len tokens
-///   .npy         1-D or 2-D array of (u)int16, (u)int32 or (u)int64 ids, cut into pieces of seq_len
-///   .bin         raw little-endian ids, uint16 if vocab_rows <= 65536 and uint32 otherwise, cut likewise
-///   other        text, tokenized as a whole and cut likewise
+///   .npy         1-D or 2-D array of (u)int16, (u)int32 or (u)int64 ids, cut into pieces of
+///   seq_len .bin         raw little-endian ids, uint16 if vocab_rows <= 65536 and uint32
+///   otherwise, cut likewise other        text, tokenized as a whole and cut likewise
 /// The last piece of a text or token file is dropped unless it is the only one.
 /// Errors: not_found, io_error; bad_data for an empty or broken file, naming it and the place.
 CalibrationData load_calibration(const CalibrationRequest& request, const EncodeFn& encode);

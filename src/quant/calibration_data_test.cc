@@ -23,7 +23,8 @@ std::vector<TokenId> encode_bytes(std::string_view text, bool add_special) {
 
 std::string npy(const std::string& descr, const std::string& shape, const std::string& data,
                 bool fortran = false) {
-  std::string header = "{'descr': '" + descr + "', 'fortran_order': " + (fortran ? "True" : "False") +
+  std::string header = "{'descr': '" + descr +
+                       "', 'fortran_order': " + (fortran ? "True" : "False") +
                        ", 'shape': " + shape + ", }";
   header += std::string(63 - (header.size() + 10) % 64, ' ') + "\n";
   return std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size() & 255) +
@@ -43,8 +44,8 @@ std::string little_endian(std::initializer_list<T> values) {
 
 class CalibrationFile : public testing::Test {
  protected:
-  CalibrationData load(const std::string& name, const std::string& content, int samples, int seq_len,
-                       std::uint64_t seed = 1) {
+  CalibrationData load(const std::string& name, const std::string& content, int samples,
+                       int seq_len, std::uint64_t seed = 1) {
     write_file_atomic(directory_ / name, content);
     return load_calibration({directory_ / name, samples, seq_len, seed, 256}, encode_bytes);
   }
@@ -95,8 +96,8 @@ TEST_F(CalibrationFile, DocumentsGiveOneSampleEach) {
   EXPECT_EQ(data.available, 3);
   auto samples = data.samples;
   std::sort(samples.begin(), samples.end(), [](auto& a, auto& b) { return a[1] < b[1]; });
-  EXPECT_EQ(samples, (std::vector<std::vector<TokenId>>{
-                         {1, 'a', 'b', 'c'}, {1, 'd', 'e', 'f'}, {1, 'k'}}));
+  EXPECT_EQ(samples,
+            (std::vector<std::vector<TokenId>>{{1, 'a', 'b', 'c'}, {1, 'd', 'e', 'f'}, {1, 'k'}}));
   EXPECT_EQ(load("a.jsonl", lines, 2, 4).samples.size(), 2u);
 }
 
@@ -113,11 +114,15 @@ TEST_F(CalibrationFile, EmptyOrAbsentIsAnError) {
   for (const char* name : {"a.txt", "a.jsonl", "a.bin"}) {
     expect_error([&] { load(name, "", 9, 9); }, ErrorCode::bad_data, {name, "empty"});
   }
-  expect_error([&] { load("a.jsonl", " \n \n", 9, 9); }, ErrorCode::bad_data, {"a.jsonl", "no text"});
+  expect_error([&] { load("a.jsonl", " \n \n", 9, 9); }, ErrorCode::bad_data,
+               {"a.jsonl", "no text"});
   expect_error([&] { load("a.npy", npy("<i4", "(0,)", ""), 9, 9); }, ErrorCode::bad_data,
                {"a.npy", "no token"});
-  expect_error([&] { load_calibration({directory_ / "absent", 1, 1, 0, 9}, encode_bytes); },
-               ErrorCode::not_found, {"absent"});
+  expect_error(
+      [&] {
+        load_calibration({directory_ / "absent", 1, 1, 0, 9}, encode_bytes);
+      },
+      ErrorCode::not_found, {"absent"});
   expect_error([&] { load("a.txt", "a", 0, 9); }, ErrorCode::invalid_argument, {"1 sample"});
   expect_error([&] { load("a.txt", "a", 9, 0); }, ErrorCode::invalid_argument, {"1 token"});
 }
@@ -134,9 +139,15 @@ TEST(CalibrationBuiltIn, IsOrdinaryText) {
 
 TEST(TokenFile, ReadsEveryWidth) {
   const std::vector<TokenId> ids = {0, 7, 255};
-  EXPECT_EQ(parse_token_file(npy("<i4", "(3,)", little_endian<std::int32_t>({0, 7, 255})), "a.npy", 256), ids);
-  EXPECT_EQ(parse_token_file(npy("<u2", "(3,)", little_endian<std::uint16_t>({0, 7, 255})), "a.npy", 256), ids);
-  EXPECT_EQ(parse_token_file(npy("<i8", "(1, 3)", little_endian<std::int64_t>({0, 7, 255})), "a.npy", 256), ids);
+  EXPECT_EQ(
+      parse_token_file(npy("<i4", "(3,)", little_endian<std::int32_t>({0, 7, 255})), "a.npy", 256),
+      ids);
+  EXPECT_EQ(
+      parse_token_file(npy("<u2", "(3,)", little_endian<std::uint16_t>({0, 7, 255})), "a.npy", 256),
+      ids);
+  EXPECT_EQ(parse_token_file(npy("<i8", "(1, 3)", little_endian<std::int64_t>({0, 7, 255})),
+                             "a.npy", 256),
+            ids);
   EXPECT_EQ(parse_token_file(little_endian<std::uint16_t>({0, 7, 255}), "a.bin", 65536), ids);
   EXPECT_EQ(parse_token_file(little_endian<std::uint32_t>({0, 7, 255}), "a.bin", 65537), ids);
 }

@@ -7,8 +7,8 @@
 
 namespace krait {
 
-/// `"persentile" (did you mean "percentile"?); known: absmax, mse, percentile`, the tail of a message
-/// about a name that is not among `known`. `known` is listed in the given order.
+/// `"persentile" (did you mean "percentile"?); known: absmax, mse, percentile`, the tail of a
+/// message about a name that is not among `known`. `known` is listed in the given order.
 std::string unknown_name(std::string_view name, const std::vector<std::string>& known);
 
 }  // namespace krait

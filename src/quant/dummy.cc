@@ -105,7 +105,9 @@ class DummySource final : public TensorSource {
       case Fill::ones:
         for (auto& x : out) x = f32_to_f16(1);
         break;
-      case Fill::uniform: fill_uniform(out, entry.deviation, rng); break;
+      case Fill::uniform:
+        fill_uniform(out, entry.deviation, rng);
+        break;
       case Fill::A_log:
         for (std::size_t i = 0; i < out.size(); ++i) {
           out[i] = f32_to_f16(std::log(static_cast<float>(i % kStates + 1)));

@@ -19,8 +19,8 @@ struct DummyModel {
 };
 
 /// mamba-130m, -370m, -790m, -1.4b or -2.8b (Gu and Dao 2023, arXiv 2312.00752): vocabulary
-/// 50280, tied head. Weights are uniform with the variance that keeps activations near 1; A, dt and D
-/// start as in the paper (section 3.6). Errors: not_found, with the names.
+/// 50280, tied head. Weights are uniform with the variance that keeps activations near 1; A, dt and
+/// D start as in the paper (section 3.6). Errors: not_found, with the names.
 DummyModel make_dummy_model(const std::string& name, std::uint64_t seed = 0);
 
 std::vector<std::string> dummy_names();

@@ -55,8 +55,9 @@ std::string model_card(const QuantizationPlan& plan, const std::vector<float>& s
   text += fmt::format("# {}, {}\n\n{}.\n", plan.layout.info.architecture, recipe.name,
                       recipe.description.empty() ? "Made by krait" : recipe.description);
   if (!recipe.reference.empty()) text += fmt::format("Method: {}.\n", recipe.reference);
-  text += fmt::format("\n{} parameters in {} bytes, {:.3f} bits each.\n", plan.layout.info.parameters,
-                      plan.output_bytes(), 8 * static_cast<double>(plan.output_bytes()) / parameters);
+  text +=
+      fmt::format("\n{} parameters in {} bytes, {:.3f} bits each.\n", plan.layout.info.parameters,
+                  plan.output_bytes(), 8 * static_cast<double>(plan.output_bytes()) / parameters);
 
   text += "\n| weight | stored as |\n|---|---|\n";
   for (const auto& [role, rule] : recipe.weights) {
@@ -73,8 +74,8 @@ std::string model_card(const QuantizationPlan& plan, const std::vector<float>& s
     text += "\n| static scale | smallest | median | largest |\n|---|---|---|---|\n" +
             scale_table(plan, static_scales);
   }
-  text += fmt::format("\nMade by krait {} from {}, seed {}, {}.\n", version(), provenance.source_hash,
-                      provenance.seed, recipe_hash(recipe));
+  text += fmt::format("\nMade by krait {} from {}, seed {}, {}.\n", version(),
+                      provenance.source_hash, provenance.seed, recipe_hash(recipe));
   if (provenance.calibrated) {
     text += fmt::format("Calibrated on {} samples, {} tokens, at most {} each, of {} ({}).\n",
                         provenance.samples, provenance.tokens, provenance.seq_len,

@@ -13,7 +13,7 @@
 namespace krait {
 namespace {
 
-constexpr double kLevels = 127;        // of the positive half of int8
+constexpr double kLevels = 127;         // of the positive half of int8
 constexpr double kSmallestClip = 1e-6;  // a site that is always 0 still has a scale
 
 class AbsmaxObserver final : public Observer {
@@ -63,7 +63,8 @@ class MseObserver final : public Observer {
   };
 
   static int bin_of(float magnitude) {
-    const int index = static_cast<int>(std::bit_cast<std::uint32_t>(magnitude) >> (23 - kMantissaBits));
+    const int index =
+        static_cast<int>(std::bit_cast<std::uint32_t>(magnitude) >> (23 - kMantissaBits));
     return std::clamp(index - ((127 + kLowestExponent) << kMantissaBits), 0, kBins - 1);
   }
 
@@ -98,7 +99,8 @@ class MseObserver final : public Observer {
     double best = absmax_, best_error = error(best, kBins);
     const int top = bin_of(absmax_);
     for (int i = 0; i < top; ++i) {
-      const auto bits = static_cast<std::uint32_t>(i + 1 + ((127 + kLowestExponent) << kMantissaBits));
+      const auto bits =
+          static_cast<std::uint32_t>(i + 1 + ((127 + kLowestExponent) << kMantissaBits));
       const double edge = std::bit_cast<float>(bits << (23 - kMantissaBits));
       const double e = error(edge, static_cast<std::size_t>(i) + 1);
       if (e < best_error) {
@@ -146,7 +148,8 @@ std::unique_ptr<Observer> make_observer(const ObserverArgs& args) {
   if (args.name == "percentile") {
     return std::make_unique<PercentileObserver>(args.percentile, args.averaging);
   }
-  fail(ErrorCode::invalid_argument, "unknown observer {}", unknown_name(args.name, observer_names()));
+  fail(ErrorCode::invalid_argument, "unknown observer {}",
+       unknown_name(args.name, observer_names()));
 }
 
 std::string known_observers() { return fmt::format("{}", fmt::join(observer_names(), ", ")); }

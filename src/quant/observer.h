@@ -17,8 +17,8 @@ class Observer {
  public:
   virtual ~Observer() = default;
   void update(std::span<const float> values);
-  /// The scale, at least 1e-6 / 127. Errors: bad_data naming `site` if it saw no value, or NaN or an
-  /// infinity.
+  /// The scale, at least 1e-6 / 127. Errors: bad_data naming `site` if it saw no value, or NaN or
+  /// an infinity.
   float scale(std::string_view site) const;
 
  protected:

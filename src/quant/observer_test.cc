@@ -91,7 +91,8 @@ TEST(MseObserver, SumsOverSamplesInAnyPieces) {
 
 TEST(Observer, AlwaysGivesAPositiveScale) {
   for (const char* name : {"absmax", "percentile", "mse"}) {
-    EXPECT_EQ(scale_after({name, 50, 0.01}, {{0, 0, -0.0f}}), static_cast<float>(1e-6 / 127)) << name;
+    EXPECT_EQ(scale_after({name, 50, 0.01}, {{0, 0, -0.0f}}), static_cast<float>(1e-6 / 127))
+        << name;
     EXPECT_EQ(scale_after({name, 50, 0.01}, {{1e-41f}}), static_cast<float>(1e-6 / 127)) << name;
   }
 }
@@ -100,10 +101,14 @@ TEST(Observer, NamesTheSiteThatSawNothingOrNoNumber) {
   for (const char* name : {"absmax", "percentile", "mse"}) {
     expect_error([&] { scale_after({name}, {}); }, ErrorCode::bad_data, {"no value", "site"});
     expect_error([&] { scale_after({name}, {{}}); }, ErrorCode::bad_data, {"no value", "site"});
-    for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
-                      -std::numeric_limits<float>::infinity()}) {
-      expect_error([&] { scale_after({name}, {{1, 2}, {3, bad}, {4}}); }, ErrorCode::bad_data,
-                   {"NaN or an infinite", "site"});
+    for (float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+          -std::numeric_limits<float>::infinity()}) {
+      expect_error(
+          [&] {
+            scale_after({name}, {{1, 2}, {3, bad}, {4}});
+          },
+          ErrorCode::bad_data, {"NaN or an infinite", "site"});
     }
   }
 }

@@ -114,9 +114,8 @@ QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
   }
   plan_activations(blocks, plan);
   plan.quantizes = !plan.numerics.empty() ||
-                   std::any_of(plan.tensors.begin(), plan.tensors.end(), [](const TensorPlan& t) {
-                     return t.output.dtype == DType::i8;
-                   });
+                   std::any_of(plan.tensors.begin(), plan.tensors.end(),
+                               [](const TensorPlan& t) { return t.output.dtype == DType::i8; });
   return plan;
 }
 
@@ -137,9 +136,10 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
   for (const TensorPlan& tensor : plan.tensors) {
     if (progress) progress(report);
     const Tensor source = tensors.get(tensor.source);
-    const Tensor value = tensor.hadamard_block > 0
-                             ? rotate_rows(threads, source.view(), tensor.hadamard_block, tensor.source)
-                             : source;
+    const Tensor value =
+        tensor.hadamard_block > 0
+            ? rotate_rows(threads, source.view(), tensor.hadamard_block, tensor.source)
+            : source;
     if (tensor.output.dtype == DType::i8) {
       const QuantizedTensor quantized =
           quantize_rtn(threads, value.view(), tensor.strategy, tensor.source);

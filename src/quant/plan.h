@@ -16,7 +16,7 @@ namespace krait {
 
 /// One tensor of the output, with its scale if it is int8.
 struct TensorPlan {
-  std::string source;             ///< the tensor it is made of
+  std::string source;  ///< the tensor it is made of
   TensorInfo output;
   Strategy strategy = Strategy::tensor;  ///< int8 output
   std::int64_t hadamard_block = 0;       ///< > 0: rows are rotated first
@@ -27,10 +27,10 @@ struct QuantizationPlan {
   Recipe recipe;
   ModelLayout layout;
   std::vector<TensorPlan> tensors;
-  std::vector<int> static_sites;   ///< indices into layout.activations: each has an output scale
+  std::vector<int> static_sites;  ///< indices into layout.activations: each has an output scale
   std::map<std::string, ActivationNumerics> numerics;  ///< by role; absent roles are f32
-  bool unties_head = false;        ///< table and head were one tensor and become two
-  bool quantizes = false;          ///< false: only dtypes change, the output is a float checkpoint
+  bool unties_head = false;  ///< table and head were one tensor and become two
+  bool quantizes = false;    ///< false: only dtypes change, the output is a float checkpoint
 
   std::size_t output_bytes() const;  ///< of all tensors, scales included
 };

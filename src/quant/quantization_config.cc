@@ -93,12 +93,14 @@ Json weights_json(const Recipe& recipe) {
 std::optional<std::string> common_dtype(const QuantizationPlan& plan) {
   std::set<DType> dtypes;
   for (const TensorPlan& tensor : plan.tensors) {
-    const bool is_matrix = tensor.output.shape.rank() == 2 && tensor.output.name.ends_with(".weight");
+    const bool is_matrix =
+        tensor.output.shape.rank() == 2 && tensor.output.name.ends_with(".weight");
     if (is_matrix) dtypes.insert(tensor.output.dtype);
   }
   if (dtypes.size() != 1) return std::nullopt;
-  return *dtypes.begin() == DType::f16 ? "float16"
-         : *dtypes.begin() == DType::bf16 ? "bfloat16" : "float32";
+  return *dtypes.begin() == DType::f16    ? "float16"
+         : *dtypes.begin() == DType::bf16 ? "bfloat16"
+                                          : "float32";
 }
 
 }  // namespace

@@ -11,11 +11,11 @@ namespace krait {
 
 /// Where a checkpoint comes from; what the same output needs again.
 struct Provenance {
-  std::string source_hash{};        ///< checkpoint_hash() of the float original
+  std::string source_hash{};  ///< checkpoint_hash() of the float original
   std::uint64_t seed = 0;
-  bool calibrated = false;          ///< the rest is meaningful
+  bool calibrated = false;           ///< the rest is meaningful
   std::string calibration_source{};  ///< file name, or "built in"
-  std::string calibration_hash{};   ///< "sha256:..." of its bytes
+  std::string calibration_hash{};    ///< "sha256:..." of its bytes
   std::int64_t samples = 0, tokens = 0, seq_len = 0;
 };
 

@@ -23,24 +23,26 @@ using enum ErrorCode;
 namespace fs = std::filesystem;
 
 /// What is copied from beside the weights, if it is there.
-constexpr const char* kCopied[] = {
-    "tokenizer.json",      "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json",          "merges.txt",            "tokenizer.model",         "chat_template.jinja",
-    "chat_template.json",  "generation_config.json", "LICENSE",                "LICENSE.md",
-    "LICENSE.txt",         "NOTICE"};
+constexpr const char* kCopied[] = {"tokenizer.json",
+                                   "tokenizer_config.json",
+                                   "special_tokens_map.json",
+                                   "added_tokens.json",
+                                   "vocab.json",
+                                   "merges.txt",
+                                   "tokenizer.model",
+                                   "chat_template.jinja",
+                                   "chat_template.json",
+                                   "generation_config.json",
+                                   "LICENSE",
+                                   "LICENSE.md",
+                                   "LICENSE.txt",
+                                   "NOTICE"};
 
-/// --overwrite is for checkpoints, not for whatever else stands at that path.
-void check_output(const std::string& model, const std::string& output, bool overwrite) {
+void check_output(const std::string& model, const std::string& output) {
   check(!output.empty(), invalid_argument, "no output directory is given");
   std::error_code error;
-  if (!fs::exists(output, error)) return;
   check(!fs::equivalent(model, output, error), invalid_argument,
         "{} is the model itself: choose another output directory", output);
-  const bool replaceable =
-      fs::is_directory(output, error) &&
-      (fs::is_empty(output, error) || fs::exists(fs::path(output) / "config.json", error));
-  check(!overwrite || replaceable, invalid_argument,
-        "{} is no checkpoint directory (it has no config.json) and is not overwritten", output);
 }
 
 /// Before an hour of calibration rather than after it.
@@ -69,7 +71,8 @@ CalibrationData read_calibration(const std::string& model, const QuantizeOptions
   for (const auto& sample : data.samples) {
     for (TokenId id : sample) {
       check(id >= 0 && id < vocab_rows, bad_data,
-            "{}/tokenizer.json gives the id {}, the embedding table has {} rows", model, id, vocab_rows);
+            "{}/tokenizer.json gives the id {}, the embedding table has {} rows", model, id,
+            vocab_rows);
     }
   }
   return data;
@@ -79,12 +82,12 @@ CalibrationData read_calibration(const std::string& model, const QuantizeOptions
 
 QuantizeReport quantize(const std::string& model, const std::string& output,
                         const QuantizeOptions& options) {
-  check(options.threads >= 0, invalid_argument, "the number of threads must not be negative, got {}",
-        options.threads);
+  check(options.threads >= 0, invalid_argument,
+        "the number of threads must not be negative, got {}", options.threads);
   const Recipe recipe = load_recipe(options.recipe);
   const Checkpoint source = open_checkpoint(model);
   const QuantizationPlan plan = plan_quantization(recipe, source.config, *source.tensors);
-  check_output(model, output, options.overwrite);
+  check_output(model, output);
   OutputDirectory directory(output, options.overwrite);
   check_space(directory, plan.output_bytes());
 

@@ -42,8 +42,8 @@ class Fields {
   }
   bool flag(const char* key, bool fallback) const {
     if (!has(key)) return fallback;
-    check(at(key).is_boolean(), invalid_argument, "{}: \"{}\" must be true or false, got {}", where_,
-          key, at(key).type_name());
+    check(at(key).is_boolean(), invalid_argument, "{}: \"{}\" must be true or false, got {}",
+          where_, key, at(key).type_name());
     return at(key).get<bool>();
   }
   int integer(const char* key) const {
@@ -56,8 +56,9 @@ class Fields {
     if (!has(key)) return fallback;
     const Json& value = at(key);
     const double x = value.is_number() ? value.get<double>() : low - 1;
-    check(x >= low && x <= high, invalid_argument, "{}: \"{}\" must be a number from {} to {}, got {}",
-          where_, key, low, high, shown(value));
+    check(x >= low && x <= high, invalid_argument,
+          "{}: \"{}\" must be a number from {} to {}, got {}", where_, key, low, high,
+          shown(value));
     return x;
   }
   const std::string& where() const { return where_; }
@@ -95,7 +96,8 @@ WeightRule parse_weight_rule(const Json& json, const std::string& where) {
     } else if (name == "bf16") {
       rule.dtype = DType::bf16;
     } else {
-      fail(invalid_argument, "{}: unknown dtype {}", where, unknown_name(name, {"f32", "f16", "bf16"}));
+      fail(invalid_argument, "{}: unknown dtype {}", where,
+           unknown_name(name, {"f32", "f16", "bf16"}));
     }
     return rule;
   }
@@ -138,7 +140,8 @@ ActivationRule parse_activation_rule(const Json& json, const std::string& where)
   check(has_scale || !fields.has("observer"), invalid_argument,
         "{}: an observer is for static integer scales only, this one is {}", where,
         rule.args.is_float ? "float" : "dynamic");
-  if (fields.has("observer")) rule.observer = parse_observer(fields.at("observer"), where + ".observer");
+  if (fields.has("observer"))
+    rule.observer = parse_observer(fields.at("observer"), where + ".observer");
   return rule;
 }
 
@@ -156,7 +159,8 @@ RecipeStep parse_step(const Json& json, const std::string& where) {
              unknown_name(block, {"full", "largest"}));
       }
     } else {
-      check(fields.integer("block") >= 1, invalid_argument, "{}: \"block\" must be at least 1", where);
+      check(fields.integer("block") >= 1, invalid_argument, "{}: \"block\" must be at least 1",
+            where);
     }
   } else if (step.name == "calibrate" || step.name == "rtn") {
     const Fields fields(json, where, {"name"});
@@ -179,7 +183,8 @@ void check_steps(const Recipe& recipe, const std::string& where) {
     check(std::find(seen.begin(), seen.end(), key) == seen.end(), invalid_argument,
           "{}: the step \"{}\" occurs twice", where, key);
     check(place >= last, invalid_argument,
-          "{}: the step \"{}\" comes too late, the order is rotate, calibrate, rtn", where, step.name);
+          "{}: the step \"{}\" comes too late, the order is rotate, calibrate, rtn", where,
+          step.name);
     seen.push_back(key);
     last = place;
   }
@@ -235,8 +240,9 @@ bool Recipe::needs_calibration() const {
 }
 
 Recipe parse_recipe(const Json& json, const std::string& where) {
-  const Fields fields(json, where, {"name", "description", "reference", "weights", "activations",
-                                    "shared_scales", "steps"});
+  const Fields fields(
+      json, where,
+      {"name", "description", "reference", "weights", "activations", "shared_scales", "steps"});
   Recipe recipe;
   recipe.source = json;
   recipe.name = fields.text("name");
@@ -271,10 +277,12 @@ std::vector<std::string> recipe_names() {
 Recipe load_recipe(const std::string& name_or_path) {
   for (const EmbeddedFile& file : embedded_recipes()) {
     if (file.name == name_or_path) {
-      return parse_recipe(parse_json(file.content, "recipe " + name_or_path), "recipe " + name_or_path);
+      return parse_recipe(parse_json(file.content, "recipe " + name_or_path),
+                          "recipe " + name_or_path);
     }
   }
-  const bool is_path = name_or_path.find('/') != std::string::npos || name_or_path.ends_with(".json");
+  const bool is_path =
+      name_or_path.find('/') != std::string::npos || name_or_path.ends_with(".json");
   if (!is_path && !std::filesystem::is_regular_file(name_or_path)) {
     fail(not_found, "there is no recipe {}; or give the path of a JSON file",
          unknown_name(name_or_path, recipe_names()));

@@ -75,15 +75,15 @@ void check_weights(const Recipe& recipe, const ModelLayout& layout) {
       const Roles choices =
           roles_of(layout.params, [](const ParamSite& site) { return site.quantizable; });
       fail(invalid_argument,
-           "recipe {}: weights.{} cannot be quantized; parameters that can be: {}", recipe.name, role,
-           fmt::format("{}", fmt::join(choices, ", ")));
+           "recipe {}: weights.{} cannot be quantized; parameters that can be: {}", recipe.name,
+           role, fmt::format("{}", fmt::join(choices, ", ")));
     }
-    const bool has_kernel = args.bits == 8 && args.group_size == 0 &&
-                            (args.strategy == Strategy::tensor ||
-                             (args.strategy == Strategy::channel && by_channel));
+    const bool has_kernel =
+        args.bits == 8 && args.group_size == 0 &&
+        (args.strategy == Strategy::tensor || (args.strategy == Strategy::channel && by_channel));
     check(has_kernel, invalid_argument,
-          "recipe {}: no kernel reads weights.{} as {}; there are 8 bits, int, tensor{}", recipe.name,
-          role, describe(args, false), by_channel ? " or channel" : "");
+          "recipe {}: no kernel reads weights.{} as {}; there are 8 bits, int, tensor{}",
+          recipe.name, role, describe(args, false), by_channel ? " or channel" : "");
   }
 }
 
@@ -97,17 +97,19 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
     const QuantArgs& a = rule.args;
     const bool is_static = !a.dynamic && a.strategy == Strategy::tensor;
     if (first_of(layout.activations, role).is_state) {
-      check(!a.dynamic && (a.is_float ? a.bits == 16 : a.bits == 8 && is_static), invalid_argument,
-            "recipe {}: no kernel keeps activations.{} as {}; there are 16 bits, float, and 8 bits, "
-            "int, tensor, static",
-            recipe.name, role, describe(a, true));
+      check(
+          !a.dynamic && (a.is_float ? a.bits == 16 : a.bits == 8 && is_static), invalid_argument,
+          "recipe {}: no kernel keeps activations.{} as {}; there are 16 bits, float, and 8 bits, "
+          "int, tensor, static",
+          recipe.name, role, describe(a, true));
     } else {
       const bool is_dynamic =
           a.dynamic && (a.strategy == Strategy::tensor || a.strategy == Strategy::token);
-      check(a.bits == 8 && !a.is_float && (is_static || is_dynamic), invalid_argument,
-            "recipe {}: no kernel keeps activations.{} as {}; there are 8 bits, int, tensor, static; "
-            "8 bits, int, tensor, dynamic; and 8 bits, int, token, dynamic",
-            recipe.name, role, describe(a, true));
+      check(
+          a.bits == 8 && !a.is_float && (is_static || is_dynamic), invalid_argument,
+          "recipe {}: no kernel keeps activations.{} as {}; there are 8 bits, int, tensor, static; "
+          "8 bits, int, tensor, dynamic; and 8 bits, int, token, dynamic",
+          recipe.name, role, describe(a, true));
     }
   }
 }
@@ -118,10 +120,11 @@ void check_linear_inputs(const Recipe& recipe, const ModelLayout& layout) {
     const auto rule = recipe.weights.find(linear.role);
     if (rule == recipe.weights.end() || !rule->second.quantized || linear.input_site < 0) continue;
     const std::string& input = layout.activations[static_cast<std::size_t>(linear.input_site)].role;
-    check(recipe.activations.contains(input), invalid_argument,
-          "recipe {}: weights.{} are integers but activations.{} is not named: no kernel multiplies "
-          "integer weights with float inputs",
-          recipe.name, linear.role, input);
+    check(
+        recipe.activations.contains(input), invalid_argument,
+        "recipe {}: weights.{} are integers but activations.{} is not named: no kernel multiplies "
+        "integer weights with float inputs",
+        recipe.name, linear.role, input);
   }
 }
 
@@ -131,13 +134,14 @@ void check_shared_scales(const Recipe& recipe, const ModelLayout& layout) {
   for (const auto& list : recipe.shared_scales) {
     for (const std::string& role : list) {
       if (!contains(known, role)) {
-        fail(invalid_argument, "recipe {}: shared_scales: {} has no activation site {}", recipe.name,
-             layout.info.architecture, unknown_name(role, known));
+        fail(invalid_argument, "recipe {}: shared_scales: {} has no activation site {}",
+             recipe.name, layout.info.architecture, unknown_name(role, known));
       }
       const auto rule = recipe.activations.find(role);
       check(rule != recipe.activations.end() && !rule->second.args.is_float &&
                 !rule->second.args.dynamic,
-            invalid_argument, "recipe {}: shared_scales: {} has no static scale", recipe.name, role);
+            invalid_argument, "recipe {}: shared_scales: {} has no static scale", recipe.name,
+            role);
       check(used.insert(role).second, invalid_argument,
             "recipe {}: shared_scales: {} is named twice", recipe.name, role);
     }
@@ -146,7 +150,8 @@ void check_shared_scales(const Recipe& recipe, const ModelLayout& layout) {
 
 }  // namespace
 
-std::map<std::string, std::int64_t> rotation_blocks(const Recipe& recipe, const ModelLayout& layout) {
+std::map<std::string, std::int64_t> rotation_blocks(const Recipe& recipe,
+                                                    const ModelLayout& layout) {
   std::map<std::string, std::int64_t> blocks;
   const Roles choices =
       roles_of(layout.activations, [](const ActivationSite& site) { return site.rotatable; });
@@ -168,7 +173,8 @@ std::map<std::string, std::int64_t> rotation_blocks(const Recipe& recipe, const 
         if (n % size == 0 && hadamard_supported(size)) sizes += fmt::format(", {}", size);
       }
       fail(invalid_argument,
-           "recipe {}: no Hadamard transform of {} has blocks of {} (a supported size that divides {} "
+           "recipe {}: no Hadamard transform of {} has blocks of {} (a supported size that divides "
+           "{} "
            "is needed: 1{})",
            recipe.name, role, block, n, sizes);
     }

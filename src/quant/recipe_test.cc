@@ -18,20 +18,22 @@ ModelLayout layout_of(const TinyMamba& shape = {.E = 40}) {
 Json quamba() { return load_recipe("quamba-w8a8").source; }
 
 /// quamba-w8a8 with one value replaced, parsed and checked against a model.
-void check_changed(const char* pointer, const Json& value, const ModelLayout& layout = layout_of()) {
+void check_changed(const char* pointer, const Json& value,
+                   const ModelLayout& layout = layout_of()) {
   Json json = quamba();
   json[Json::json_pointer(pointer)] = value;
   check_recipe(parse_recipe(json, "r.json"), layout);
 }
 
-void expect_refused(const char* pointer, const Json& value, std::initializer_list<std::string> parts) {
+void expect_refused(const char* pointer, const Json& value,
+                    std::initializer_list<std::string> parts) {
   expect_error([&] { check_changed(pointer, value); }, ErrorCode::invalid_argument, parts);
 }
 
 TEST(Recipe, AllThatShipParseAndFitAModel) {
-  EXPECT_EQ(recipe_names(),
-            (std::vector<std::string>{"bf16", "dynamic-w8a8", "f16", "f32", "hadamard-w8a8",
-                                      "krait-w8a8", "percentile-w8a8", "quamba-w8a8", "static-w8a8"}));
+  EXPECT_EQ(recipe_names(), (std::vector<std::string>{
+                                "bf16", "dynamic-w8a8", "f16", "f32", "hadamard-w8a8", "krait-w8a8",
+                                "percentile-w8a8", "quamba-w8a8", "static-w8a8"}));
   for (const bool conv_bias : {false, true}) {
     const ModelLayout layout = layout_of({.E = 40, .conv_bias = conv_bias, .tied = conv_bias});
     for (const std::string& name : recipe_names()) {
@@ -69,9 +71,11 @@ TEST(Recipe, IsFoundByNameOrPath) {
   EXPECT_EQ(load_recipe(directory / "mine.json").name, "mine");
   expect_error([] { load_recipe("kraitw8a8"); }, ErrorCode::not_found,
                {"\"kraitw8a8\"", "did you mean \"krait-w8a8\"", "quamba-w8a8"});
-  expect_error([&] { load_recipe(directory / "absent.json"); }, ErrorCode::not_found, {"absent.json"});
+  expect_error([&] { load_recipe(directory / "absent.json"); }, ErrorCode::not_found,
+               {"absent.json"});
   write_file_atomic(directory / "broken.json", "{\"name\": ");
-  expect_error([&] { load_recipe(directory / "broken.json"); }, ErrorCode::bad_data, {"broken.json"});
+  expect_error([&] { load_recipe(directory / "broken.json"); }, ErrorCode::bad_data,
+               {"broken.json"});
   write_file_atomic(directory / "twice.json", R"({"name": "a", "name": "b"})");
   expect_error([&] { load_recipe(directory / "twice.json"); }, ErrorCode::bad_data, {"name"});
 }
@@ -110,10 +114,12 @@ TEST(Recipe, RefusesWrongTypesAndValues) {
 }
 
 TEST(Recipe, RefusesStepsThatMakeNoSense) {
-  expect_refused("/steps/1/name", "callibrate", {"did you mean \"calibrate\"", "rotate, calibrate, rtn"});
+  expect_refused("/steps/1/name", "callibrate",
+                 {"did you mean \"calibrate\"", "rotate, calibrate, rtn"});
   expect_refused("/steps", {{{"name", "rtn"}}}, {"no step \"calibrate\""});
   expect_refused("/steps", {{{"name", "calibrate"}}}, {"no step \"rtn\""});
-  expect_refused("/steps", {{{"name", "rtn"}}, {{"name", "calibrate"}}}, {"order is rotate, calibrate"});
+  expect_refused("/steps", {{{"name", "rtn"}}, {{"name", "calibrate"}}},
+                 {"order is rotate, calibrate"});
   expect_refused("/steps/2/name", "calibrate", {"occurs twice"});
   Json json = load_recipe("krait-w8a8").source;
   json["steps"].push_back({{"name", "calibrate"}});
@@ -124,14 +130,15 @@ TEST(Recipe, RefusesStepsThatMakeNoSense) {
 
 TEST(CheckRecipe, ListsRolesSitesAndNumerics) {
   expect_refused("/weights/inproj", {{"bits", 8}},
-                 {"quamba-w8a8", "MambaForCausalLM has no weight \"inproj\"", "did you mean \"in_proj\"",
-                  "A_log"});
+                 {"quamba-w8a8", "MambaForCausalLM has no weight \"inproj\"",
+                  "did you mean \"in_proj\"", "A_log"});
   expect_refused("/activations/u", {{"bits", 8}}, {"no activation site \"u\"", "x_proj.input"});
   expect_refused("/weights/in_proj/bits", 4,
                  {"weights.in_proj as 4 bits", "8 bits, int, tensor or channel"});
   expect_refused("/weights/in_proj/strategy", "group", {"weights.in_proj", "tensor or channel"});
   expect_refused("/weights/A_log/strategy", "channel", {"weights.A_log", "8 bits, int, tensor"});
-  expect_refused("/weights/norm", {{"bits", 8}}, {"weights.norm cannot be quantized", "A_log", "D"});
+  expect_refused("/weights/norm", {{"bits", 8}},
+                 {"weights.norm cannot be quantized", "A_log", "D"});
   expect_refused("/activations/z/bits", 4,
                  {"activations.z as 4 bits", "8 bits, int, tensor, static", "token, dynamic"});
   expect_refused("/activations/z/strategy", "token", {"activations.z", "token, static"});

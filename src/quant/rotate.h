@@ -12,9 +12,11 @@
 
 namespace krait {
 
-/// Block of the transform by activation role, for the recipe's rotate steps; identities (block 1) are
-/// left out. Errors: invalid_argument for sites that cannot be rotated and sizes that do not exist.
-std::map<std::string, std::int64_t> rotation_blocks(const Recipe& recipe, const ModelLayout& layout);
+/// Block of the transform by activation role, for the recipe's rotate steps; identities (block 1)
+/// are left out. Errors: invalid_argument for sites that cannot be rotated and sizes that do not
+/// exist.
+std::map<std::string, std::int64_t> rotation_blocks(const Recipe& recipe,
+                                                    const ModelLayout& layout);
 
 /// row <- row H^T in double precision on consecutive blocks; rounded to f32 once.
 void rotate_row(std::span<float> row, std::int64_t block);

@@ -94,9 +94,10 @@ QuantizedTensor quantize_rtn(ThreadPool& threads, const TensorView& view, Strate
     std::vector<float> buffer;
     for (std::int64_t r = begin; r < end; ++r) {
       float& largest = row_max[static_cast<std::size_t>(r)];
-      for_pieces(view, r * cols, (r + 1) * cols, buffer, [&](std::int64_t, std::int64_t n, const float* x) {
-        largest = std::max(largest, absmax(x, n));
-      });
+      for_pieces(view, r * cols, (r + 1) * cols, buffer,
+                 [&](std::int64_t, std::int64_t n, const float* x) {
+                   largest = std::max(largest, absmax(x, n));
+                 });
     }
   });
   const float largest = row_max.empty() ? 0 : *std::max_element(row_max.begin(), row_max.end());
@@ -112,14 +113,16 @@ QuantizedTensor quantize_rtn(ThreadPool& threads, const TensorView& view, Strate
     std::vector<float> buffer;
     for (std::int64_t r = begin; r < end; ++r) {
       const float s = scale[by_row ? static_cast<std::size_t>(r) : 0];
-      for_pieces(view, r * cols, (r + 1) * cols, buffer,
-                 [&](std::int64_t i, std::int64_t n, const float* x) { store_rounded(x, s, n, q + i); });
+      for_pieces(
+          view, r * cols, (r + 1) * cols, buffer,
+          [&](std::int64_t i, std::int64_t n, const float* x) { store_rounded(x, s, n, q + i); });
     }
   });
   return result;
 }
 
-Tensor convert_float(ThreadPool& threads, const Tensor& tensor, DType dtype, std::string_view name) {
+Tensor convert_float(ThreadPool& threads, const Tensor& tensor, DType dtype,
+                     std::string_view name) {
   const TensorView& view = tensor.view();
   check_float(view, name);
   check(is_float(dtype), invalid_argument, "tensor {}: cannot convert to {}", name, name_of(dtype));

@@ -23,8 +23,8 @@ struct QuantizedTensor {
 QuantizedTensor quantize_rtn(ThreadPool& threads, const TensorView& view, Strategy strategy,
                              std::string_view name);
 
-/// Values rounded to nearest even in `dtype` (f32, f16, bf16). Errors: bad_data naming `name` for NaN
-/// or infinity, before or after the conversion. The same dtype borrows `tensor`'s memory.
+/// Values rounded to nearest even in `dtype` (f32, f16, bf16). Errors: bad_data naming `name` for
+/// NaN or infinity, before or after the conversion. The same dtype borrows `tensor`'s memory.
 Tensor convert_float(ThreadPool& threads, const Tensor& tensor, DType dtype, std::string_view name);
 
 /// Every row of a matrix rotated by rotate_row(), as f32. The same errors.

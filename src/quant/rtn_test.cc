@@ -45,7 +45,8 @@ TEST_P(QuantizeRtn, RoundsEveryRowByItsOwnScale) {
     for (std::int64_t r = 0; r < rows; ++r) {
       float row_max = 0;
       for (std::int64_t c = 0; c < cols; ++c) {
-        row_max = std::max(row_max, std::fabs(f.as<float>()[static_cast<std::size_t>(r * cols + c)]));
+        row_max =
+            std::max(row_max, std::fabs(f.as<float>()[static_cast<std::size_t>(r * cols + c)]));
       }
       largest = std::max(largest, row_max);
       const float s = channel.scale.as<float>()[static_cast<std::size_t>(r)];
@@ -62,7 +63,8 @@ TEST_P(QuantizeRtn, RoundsEveryRowByItsOwnScale) {
     }
   }
 }
-INSTANTIATE_TEST_SUITE_P(FloatTypes, QuantizeRtn, testing::Values(DType::f32, DType::f16, DType::bf16));
+INSTANTIATE_TEST_SUITE_P(FloatTypes, QuantizeRtn,
+                         testing::Values(DType::f32, DType::f16, DType::bf16));
 
 TEST(QuantizeRtn, TiesGoToEvenAndTheNegativeEndIsNeverUsed) {
   ThreadPool pool(1);
@@ -71,7 +73,8 @@ TEST(QuantizeRtn, TiesGoToEvenAndTheNegativeEndIsNeverUsed) {
   const QuantizedTensor q =
       quantize_rtn(pool, test_tensor({8}, values).view(), Strategy::tensor, "w");
   const std::vector<int> expected = {127, 0, 2, 2, 0, -2, -2, -127};
-  for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(q.q.as<std::int8_t>()[i], expected[i]);
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    EXPECT_EQ(q.q.as<std::int8_t>()[i], expected[i]);
 }
 
 TEST(QuantizeRtn, ZeroRowsAndTinyRowsHaveAScale) {
@@ -83,12 +86,14 @@ TEST(QuantizeRtn, ZeroRowsAndTinyRowsHaveAScale) {
   EXPECT_EQ(q.scale.as<float>()[1], 1);
   EXPECT_GT(q.scale.as<float>()[2], 0);
   const std::vector<int> expected = {0, 0, 0, 0, 127, 64};
-  for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(q.q.as<std::int8_t>()[i], expected[i]);
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    EXPECT_EQ(q.q.as<std::int8_t>()[i], expected[i]);
 }
 
 TEST(QuantizeRtn, NamesTensorsThatAreNoNumbers) {
   ThreadPool pool(2);
-  for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+  for (float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     for (DType dtype : {DType::f32, DType::f16, DType::bf16}) {
       const Tensor w = test_tensor({3, 2}, std::vector<float>{1, 2, 3, bad, 5, 6}, dtype);
       expect_error([&] { quantize_rtn(pool, w.view(), Strategy::channel, "layer.w"); },

@@ -49,11 +49,12 @@ Engine::Impl::Impl(EngineParts parts, int thread_count, Isa wanted_isa)
 
 void Engine::Impl::check_ids(std::span<const std::int32_t> ids) const {
   const std::int64_t rows = model->info().vocab_rows;
-  const auto bad = std::find_if(ids.begin(), ids.end(),
-                                [&](std::int32_t id) { return id < 0 || id >= rows; });
+  const auto bad =
+      std::find_if(ids.begin(), ids.end(), [&](std::int32_t id) { return id < 0 || id >= rows; });
   if (bad != ids.end()) {
-    fail(ErrorCode::invalid_argument, "token id {} at position {} is outside the vocabulary [0, {})",
-         *bad, bad - ids.begin(), rows);
+    fail(ErrorCode::invalid_argument,
+         "token id {} at position {} is outside the vocabulary [0, {})", *bad, bad - ids.begin(),
+         rows);
   }
 }
 
@@ -97,11 +98,11 @@ void forward_logits(const Engine& engine, std::span<const std::int32_t> ids, Seq
     const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(rows)};
     {
       const std::lock_guard lock(impl.mutex);
-      impl.model->forward(impl.context,
-                          {ids.subspan(static_cast<std::size_t>(first),
-                                       static_cast<std::size_t>(rows)),
-                           cu_seqlens, states},
-                          LogitRows::all, logits.data());
+      impl.model->forward(
+          impl.context,
+          {ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)), cu_seqlens,
+           states},
+          LogitRows::all, logits.data());
     }
     on_rows(first, rows, logits.data());
   }

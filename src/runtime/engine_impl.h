@@ -42,8 +42,8 @@ struct Engine::Impl {
   Impl(EngineParts parts, int thread_count, Isa wanted_isa);
   static Engine wrap(std::shared_ptr<Impl> impl) { return Engine(std::move(impl)); }
 
-  /// Runs `ids` in chunks from `state`, which advances; one sequence at a time has the model, others
-  /// wait. `logits` gets the last row (LogitRows::last) or nothing (none).
+  /// Runs `ids` in chunks from `state`, which advances; one sequence at a time has the model,
+  /// others wait. `logits` gets the last row (LogitRows::last) or nothing (none).
   void prefill(std::span<const std::int32_t> ids, SequenceState& state, LogitRows rows,
                float* logits);
   /// Throws invalid_argument that names the first id outside [0, vocab_rows).
@@ -51,9 +51,9 @@ struct Engine::Impl {
 
   const Isa isa;
   ThreadPool threads;
-  Arena arena;                 // of the forward pass that holds the mutex
+  Arena arena;  // of the forward pass that holds the mutex
   Context context;
-  std::mutex mutex;            // guards context, arena and threads
+  std::mutex mutex;  // guards context, arena and threads
   Json config;
   std::shared_ptr<const TensorSource> tensors;
   std::unique_ptr<const Model> model;
@@ -65,18 +65,18 @@ struct Engine::Impl {
 struct Session::Impl {
   std::shared_ptr<Engine::Impl> engine;
   SequenceState state;
-  std::vector<float> logits;   // [vocab_rows] or empty
+  std::vector<float> logits;  // [vocab_rows] or empty
 };
 
 /// Gets rows [first, first + rows) of the logits, f32 [rows, vocab_rows], valid during the call.
-using LogitsFn =
-    std::function<void(std::int64_t first, std::int64_t rows, const float* logits)>;
+using LogitsFn = std::function<void(std::int64_t first, std::int64_t rows, const float* logits)>;
 
 /// Runs `ids` from `state`, which advances, and hands out the logits of every token in chunks of
 /// logits_chunk() rows. Errors: invalid_argument for ids outside the vocabulary.
 void forward_logits(const Engine& engine, std::span<const std::int32_t> ids, SequenceState& state,
                     const LogitsFn& on_rows);
-/// Rows whose logits are made at a time: about 32 MiB of them, the same for models of one vocabulary.
+/// Rows whose logits are made at a time: about 32 MiB of them, the same for models of one
+/// vocabulary.
 std::int64_t logits_chunk(const Engine& engine);
 
 }  // namespace krait

@@ -99,8 +99,8 @@ std::span<const Candidate> Sampler::candidates(std::span<const float> logits,
   const auto best = std::min_element(candidates_.begin(), candidates_.end(), better);
   const double most = best->logit;
   for (Candidate& c : candidates_) {
-    c.probability = std::exp((static_cast<double>(c.logit) - most) /
-                             static_cast<double>(options_.temperature));
+    c.probability =
+        std::exp((static_cast<double>(c.logit) - most) / static_cast<double>(options_.temperature));
   }
   if (options_.top_p < 1) keep_top_p();
   if (options_.min_p > 0) keep_min_p();
@@ -112,8 +112,7 @@ std::span<const Candidate> Sampler::candidates(std::span<const float> logits,
   return candidates_;
 }
 
-std::int32_t Sampler::sample(std::span<const float> logits,
-                             std::span<const std::int32_t> history) {
+std::int32_t Sampler::sample(std::span<const float> logits, std::span<const std::int32_t> history) {
   const std::span<const Candidate> choice = candidates(logits, history);
   if (options_.temperature == 0) return choice.front().id;
   double total = 0;

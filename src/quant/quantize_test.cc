@@ -1,0 +1,361 @@
+// quantize() from a directory to a directory.
+#include "krait/quantize.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <cmath>
+#include <csignal>
+#include <limits>
+
+#include "io/checkpoint.h"
+#include "kernels/hadamard/hadamard.h"
+#include "krait/version.h"
+#include "quant/observer.h"
+#include "quant/quantization_config.h"
+#include "quant/rotate.h"
+#include "quant/test_support.h"
+
+namespace krait {
+namespace {
+
+const std::string kMixer = "backbone.layers.1.mixer.";
+
+std::string directory_bytes(const std::string& directory) {
+  std::string bytes;
+  for (const char* name : {"model.safetensors", "config.json", "README.md"}) {
+    bytes += read_file(directory + "/" + name);
+  }
+  return bytes;
+}
+
+TEST(Quantize, WritesACheckpointThatLoads) {
+  const QuantizeFixture fixture;
+  write_file_atomic(fixture.directory / "model/tokenizer_config.json", "{\"a\": 1}");
+  write_file_atomic(fixture.directory / "model/LICENSE", "free");
+  const std::string output = fixture.directory / "deep/er/out";
+  const QuantizeReport report =
+      quantize(fixture.directory / "model", output, fixture.options("quamba-w8a8"));
+  EXPECT_EQ(report.recipe, "quamba-w8a8");
+  EXPECT_EQ(report.calibration_samples, 5);
+  EXPECT_EQ(report.calibration_tokens, 5 * 33);
+  EXPECT_LT(report.output_bytes, report.source_bytes / 2);
+  EXPECT_EQ(read_file(output + "/tokenizer_config.json"), "{\"a\": 1}");
+  EXPECT_EQ(read_file(output + "/LICENSE"), "free");
+  EXPECT_NE(read_file(output + "/README.md").find("quamba-w8a8"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(fixture.directory / "deep/er/out.partial"));
+
+  const Checkpoint checkpoint = open_checkpoint(output);
+  std::size_t bytes = 0, parameters = 0;
+  for (const TensorInfo& info : checkpoint.tensors->list()) {
+    bytes += static_cast<std::size_t>(info.shape.elements()) * size_of(info.dtype);
+    if (!info.name.ends_with("_scale"))
+      parameters += static_cast<std::size_t>(info.shape.elements());
+  }
+  EXPECT_EQ(report.output_bytes, bytes);
+  EXPECT_DOUBLE_EQ(report.bits_per_weight,
+                   8.0 * static_cast<double>(bytes) / static_cast<double>(parameters));
+  TestRuntime runtime;
+  EXPECT_NO_THROW(load_model(runtime.ctx, checkpoint.config, *checkpoint.tensors));
+}
+
+TEST(Quantize, StatesItsProvenance) {
+  const QuantizeFixture fixture;
+  const std::string output = fixture.run("quamba-w8a8", "out");
+  const Json block = read_json_file(output + "/config.json").at("quantization_config");
+  EXPECT_EQ(block.at("quant_method"), "compressed-tensors");
+  EXPECT_EQ(block.at("format"), "int-quantized");
+  const Json& krait = block.at("krait");
+  EXPECT_EQ(krait.at("format_version"), 1);
+  EXPECT_EQ(krait.at("recipe"), load_recipe("quamba-w8a8").source);
+  EXPECT_EQ(krait.at("weights").at("in_proj"),
+            (Json{{"bits", 8}, {"type", "int"}, {"strategy", "tensor"}}));
+  EXPECT_EQ(krait.at("activations").at("out_proj.input"), (Json{{"bits", 8},
+                                                                {"type", "int"},
+                                                                {"strategy", "tensor"},
+                                                                {"dynamic", false},
+                                                                {"hadamard_block", 40}}));
+  EXPECT_EQ(krait.at("activations").at("ssm_state"), (Json{{"bits", 16}, {"type", "float"}}));
+  const Json& provenance = krait.at("provenance");
+  EXPECT_EQ(provenance.at("source_sha256"), checkpoint_hash(fixture.directory / "model"));
+  EXPECT_EQ(provenance.at("recipe_sha256"), recipe_hash(load_recipe("quamba-w8a8")));
+  EXPECT_EQ(provenance.at("krait_version"), version());
+  EXPECT_EQ(provenance.at("seed"), 1234);
+  EXPECT_EQ(provenance.at("calibration"),
+            (Json{{"source", "tokens.bin"},
+                  {"sha256", "sha256:" + sha256_hex(read_file(fixture.directory / "tokens.bin"))},
+                  {"samples", 5},
+                  {"tokens", 165},
+                  {"seq_len", 33}}));
+}
+
+TEST(Quantize, GroupsAreCompressedTensors) {
+  const QuantizeFixture fixture;
+  const Json block =
+      read_json_file(fixture.run("krait-w8a8", "out") + "/config.json").at("quantization_config");
+  EXPECT_EQ(block.at("ignore"), Json({"re:.*dt_proj$"}));
+  const Json weights = {{"num_bits", 8},
+                        {"type", "int"},
+                        {"symmetric", true},
+                        {"strategy", "channel"},
+                        {"dynamic", false}};
+  Json token = weights;
+  token["strategy"] = "token";
+  token["dynamic"] = true;
+  const Json& groups = block.at("config_groups");
+  ASSERT_EQ(groups.size(), 2u);
+  EXPECT_EQ(groups.at("group_0").at("targets"), Json({"re:.*embeddings$"}));
+  EXPECT_EQ(groups.at("group_0").at("input_activations"), Json());
+  EXPECT_EQ(groups.at("group_1").at("targets"),
+            Json({"re:.*in_proj$", "re:.*lm_head$", "re:.*out_proj$", "re:.*x_proj$"}));
+  EXPECT_EQ(groups.at("group_1").at("weights"), weights);
+  EXPECT_EQ(groups.at("group_1").at("input_activations"), token);
+  EXPECT_FALSE(block.at("krait").at("provenance").contains("calibration"));
+}
+
+TEST(Quantize, WeightsAreRoundedByTheirScales) {
+  const QuantizeFixture fixture;
+  const Checkpoint output = open_checkpoint(fixture.run("krait-w8a8", "out"));
+  const auto rounded = [](float w, float s) { return static_cast<int>(std::rint(w / s)); };
+  for (const std::string& name :
+       {kMixer + "in_proj.weight", std::string("backbone.embeddings.weight")}) {
+    const Tensor w = fixture.checkpoint.tensors.at(name);
+    const Tensor q = output.tensors->get(name), scale = output.tensors->get(name + "_scale");
+    ASSERT_EQ(q.dtype(), DType::i8);
+    const std::int64_t rows = w.shape()[0], cols = w.shape()[1];
+    ASSERT_EQ(scale.shape(), (Shape{rows, 1}));
+    for (std::int64_t i = 0; i < rows * cols; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      ASSERT_EQ(q.as<std::int8_t>()[at],
+                rounded(w.as<float>()[at], scale.as<float>()[static_cast<std::size_t>(i / cols)]));
+    }
+  }
+  EXPECT_EQ(output.tensors->get(kMixer + "dt_proj.weight").dtype(), DType::f32);
+  EXPECT_EQ(output.tensors->get(kMixer + "A_log").dtype(), DType::f32);
+  EXPECT_FALSE(output.tensors->contains("lm_head.weight"));
+  // out_proj: rows rotated by an independent product with the matrix H, then rounded.
+  const std::int64_t E = 40;
+  const Tensor w = fixture.checkpoint.tensors.at(kMixer + "out_proj.weight");
+  const Tensor q = output.tensors->get(kMixer + "out_proj.weight");
+  const Tensor scale = output.tensors->get(kMixer + "out_proj.weight_scale");
+  for (std::int64_t i = 0; i < E; ++i) {  // column i of W H^T = W (row i of H)
+    std::vector<double> h(static_cast<std::size_t>(E));
+    for (std::int64_t j = 0; j < E; ++j) {
+      std::vector<double> unit(static_cast<std::size_t>(E), 0.0);
+      unit[static_cast<std::size_t>(j)] = 1;
+      hadamard_row(unit, E);
+      h[static_cast<std::size_t>(j)] = unit[static_cast<std::size_t>(i)];
+    }
+    for (std::int64_t r = 0; r < w.shape()[0]; ++r) {
+      double sum = 0;
+      for (std::int64_t j = 0; j < E; ++j) {
+        sum += w.as<float>()[static_cast<std::size_t>(r * E + j)] * h[static_cast<std::size_t>(j)];
+      }
+      const double exact = sum / scale.as<float>()[static_cast<std::size_t>(r)];
+      EXPECT_NEAR(q.as<std::int8_t>()[static_cast<std::size_t>(r * E + i)], exact, 0.5 + 1e-4);
+    }
+  }
+}
+
+TEST(Quantize, StaticScalesAreWhatTheFloatModelShows) {
+  /// Largest magnitude of every site over the samples, one token sequence each.
+  struct Watch final : Tap {
+    std::map<int, float> largest;
+    void observe(int site, const Activation& value) override {
+      for (std::int64_t r = 0; r < value.rows; ++r) {
+        for (std::int64_t c = 0; c < value.cols; ++c) {
+          largest[site] = std::max(largest[site], std::fabs(value.f32(r)[c]));
+        }
+      }
+    }
+  } watch;
+  const QuantizeFixture fixture;
+  QuantizeOptions options = fixture.options("static-w8a8");
+  options.samples = 100;  // all there are: the order does not matter to absmax
+  quantize(fixture.directory / "model", fixture.directory / "out", options);
+  TestRuntime runtime;
+  runtime.ctx.tap = &watch;
+  const auto model =
+      load_model(runtime.ctx, fixture.checkpoint.config, *fixture.checkpoint.source());
+  const std::vector<std::int32_t> ids = random_ids(99, 400, 61);
+  for (std::size_t begin = 0; begin + 33 <= ids.size(); begin += 33) {
+    SequenceState state(model->state_layout());
+    all_logits(runtime.ctx, *model, std::span(ids).subspan(begin, 33), state);
+  }
+  const Checkpoint output = open_checkpoint(fixture.directory / "out");
+  int checked = 0;
+  for (const auto& [index, largest] : watch.largest) {
+    const ActivationSite& site = model->layout().activations[static_cast<std::size_t>(index)];
+    if (site.is_state || site.role == "lm_head.input") continue;
+    EXPECT_FLOAT_EQ(output.tensors->get(site.name + "_scale").as<float>()[0], largest / 127)
+        << site.name;
+    ++checked;
+  }
+  EXPECT_EQ(checked, 18);
+}
+
+TEST(Quantize, SharedScalesAreTheLargestOfTheirLayer) {
+  const QuantizeFixture fixture;
+  const auto scale = [](const Checkpoint& checkpoint, const std::string& role) {
+    return checkpoint.tensors->get(kMixer + role + "_scale").as<float>()[0];
+  };
+  const Checkpoint separate = open_checkpoint(fixture.run("static-w8a8", "separate"));
+  const Checkpoint shared = open_checkpoint(fixture.run("quamba-w8a8", "shared"));
+  EXPECT_NE(scale(separate, "conv1d.input"), scale(separate, "z"));
+  const float xz = std::max(scale(separate, "conv1d.input"), scale(separate, "z"));
+  EXPECT_EQ(scale(shared, "conv1d.input"), xz);
+  EXPECT_EQ(scale(shared, "z"), xz);
+  const float dt_B_C =
+      std::max({scale(separate, "dt_proj.input"), scale(separate, "B"), scale(separate, "C")});
+  for (const char* role : {"dt_proj.input", "B", "C"})
+    EXPECT_EQ(scale(shared, role), dt_B_C) << role;
+}
+
+TEST(Quantize, IsReproducibleAndSeeded) {
+  const QuantizeFixture fixture;
+  const std::string first = directory_bytes(fixture.run("quamba-w8a8", "a"));
+  EXPECT_EQ(directory_bytes(fixture.run("quamba-w8a8", "b")), first);
+  QuantizeOptions options = fixture.options("quamba-w8a8");
+  options.threads = 1;
+  quantize(fixture.directory / "model", fixture.directory / "one", options);
+  EXPECT_EQ(directory_bytes(fixture.directory / "one"), first);
+  options.seed = 5;
+  quantize(fixture.directory / "model", fixture.directory / "other", options);
+  EXPECT_NE(read_file(fixture.directory / "other/model.safetensors"),
+            read_file(fixture.directory / "a/model.safetensors"));
+}
+
+TEST(Quantize, FloatRecipesGiveFloatCheckpoints) {
+  const QuantizeFixture fixture;
+  const std::string output = fixture.run("bf16", "out");
+  const Json config = read_json_file(output + "/config.json");
+  EXPECT_FALSE(config.contains("quantization_config"));
+  EXPECT_EQ(config.at("torch_dtype"), "bfloat16");
+  const Checkpoint checkpoint = open_checkpoint(output);
+  EXPECT_EQ(checkpoint.tensors->get(kMixer + "in_proj.weight").dtype(), DType::bf16);
+  EXPECT_EQ(checkpoint.tensors->get(kMixer + "A_log").dtype(), DType::f32);
+  EXPECT_NO_THROW(quantize(output, fixture.directory / "again", fixture.options("krait-w8a8")));
+}
+
+TEST(Quantize, UntiesTheHeadWhereTheRecipeDiffers) {
+  const QuantizeFixture fixture;
+  Json recipe = load_recipe("krait-w8a8").source;
+  recipe["weights"]["embeddings"] = {{"dtype", "bf16"}};
+  write_file_atomic(fixture.directory / "r.json", recipe.dump());
+  const Checkpoint output = open_checkpoint(fixture.run(fixture.directory / "r.json", "out"));
+  EXPECT_EQ(output.config.at("tie_word_embeddings"), false);
+  EXPECT_EQ(output.tensors->get("backbone.embeddings.weight").dtype(), DType::bf16);
+  EXPECT_EQ(output.tensors->get("lm_head.weight").dtype(), DType::i8);
+  TestRuntime runtime;
+  EXPECT_NO_THROW(load_model(runtime.ctx, output.config, *output.tensors));
+}
+
+TEST(Quantize, RefusesWhatIsQuantizedAlready) {
+  const QuantizeFixture fixture;
+  fixture.run("krait-w8a8", "out");
+  expect_error(
+      [&] {
+        quantize(fixture.directory / "out", fixture.directory / "again",
+                 fixture.options("krait-w8a8"));
+      },
+      ErrorCode::invalid_argument, {"quantized already"});
+  EXPECT_FALSE(std::filesystem::exists(fixture.directory / "again"));
+}
+
+TEST(Quantize, OverwritesOnlyCheckpointsAndOnlyWhenAsked) {
+  const QuantizeFixture fixture;
+  const std::string model = fixture.directory / "model", out = fixture.run("f16", "out");
+  QuantizeOptions options = fixture.options("krait-w8a8");
+  expect_error([&] { quantize(model, out, options); }, ErrorCode::io_error, {"out"});
+  options.overwrite = true;
+  quantize(model, out, options);
+  EXPECT_TRUE(read_json_file(out + "/config.json").contains("quantization_config"));
+  expect_error([&] { quantize(model, model, options); }, ErrorCode::invalid_argument,
+               {"the model itself"});
+  std::filesystem::create_directory(fixture.directory / "photos");
+  write_file_atomic(fixture.directory / "photos/cat.png", "cat");
+  expect_error([&] { quantize(model, fixture.directory / "photos", options); }, ErrorCode::io_error,
+               {"photos", "no config.json"});
+  EXPECT_EQ(read_file(fixture.directory / "photos/cat.png"), "cat");
+  expect_error([&] { quantize(model, "", options); }, ErrorCode::invalid_argument, {"output"});
+}
+
+TEST(Quantize, LeavesNothingBehindWhenStopped) {
+  const QuantizeFixture fixture;
+  const std::size_t before = fixture.directory.entries();
+  for (const char* phase : {"calibrate", "quantize"}) {
+    for (std::int64_t stop : {0, 3}) {
+      QuantizeOptions options = fixture.options("quamba-w8a8");
+      bool stopped = false;
+      options.progress = [&](const Progress& progress) {
+        if (progress.phase != phase || progress.done != stop) return;
+        stopped = true;
+        throw std::runtime_error("stopped by the user");
+      };
+      EXPECT_THROW(quantize(fixture.directory / "model", fixture.directory / "out", options),
+                   std::runtime_error);
+      EXPECT_TRUE(stopped) << phase << stop;
+      EXPECT_EQ(fixture.directory.entries(), before) << phase << stop;
+    }
+  }
+}
+
+TEST(Quantize, AFullDiskIsOneErrorAndLeavesNothing) {
+  const QuantizeFixture fixture({.V = 600, .E = 40});
+  const std::size_t before = fixture.directory.entries();
+  // A limit on the size of files is what a test can have; the system says "file too large" for it.
+  rlimit old{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small{16384, old.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  expect_error(
+      [&] {
+        quantize(fixture.directory / "model", fixture.directory / "out",
+                 fixture.options("krait-w8a8"));
+      },
+      ErrorCode::io_error, {"model.safetensors", "bytes"});
+  setrlimit(RLIMIT_FSIZE, &old);
+  std::signal(SIGXFSZ, old_handler);
+  EXPECT_EQ(fixture.directory.entries(), before);
+}
+
+TEST(Quantize, NamesWhatIsWrongBeforeItWorks) {
+  const QuantizeFixture fixture;
+  const std::string model = fixture.directory / "model", out = fixture.directory / "out";
+  const auto refuse = [&](const QuantizeOptions& options, ErrorCode code,
+                          std::initializer_list<std::string> parts) {
+    expect_error([&] { quantize(model, out, options); }, code, parts);
+    EXPECT_FALSE(std::filesystem::exists(out));
+  };
+  refuse(fixture.options("quambaw8a8"), ErrorCode::not_found, {"did you mean \"quamba-w8a8\""});
+  QuantizeOptions options = fixture.options("quamba-w8a8");
+  options.calibration = "";  // text, but the checkpoint has no tokenizer
+  refuse(options, ErrorCode::not_found, {"no tokenizer.json", ".npy"});
+  options = fixture.options("quamba-w8a8");
+  options.samples = 0;
+  refuse(options, ErrorCode::invalid_argument, {"at least 1 sample"});
+  options = fixture.options("quamba-w8a8");
+  options.threads = -1;
+  refuse(options, ErrorCode::invalid_argument, {"threads", "-1"});
+  write_token_file(fixture.directory / "tokens.bin", 400, 300);
+  refuse(fixture.options("quamba-w8a8"), ErrorCode::bad_data,
+         {"tokens.bin", "outside the vocabulary"});
+  expect_error([&] { quantize(fixture.directory / "absent", out, {}); }, ErrorCode::not_found,
+               {"absent"});
+}
+
+TEST(Quantize, NamesTensorsWithNaN) {
+  QuantizeFixture fixture;
+  fixture.checkpoint.tensors.at(kMixer + "in_proj.weight").mutable_as<float>()[5] =
+      std::numeric_limits<float>::quiet_NaN();
+  std::filesystem::remove_all(fixture.directory / "model");
+  write_checkpoint(fixture.checkpoint, fixture.directory / "model");
+  for (const char* recipe : {"krait-w8a8", "quamba-w8a8", "f32"}) {
+    expect_error([&] { fixture.run(recipe, "out"); }, ErrorCode::bad_data,
+                 {kMixer + "in_proj.weight", "NaN"});
+  }
+}
+
+}  // namespace
+}  // namespace krait

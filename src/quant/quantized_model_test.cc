@@ -1,0 +1,149 @@
+// What every recipe makes of a model, run by the engine: the same logits to the bit on every
+// instruction set, for any number of threads and any chunking of the prompt.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "krait/error.h"
+#include "krait/quantize.h"
+#include "models/test_support.h"
+#include "quant/dummy.h"
+#include "quant/quantize_to_memory.h"
+
+namespace krait {
+namespace {
+
+const TinyMamba kShape{.V = 61, .D = 20, .E = 40, .N = 16, .R = 3};
+
+QuantizedModel quantized(const Recipe& recipe,
+                         const TestCheckpoint& checkpoint = tiny_mamba(kShape)) {
+  ThreadPool threads(1);
+  return quantize_to_memory(checkpoint.config, *checkpoint.source(), recipe, threads);
+}
+
+std::vector<float> logits_of(const QuantizedModel& made, std::span<const std::int32_t> ids, Isa isa,
+                             int threads, std::size_t chunk) {
+  TestRuntime runtime(isa, threads);
+  const auto model = load_model(runtime.ctx, made.config, *made.tensors);
+  SequenceState state(model->state_layout());
+  std::vector<float> logits;
+  for (std::size_t begin = 0; begin < ids.size(); begin += chunk) {
+    const auto part = ids.subspan(begin, std::min(chunk, ids.size() - begin));
+    const std::vector<float> rows = all_logits(runtime.ctx, *model, part, state);
+    logits.insert(logits.end(), rows.begin(), rows.end());
+  }
+  return logits;
+}
+
+bool same_bytes(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+class EveryRecipe : public testing::TestWithParam<std::string> {};
+
+TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
+  const QuantizedModel made = quantized(load_recipe(GetParam()));
+  const std::vector<std::int32_t> ids = random_ids(5, 29, kShape.V);
+  const std::vector<float> expected = logits_of(made, ids, Isa::reference, 1, ids.size());
+  for (float x : expected) ASSERT_TRUE(std::isfinite(x));
+  for (Isa isa : all_isas()) {
+    if (!cpu_supports(isa)) continue;
+    for (int threads : {1, 2, 5}) {
+      EXPECT_TRUE(same_bytes(logits_of(made, ids, isa, threads, ids.size()), expected))
+          << name_of(isa) << ", " << threads << " threads";
+      if (GetParam() == "dynamic-w8a8") continue;  // its scales span the tensor, so chunks matter
+      for (std::size_t chunk : {1, 3, 16}) {
+        EXPECT_TRUE(same_bytes(logits_of(made, ids, isa, threads, chunk), expected))
+            << name_of(isa) << ", " << threads << " threads, chunks of " << chunk;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shipped, EveryRecipe, testing::ValuesIn(recipe_names()),
+                         [](const auto& recipe) {
+                           std::string name = recipe.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+Recipe rotation_only(const Json& block) {
+  return parse_recipe(
+      {{"name", "rotated"},
+       {"steps", {{{"name", "rotate"}, {"site", "out_proj.input"}, {"block", block}}}}},
+      "test");
+}
+
+TEST(Rotation, IsExactInFloat) {
+  for (const std::int64_t E : {40, 48, 64, 28, 36, 13}) {
+    TinyMamba shape = kShape;
+    shape.E = E;
+    const TestCheckpoint checkpoint = tiny_mamba(shape);
+    const std::vector<std::int32_t> ids = random_ids(6, 40, shape.V);
+    const QuantizedModel plain{checkpoint.config, checkpoint.source()};
+    const QuantizedModel rotated = quantized(rotation_only("largest"), checkpoint);
+    const std::vector<float> expected = logits_of(plain, ids, select_isa(), 1, ids.size());
+    const std::vector<float> got = logits_of(rotated, ids, select_isa(), 1, ids.size());
+    double squares = 0, largest = 0;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      squares += static_cast<double>(expected[i]) * expected[i];
+      largest = std::max(largest, std::fabs(static_cast<double>(got[i]) - expected[i]));
+    }
+    EXPECT_LT(largest, 1e-5 * std::sqrt(squares / static_cast<double>(got.size()))) << E;
+    EXPECT_EQ(same_bytes(got, expected), E == 13) << E;  // 13: only the identity divides it
+  }
+}
+
+TEST(QuantizedModel, IsNearTheFloatModel) {
+  const TestCheckpoint checkpoint = tiny_mamba(kShape);
+  const std::vector<std::int32_t> ids = random_ids(7, 64, kShape.V);
+  const std::vector<float> expected =
+      logits_of({checkpoint.config, checkpoint.source()}, ids, select_isa(), 1, ids.size());
+  double squares = 0;
+  for (float x : expected) squares += static_cast<double>(x) * x;
+  for (const auto& [name, bound] :
+       {std::pair("f16", 0.01), {"bf16", 0.05}, {"krait-w8a8", 0.1}, {"dynamic-w8a8", 0.2}}) {
+    const std::vector<float> got =
+        logits_of(quantized(load_recipe(name), checkpoint), ids, select_isa(), 1, ids.size());
+    double errors = 0;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      errors +=
+          (static_cast<double>(got[i]) - expected[i]) * (static_cast<double>(got[i]) - expected[i]);
+    }
+    EXPECT_LT(std::sqrt(errors / squares), bound) << name;
+    EXPECT_GT(errors, 0) << name;
+  }
+}
+
+TEST(DummyModel, HasThePublishedShapeAndTheSameBytesEveryTime) {
+  const DummyModel dummy = make_dummy_model("mamba-130m", 3);
+  const ModelLayout layout = describe_model(dummy.config, *dummy.tensors);
+  EXPECT_EQ(layout.info.parameters, 129135360);
+  EXPECT_EQ(layout.info.vocab_size, 50280);
+  EXPECT_EQ(layout.info.n_layers, 24);
+  const std::string name = "backbone.layers.3.mixer.x_proj.weight";
+  const Tensor a = dummy.tensors->get(name), b = dummy.tensors->get(name);
+  EXPECT_EQ(std::memcmp(a.view().data, b.view().data, a.bytes()), 0);
+  const Tensor c = make_dummy_model("mamba-130m", 4).tensors->get(name);
+  EXPECT_NE(std::memcmp(a.view().data, c.view().data, a.bytes()), 0);
+  double sum = 0, squares = 0;
+  const Tensor values = to_f32(a.view());
+  for (float x : values.as<float>()) {
+    sum += x;
+    squares += static_cast<double>(x) * x;
+  }
+  const auto n = static_cast<double>(a.elements());
+  EXPECT_NEAR(sum / n, 0, 1e-4);
+  EXPECT_NEAR(std::sqrt(squares / n), 1 / std::sqrt(1536), 1e-3);
+  EXPECT_EQ(dummy_names().size(), 5u);
+  for (const std::string& shape : dummy_names()) {
+    const DummyModel other = make_dummy_model(shape);
+    EXPECT_NO_THROW(describe_model(other.config, *other.tensors)) << shape;
+  }
+  EXPECT_THROW(make_dummy_model("mamba-3b"), Error);
+}
+
+}  // namespace
+}  // namespace krait

@@ -1,0 +1,62 @@
+// Small checkpoints on disk, for the tests of quantize().
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "io/file.h"
+#include "io/safetensors.h"
+#include "io/test_support.h"
+#include "krait/quantize.h"
+#include "models/test_support.h"
+
+namespace krait {
+
+inline void write_checkpoint(const TestCheckpoint& checkpoint, const std::string& directory) {
+  std::filesystem::create_directories(directory);
+  write_file_atomic(directory + "/config.json", checkpoint.config.dump());
+  const auto sink = make_safetensors_sink(directory + "/model.safetensors", {});
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    sink->declare({name, tensor.dtype(), tensor.shape()});
+  }
+  for (const auto& [name, tensor] : checkpoint.tensors) sink->write(name, tensor.view());
+  sink->finish();
+}
+
+/// Random ids below `vocab` as a .bin file of uint16.
+inline void write_token_file(const std::string& path, std::int64_t count, std::int64_t vocab) {
+  std::string bytes;
+  for (std::int32_t id : random_ids(99, count, vocab)) {
+    bytes += static_cast<char>(id & 255);
+    bytes += static_cast<char>(id >> 8);
+  }
+  write_file_atomic(path, bytes);
+}
+
+/// A float checkpoint DIR/model and calibration tokens DIR/tokens.bin in a temporary directory.
+/// Sizes for which all rotations of the shipped recipes exist: d_inner = 40 = 20 * 2.
+struct QuantizeFixture {
+  explicit QuantizeFixture(TinyMamba shape = {.E = 40}) : checkpoint(tiny_mamba(shape)) {
+    write_checkpoint(checkpoint, directory / "model");
+    write_token_file(directory / "tokens.bin", 400, shape.V);
+  }
+  QuantizeOptions options(const std::string& recipe) const {
+    QuantizeOptions result;
+    result.recipe = recipe;
+    result.calibration = directory / "tokens.bin";
+    result.samples = 5;
+    result.seq_len = 33;
+    result.threads = 2;
+    return result;
+  }
+  /// Quantizes into DIR/`name` and returns that path.
+  std::string run(const std::string& recipe, const std::string& name) const {
+    quantize(directory / "model", directory / name, options(recipe));
+    return directory / name;
+  }
+
+  TemporaryDirectory directory;
+  TestCheckpoint checkpoint;
+};
+
+}  // namespace krait

@@ -1,0 +1,160 @@
+#include "krait/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <thread>
+
+#include "krait/error.h"
+#include "runtime/test_support.h"
+
+namespace krait {
+namespace {
+
+bool same_bits(std::span<const float> a, std::span<const float> b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+template <typename Fn>
+std::string message_of(ErrorCode code, Fn&& run) {
+  try {
+    run();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "no error";
+  return "";
+}
+
+TEST(Engine, LoadsADirectory) {
+  const Engine engine =
+      Engine::load(KRAIT_SOURCE_DIR "/tests/golden/mamba-f32-tied", {.threads = 2});
+  EXPECT_EQ(engine.vocab_rows(), 67);
+  EXPECT_EQ(engine.vocab_size(), 67);
+  EXPECT_EQ(engine.threads(), 2);
+  ASSERT_EQ(engine.eos_ids().size(), 1u);
+  EXPECT_EQ(engine.eos_ids()[0], 0);
+  EXPECT_EQ(engine.description().find("mamba 1"), 0u) << engine.description();
+  EXPECT_NE(engine.description().find("F32, "), std::string::npos);
+  const std::string message =
+      message_of(ErrorCode::not_found, [&] { static_cast<void>(engine.encode("text")); });
+  EXPECT_NE(message.find("tokenizer.json"), std::string::npos);
+}
+
+TEST(Engine, HidesIdsThatTheTokenizerDoesNotKnow) {
+  const Engine engine = byte_engine();
+  EXPECT_EQ(engine.vocab_rows(), 264);
+  EXPECT_EQ(engine.vocab_size(), 257);
+  EXPECT_EQ(engine.decode(engine.encode("a\xc3\xa9 z")), "a\xc3\xa9 z");
+}
+
+TEST(Engine, RefusesBadOptionsAndMissingModels) {
+  message_of(ErrorCode::invalid_argument, [] { byte_engine({.threads = -1}); });
+  message_of(ErrorCode::invalid_argument, [] { byte_engine({.threads = 5000}); });
+  message_of(ErrorCode::not_found, [] { Engine::load("/nowhere/at/all"); });
+}
+
+TEST(Session, ConsumesLongPromptsInAnyPieces) {
+  const Engine engine = byte_engine({.threads = 2});
+  const auto ids = random_ids(3, 2 * kPrefillChunk + 77, 257);
+  Session whole = engine.new_session();
+  EXPECT_TRUE(whole.logits().empty());
+  whole.prefill(ids);
+  EXPECT_EQ(whole.position(), static_cast<std::int64_t>(ids.size()));
+  EXPECT_EQ(whole.logits().size(), 264u);
+  Session pieces = engine.new_session();
+  pieces.prefill(std::span(ids).first(700));
+  pieces.prefill({});
+  for (const std::int32_t id : std::span(ids).subspan(700)) pieces.decode(id);
+  EXPECT_TRUE(same_bits(pieces.logits(), whole.logits()));
+  EXPECT_EQ(pieces.save(), whole.save());
+}
+
+TEST(Session, HandsOutTheLogitsOfEveryToken) {
+  const Engine engine = byte_engine();
+  const auto ids = random_ids(3, 1100, 257);
+  SequenceState state(engine.impl()->model->state_layout());
+  std::int64_t next = 0;
+  std::vector<float> at_600, last;
+  forward_logits(engine, ids, state,
+                 [&](std::int64_t first, std::int64_t rows, const float* logits) {
+                   EXPECT_EQ(first, next);
+                   next += rows;
+                   if (first <= 600 && 600 < next) {
+                     at_600.assign(logits + (600 - first) * 264, logits + (601 - first) * 264);
+                   }
+                   last.assign(logits + (rows - 1) * 264, logits + rows * 264);
+                 });
+  EXPECT_EQ(next, 1100);
+  Session session = engine.new_session();
+  session.prefill(std::span(ids).first(601));
+  EXPECT_TRUE(same_bits(session.logits(), at_600));
+  session.prefill(std::span(ids).subspan(601));
+  EXPECT_TRUE(same_bits(session.logits(), last));
+}
+
+TEST(Session, RefusesIdsOutsideTheVocabularyAndStaysUsable) {
+  const Engine engine = byte_engine();
+  Session session = engine.new_session();
+  session.prefill(std::vector<std::int32_t>{1, 2, 3});
+  const std::string before = session.save();
+  for (const std::int32_t bad : {-1, 264, 1 << 30}) {
+    const std::string message = message_of(ErrorCode::invalid_argument, [&] {
+      session.prefill(std::vector<std::int32_t>{5, bad});
+    });
+    EXPECT_NE(message.find(std::to_string(bad)), std::string::npos);
+    EXPECT_NE(message.find("position 1"), std::string::npos);
+  }
+  EXPECT_EQ(session.save(), before);
+  EXPECT_NO_THROW(session.decode(263));
+}
+
+TEST(Session, CopiesForkAndSavedOnesContinue) {
+  const Engine engine = byte_engine();
+  const auto ids = random_ids(3, 40, 257);
+  Session session = engine.new_session();
+  session.prefill(ids);
+  Session fork = session;
+  Session restored = engine.restore(session.save());
+  EXPECT_TRUE(restored.logits().empty());
+  EXPECT_EQ(restored.position(), 40);
+  EXPECT_TRUE(same_bits(fork.logits(), session.logits()));
+  for (Session* each : {&session, &fork, &restored}) each->decode(9);
+  EXPECT_TRUE(same_bits(fork.logits(), session.logits()));
+  EXPECT_TRUE(same_bits(restored.logits(), session.logits()));
+  fork.decode(10);
+  EXPECT_EQ(session.position(), 41);
+  EXPECT_NE(fork.save(), session.save());
+  fork = session;
+  EXPECT_EQ(fork.save(), session.save());
+  fork.reset();
+  EXPECT_EQ(fork.position(), 0);
+  EXPECT_TRUE(fork.logits().empty());
+  EXPECT_EQ(fork.save(), engine.new_session().save());
+  EXPECT_GT(session.state_bytes(), 0u);
+  message_of(ErrorCode::invalid_argument,
+             [&] { byte_engine({.threads = 1}, 2).restore(session.save()); });
+  message_of(ErrorCode::bad_data, [&] { engine.restore("KRSTATE1"); });
+}
+
+TEST(Session, SeveralThreadsMayUseOneEngine) {
+  const Engine engine = byte_engine({.threads = 2});
+  const auto expected = [&](std::uint64_t seed) {
+    Session session = engine.new_session();
+    for (const std::int32_t id : random_ids(seed, 20, 257)) session.decode(id);
+    return session.save();
+  };
+  const std::string alone[] = {expected(1), expected(2), expected(3)};
+  std::string together[3];
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i < 3; ++i) {
+      threads.emplace_back([&, i] { together[i] = expected(i + 1); });
+    }
+  }
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(together[i], alone[i]) << i;
+}
+
+}  // namespace
+}  // namespace krait
