@@ -232,18 +232,22 @@ Runner declare_bench(CLI::App& app) {
   add_model_argument(app, options->model);
   app.add_option("-p,--prompt", options->prompt, "Tokens of prefill, one or more; 0: none")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 20));
   app.add_option("-n,--tokens", options->generate, "Tokens of decode, one or more; 0: none")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 20));
   app.add_option("-r,--repeats", options->repeats, "Measured runs after a warm-up")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
   app.add_option("--dummy", options->dummy,
-                 "Random weights of a published shape instead of a MODEL: " + names);
+                 "Random weights of a published shape instead of a MODEL: " + names)
+      ->type_name("NAME");
   app.add_option("--recipe", options->recipe, "How --dummy is quantized: name or JSON file")
+      ->type_name("NAME")
       ->capture_default_str();
   add_threads_option(app, options->threads);
   add_json_option(app, options->json);

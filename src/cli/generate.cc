@@ -84,13 +84,13 @@ Runner declare_generate(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--seed", g.seed, "Of the sampler")->capture_default_str();
   app.add_option("--stop", g.stop, "End before this text; may be given several times")
-      ->take_all()
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      ->allow_extra_args(false);
   app.add_flag("--ignore-eos", g.ignore_eos, "Go on after an end of text");
   app.add_flag("--echo", options->echo, "Print the prompt before its continuation");
-  app.add_option("--state", options->load_state, "Continue from the state in this file");
-  app.add_option("--save-state", options->save_state, "Write the state after the last token here");
+  app.add_option("--state", options->load_state, "Continue from the state in this file")
+      ->type_name("FILE");
+  app.add_option("--save-state", options->save_state, "Write the state after the last token here")
+      ->type_name("FILE");
   app.add_flag("-q,--quiet", options->quiet, "Report nothing on stderr");
   add_threads_option(app, options->threads);
   return [options] { return run(*options); };

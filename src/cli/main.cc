@@ -64,6 +64,23 @@ const Command kCommands[] = {
      declare_info},
 };
 
+/// Options as "-t,--threads N" and defaults as "=512"; limits are told where they are broken.
+class HelpFormatter : public CLI::Formatter {
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_type_size() == 0) return "";  // a flag
+    std::string type = option->get_type_name();
+    type = type.substr(0, type.find(':'));
+    if (type == "INT" || type == "UINT") type = "N";
+    if (type == "FLOAT") type = "X";
+    std::string text = option->get_positional() ? "" : " " + type;
+    std::string value = option->get_default_str();
+    std::erase_if(value, [](char c) { return c == '[' || c == ']'; });  // of lists
+    if (!value.empty()) text += "=" + value;
+    if (option->get_required() && !option->get_positional()) text += " (required)";
+    return text;
+  }
+};
+
 std::string one_line(std::string text) {
   for (char& c : text) {
     if (c == '\n' || c == '\r') c = ' ';
@@ -94,7 +111,9 @@ int parse_and_run(int argc, char** argv) {
                "krait");
   app.set_version_flag("--version", std::string("krait ") + version());
   app.require_subcommand(1);
-  app.get_formatter()->column_width(34);
+  const auto formatter = std::make_shared<HelpFormatter>();
+  formatter->column_width(30);
+  app.formatter(formatter);
   Runner chosen;
   for (const Command& command : kCommands) {
     CLI::App* sub = app.add_subcommand(command.name, command.summary);
@@ -115,7 +134,8 @@ int parse_and_run(int argc, char** argv) {
       const CLI::App* sub = &app;
       while (!sub->get_subcommands().empty()) sub = sub->get_subcommands().front();
       const bool is_version = dynamic_cast<const CLI::CallForVersion*>(&error) != nullptr;
-      write_out((is_version ? std::string(error.what()) : sub->help()) + "\n");
+      write_out((is_version ? std::string(error.what()) : sub->help(sub == &app ? "" : "krait")) +
+                "\n");
       return kSuccess;
     }
     const std::string command =

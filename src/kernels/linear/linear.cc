@@ -273,8 +273,6 @@ void pack(Context& ctx, Weight& weight) {
   };
   ctx.threads.parallel_for(tile_rows, ceil_div(1 << 16, cols * 16), pack_rows);
   weight.packed = std::move(packed);
-  constexpr std::size_t kLarge = std::size_t{1} << 20;
-  if (weight.data.bytes() >= kLarge) advise_not_needed(q, weight.data.bytes());
 }
 
 void linear(Context& ctx, const Weight& weight, const Activation& x, const Activation& y) {
