@@ -211,8 +211,8 @@ int run(const Options& options) {
 Runner declare_demo(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_model_argument(app, options->model);
-  app.add_option("-o,--output", options->output,
-                 "Keep the quantized checkpoints in this directory");
+  app.add_option("-o,--output", options->output, "Keep the quantized checkpoints in this directory")
+      ->type_name("DIR");
   app.add_option("-p,--prompt", options->prompt, "Text to continue")->capture_default_str();
   app.add_option("-n,--tokens", options->tokens, "Tokens to generate")
       ->capture_default_str()

@@ -122,13 +122,13 @@ std::vector<AddedTokenMatcher::Piece> AddedTokenMatcher::split(std::string_view 
       const AddedToken& token = tokens_[static_cast<std::size_t>(match.token)];
       std::size_t begin = at, end = match.end;
       at = match.end;
-      // One that may not stand here hides, as in `tokenizers`, what lies within it.
+      // One that may not stand here hides what lies within it; one that stands in white space which
+      // the token before it took along counts all the same. Both as `tokenizers` does.
       if (token.single_word && (is_word_before(text, begin) || is_word_after(text, end))) continue;
       if (token.lstrip) begin = std::max(done, spaces_before(text, std::min(done, begin), begin));
       if (token.rstrip) end = spaces_after(text, end);
       if (begin > done) pieces.push_back({done, begin, -1});
-      pieces.push_back({begin, end, token.id});
-      // A match inside the white space that rstrip took still counts, as in `tokenizers`.
+      if (begin < end) pieces.push_back({begin, end, token.id});
       done = end;
     }
   }

@@ -3,6 +3,7 @@
 #include <utf8proc.h>
 
 #include <array>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -10,6 +11,49 @@ namespace krait {
 namespace {
 
 constexpr utf8proc_int32_t kCodePoints = 0x110000;
+
+struct Block {
+  utf8proc_int32_t first, last;
+  unsigned bits;
+};
+
+// Letters, decimal digits and marks of Unicode 15.1 and 16.0, which utf8proc 2.8 (15.0) does not
+// know yet and `tokenizers` does.
+constexpr Block kNewer[] = {
+    {0x1C89, 0x1C8A, kLetter | kWord},   {0xA7CB, 0xA7CD, kLetter | kWord},
+    {0xA7DA, 0xA7DC, kLetter | kWord},   {0x105C0, 0x105F3, kLetter | kWord},
+    {0x10D4A, 0x10D65, kLetter | kWord}, {0x10D6F, 0x10D85, kLetter | kWord},
+    {0x10EC2, 0x10EC4, kLetter | kWord}, {0x11380, 0x11389, kLetter | kWord},
+    {0x1138B, 0x1138B, kLetter | kWord}, {0x1138E, 0x1138E, kLetter | kWord},
+    {0x11390, 0x113B5, kLetter | kWord}, {0x113B7, 0x113B7, kLetter | kWord},
+    {0x113D1, 0x113D1, kLetter | kWord}, {0x113D3, 0x113D3, kLetter | kWord},
+    {0x11BC0, 0x11BE0, kLetter | kWord}, {0x13460, 0x143FA, kLetter | kWord},
+    {0x16100, 0x1611D, kLetter | kWord}, {0x16D40, 0x16D6C, kLetter | kWord},
+    {0x18CFF, 0x18CFF, kLetter | kWord}, {0x1E5D0, 0x1E5ED, kLetter | kWord},
+    {0x1E5F0, 0x1E5F0, kLetter | kWord}, {0x2EBF0, 0x2EE5D, kLetter | kWord},
+    {0x10D40, 0x10D49, kNumber | kWord}, {0x116D0, 0x116E3, kNumber | kWord},
+    {0x11BF0, 0x11BF9, kNumber | kWord}, {0x16130, 0x16139, kNumber | kWord},
+    {0x16D70, 0x16D79, kNumber | kWord}, {0x1CCF0, 0x1CCF9, kNumber | kWord},
+    {0x1E5F1, 0x1E5FA, kNumber | kWord}, {0x897, 0x897, kWord},
+    {0x10D69, 0x10D6D, kWord},           {0x10EFC, 0x10EFC, kWord},
+    {0x113B8, 0x113C0, kWord},           {0x113C2, 0x113C2, kWord},
+    {0x113C5, 0x113C5, kWord},           {0x113C7, 0x113CA, kWord},
+    {0x113CC, 0x113D0, kWord},           {0x113D2, 0x113D2, kWord},
+    {0x113E1, 0x113E2, kWord},           {0x11F5A, 0x11F5A, kWord},
+    {0x1611E, 0x1612F, kWord},           {0x1E5EE, 0x1E5EF, kWord}};
+
+// Punctuation younger than Unicode 8 (2015), whose \p{P} the Punctuation pre-tokenizer of
+// `tokenizers` still goes by; U+166D was punctuation then, and so was U+111C9 till lately.
+constexpr Block kNewPunctuation[] = {
+    {0x61D, 0x61D, 0},     {0x9FD, 0x9FD, 0},     {0xA76, 0xA76, 0},     {0xC77, 0xC77, 0},
+    {0xC84, 0xC84, 0},     {0x1B7D, 0x1B7E, 0},   {0x2E43, 0x2E4F, 0},   {0x2E52, 0x2E5D, 0},
+    {0x10EAD, 0x10EAD, 0}, {0x10F55, 0x10F59, 0}, {0x10F86, 0x10F89, 0}, {0x1144B, 0x1144F, 0},
+    {0x1145A, 0x1145B, 0}, {0x1145D, 0x1145D, 0}, {0x11660, 0x1166C, 0}, {0x116B9, 0x116B9, 0},
+    {0x1183B, 0x1183B, 0}, {0x11944, 0x11946, 0}, {0x119E2, 0x119E2, 0}, {0x11A3F, 0x11A46, 0},
+    {0x11A9A, 0x11A9C, 0}, {0x11A9E, 0x11AA2, 0}, {0x11B00, 0x11B09, 0}, {0x11C41, 0x11C45, 0},
+    {0x11C70, 0x11C71, 0}, {0x11EF7, 0x11EF8, 0}, {0x11F43, 0x11F4F, 0}, {0x11FFF, 0x11FFF, 0},
+    {0x12FF1, 0x12FF2, 0}, {0x16E97, 0x16E9A, 0}, {0x16FE2, 0x16FE2, 0}, {0x1E95E, 0x1E95F, 0}};
+constexpr Block kOldPunctuation[] = {{0x166D, 0x166D, 0}, {0x111C9, 0x111C9, 0}};
 
 bool is_white_space(utf8proc_int32_t c, int category) {
   return (c >= 0x09 && c <= 0x0D) || c == 0x85 || category == UTF8PROC_CATEGORY_ZS ||
@@ -120,6 +164,17 @@ std::vector<std::uint8_t> build_table() {
   for (utf8proc_int32_t c = 0; c < kCodePoints; ++c) {
     table[static_cast<std::size_t>(c)] = category_bits(c);
   }
+  const auto for_each = [&table](std::span<const Block> blocks, const auto& change) {
+    for (const Block& block : blocks) {
+      for (utf8proc_int32_t c = block.first; c <= block.last; ++c) {
+        std::uint8_t& bits = table[static_cast<std::size_t>(c)];
+        bits = static_cast<std::uint8_t>(change(unsigned{bits}, block));
+      }
+    }
+  };
+  for_each(kNewer, [](unsigned bits, const Block& block) { return bits | block.bits; });
+  for_each(kNewPunctuation, [](unsigned bits, const Block&) { return bits & ~kPunctuation; });
+  for_each(kOldPunctuation, [](unsigned bits, const Block&) { return bits | kPunctuation; });
   mark_unsafe(table);
   return table;
 }

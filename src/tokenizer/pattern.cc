@@ -47,18 +47,57 @@ MatchScratch& match_scratch() {
   return scratch;
 }
 
-// Oniguruma (the Ruby syntax that tokenizer.json is written in) and PCRE2 agree but for these.
-std::string_view foreign_syntax(std::string_view expression) {
-  for (const std::string_view construct :
-       {"\\h", "\\H", "&&", "\\K", "\\G", "(*", "(?m", "\\O", "(?~", "\\y", "\\Y"}) {
-    for (std::size_t i = expression.find(construct); i != std::string_view::npos;
-         i = expression.find(construct, i + 1)) {
-      std::size_t backslashes = 0;
-      while (backslashes < i && expression[i - 1 - backslashes] == '\\') ++backslashes;
-      if (backslashes % 2 == 0) return construct;
+// Oniguruma (whose Ruby syntax tokenizer.json is written in) and PCRE2 agree but for some rare
+// constructs, which are refused, and for \w, which takes marks and connectors there.
+constexpr std::string_view kWordChars =
+    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE}\x{24B6}-\x{24E9})"
+    R"(\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
+constexpr std::string_view kForeign[] = {"\\h", "\\H", "\\K", "\\G", "\\O", "\\y", "\\Y",
+                                         "\\b", "\\B", "&&",  "(*",  "(?m", "(?~", "[[:"};
+
+[[noreturn]] void refuse_construct(std::string_view construct, const std::string& expression,
+                                   const std::string& where) {
+  fail(ErrorCode::unsupported, "{}: '{}' in the regular expression '{}' is not supported", where,
+       construct, printable(expression));
+}
+
+std::string to_pcre2(const std::string& expression, const std::string& where) {
+  std::string out;
+  int depth = 0;  // of nested [ ]
+  const std::string_view rest = expression;
+  for (std::size_t i = 0; i < rest.size(); ++i) {
+    for (const std::string_view construct : kForeign) {
+      if (rest.substr(i).starts_with(construct)) refuse_construct(construct, expression, where);
     }
+    if (rest[i] == '\\' && i + 1 < rest.size()) {
+      const char escape = rest[++i];
+      if (escape == 'w') {
+        out += depth > 0 ? std::string(kWordChars) : fmt::format("[{}]", kWordChars);
+      } else if (escape == 'W') {
+        if (depth > 0) refuse_construct("[\\W]", expression, where);
+        out += fmt::format("[^{}]", kWordChars);
+      } else {
+        out += {'\\', escape};
+      }
+      continue;
+    }
+    if (rest[i] == '[') {
+      // A set within a set is a union; PCRE2 has no such sets and gets their members instead.
+      const bool plain = i + 1 < rest.size() && rest[i + 1] != '^' && !out.ends_with('-');
+      if (++depth == 1) {
+        out.push_back('[');
+      } else if (!plain) {
+        refuse_construct("[[^", expression, where);
+      }
+      continue;
+    }
+    if (rest[i] == ']' && depth > 0) {
+      if (--depth == 0) out.push_back(']');
+      continue;
+    }
+    out.push_back(rest[i]);
   }
-  return {};
+  return out;
 }
 
 // PCRE2 knows neither escaped bytes (lone surrogates) nor that U+180E is no longer a space, and
@@ -104,20 +143,17 @@ Pattern Pattern::regex(const std::string& expression, const std::string& where) 
   check(expression.size() <= kMaxExpression, ErrorCode::unsupported,
         "{}: a regular expression of {} bytes, at most {} are supported", where, expression.size(),
         kMaxExpression);
-  const std::string_view foreign = foreign_syntax(expression);
-  check(foreign.empty(), ErrorCode::unsupported,
-        "{}: '{}' in the regular expression '{:.200}' is not supported", where, foreign,
-        printable(expression));
+  const std::string translated = to_pcre2(expression, where);
   int error = 0;
   PCRE2_SIZE offset = 0;
-  CodePtr code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()), expression.size(),
+  CodePtr code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
                              PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
                              &error, &offset, nullptr));
   if (!code) {
     std::array<unsigned char, 200> message{};
     pcre2_get_error_message(error, message.data(), message.size());
-    fail(ErrorCode::unsupported, "{}: PCRE2 refuses the regular expression '{:.200}' at {}: {}",
-         where, printable(expression), offset, reinterpret_cast<const char*>(message.data()));
+    fail(ErrorCode::unsupported, "{}: PCRE2 refuses the regular expression '{}' at {}: {}", where,
+         printable(translated), offset, reinterpret_cast<const char*>(message.data()));
   }
   pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);  // without it matching is slower, no more
   Pattern pattern;
@@ -151,7 +187,7 @@ void Pattern::find(std::string_view text, Range piece, std::vector<Range>& match
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT) rc = match_from(at, PCRE2_NO_JIT);
     if (rc == PCRE2_ERROR_NOMATCH) return;
     check(rc >= 0, ErrorCode::unsupported,
-          "{}: the regular expression '{:.200}' exceeds the limits of PCRE2 on this text (error "
+          "{}: the regular expression '{}' exceeds the limits of PCRE2 on this text (error "
           "{})",
           where_, printable(expression_), rc);
     const PCRE2_SIZE* offsets = pcre2_get_ovector_pointer(scratch.data.get());
