@@ -35,10 +35,10 @@ __m256i broadcast4(const std::uint8_t* x) {
   return _mm256_set1_epi32(four);
 }
 
-template <_mm_hint hint>
-void prefetch(const void* p) {
-  _mm_prefetch(static_cast<const char*>(p), hint);
-}
+/// Into the first-level cache.
+void prefetch_l1(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+/// Into the second-level cache.
+void prefetch_l2(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 /// C tokens times one row of tiles, in halves of 8 rows, while bringing `next` closer at next_step
 /// bytes per tile.
@@ -55,7 +55,7 @@ void tile_product(const I8Product& p, std::int64_t tile_row, std::int64_t token,
     for (int c = 0; c < C; ++c) sum[h][c] = _mm256_setzero_si256();
   }
   for (std::int64_t j = 0; j < p.cols4; ++j) {
-    prefetch<_MM_HINT_T0>(next);
+    prefetch_l1(next);
     next += next_step;
     const __m256i tile[2] = {load(w + j * 64), load(w + j * 64 + 32)};
 #pragma GCC unroll 8
@@ -166,7 +166,7 @@ void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token, co
   for (; k + 16 <= slice.end; k += 16) {
     if constexpr (R > 1) {  // the next rows arrive in the meantime
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) prefetch<_MM_HINT_T1>(w + (R + r) * row_bytes + k * W::size);
+      for (int r = 0; r < R; ++r) prefetch_l2(w + (R + r) * row_bytes + k * W::size);
     }
 #pragma GCC unroll 8
     for (int h = 0; h < 2; ++h) {

@@ -31,10 +31,10 @@ void prepare_i8(const std::int8_t* x, std::int64_t cols, std::uint8_t* out, std:
   }
 }
 
-template <_mm_hint hint>
-void prefetch(const void* p) {
-  _mm_prefetch(static_cast<const char*>(p), hint);
-}
+/// Into the first-level cache.
+void prefetch_l1(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+/// Into the second-level cache.
+void prefetch_l2(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 /// Four consecutive bytes of one token, for all 16 rows.
 __m512i broadcast4(const std::uint8_t* x) {
@@ -72,8 +72,12 @@ void tile_product(const I8Product& p, std::int64_t tile_row, std::int64_t token,
       __m512i tile[R];
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) tile[r] = _mm512_loadu_si512(w + r * tile_stride + (j + u) * 64);
-      prefetch<R == 1 ? _MM_HINT_T0 : _MM_HINT_T1>(next);
-      if constexpr (R == 2) prefetch<_MM_HINT_T1>(next + 64);
+      if constexpr (R == 1) {
+        prefetch_l1(next);
+      } else {
+        prefetch_l2(next);
+        prefetch_l2(next + 64);
+      }
       next += next_step;
 #pragma GCC unroll 16
       for (int c = 0; c < C; ++c) {
@@ -249,7 +253,7 @@ void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token, co
     for (int r = 0; r < R; ++r) w_k[r] = W::load(w + r * row_bytes + k * W::size);
     if constexpr (R > 1) {  // the next rows arrive in the meantime
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) prefetch<_MM_HINT_T1>(w + (R + r) * row_bytes + k * W::size);
+      for (int r = 0; r < R; ++r) prefetch_l2(w + (R + r) * row_bytes + k * W::size);
     }
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
