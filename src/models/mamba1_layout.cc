@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "core/check.h"
+#include "io/printable.h"
 #include "models/config.h"
 #include "models/mamba1.h"
 #include "models/tensor_check.h"
@@ -81,7 +82,7 @@ Mamba1Config read_config(const Json& config, const TensorSource& tensors,
                          const TensorCheck& shapes) {
   const std::string act = config_string(config, "hidden_act");
   check(act.empty() || act == "silu", ErrorCode::unsupported,
-        "config.json: hidden_act {} is not supported, known is: silu", act);
+        "config.json: hidden_act {} is not supported, known is: silu", printable(act));
   check(config_bool(config, "rms_norm").value_or(true), ErrorCode::unsupported,
         "config.json: rms_norm false (LayerNorm) is not supported");
 

@@ -125,11 +125,16 @@ void scan_block(const ScanRun& run, std::int64_t c, P part) {
       });
 }
 
+// Which numbers of states get code of their own: that of all published Mamba-1 models.
+constexpr int unrolled_states(Whole) { return kInRegisters ? 16 : 0; }
+constexpr int unrolled_states(Part) { return 0; }
+
 template <typename State>
 void scan(const ScanRun& run) {
   for_blocks<kLanes>(run.channels, [&](std::int64_t c, auto part) {
-    if (run.states == 16) {
-      scan_block<State, 16>(run, c, part);
+    constexpr int fixed = unrolled_states(decltype(part){});
+    if (run.states == fixed) {
+      scan_block<State, fixed>(run, c, part);
     } else {
       scan_block<State, 0>(run, c, part);
     }
