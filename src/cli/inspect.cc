@@ -64,7 +64,8 @@ std::vector<Group> group_tensors(const ModelLayout& layout,
   for (const LinearSite& site : layout.linears) {
     const std::string name = site.name + ".weight";
     add(site.role, "linear", name, scale_words(tensors, name, site.rows));
-    add(site.role + ".bias", "parameter", site.name + ".bias", "-");
+    const std::string bias = site.name + ".bias";
+    add(site.role + ".bias", "parameter", bias, scale_words(tensors, bias, site.rows));
   }
   for (const ParamSite& site : layout.params) {
     add(site.role, "parameter", site.name, scale_words(tensors, site.name, site.shape[0]));
