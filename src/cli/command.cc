@@ -74,7 +74,8 @@ void add_text_options(CLI::App& app, TextInput& input, const char* text_help,
                       const char* file_help) {
   CLI::Option* text = app.add_option("-p,--prompt", input.text, text_help);
   text->each([&input](const std::string&) { input.text_given = true; });
-  app.add_option("-f,--file", input.file, file_help)->excludes(text);
+  text->type_name("TEXT");
+  app.add_option("-f,--file", input.file, file_help)->excludes(text)->type_name("FILE");
 }
 
 std::string read_text(const TextInput& input) {

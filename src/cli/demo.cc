@@ -127,8 +127,10 @@ int run(const Options& options) {
   write_file_atomic(calibration, texts.calibration);
 
   ProgressReport report;
-  const auto watch = [&report](const Progress& progress) {
+  std::string current;  // the recipe at work
+  const auto watch = [&](Progress progress) {
     throw_if_interrupted();
+    progress.phase = current + ": " + progress.phase;
     report.update(progress);
   };
   const Engine reference = Engine::load(model, {.threads = options.threads});
@@ -140,6 +142,7 @@ int run(const Options& options) {
   rows[0].decode = decode_speed(reference, options.prompt);
   std::string generator_directory;
   for (const char* recipe : kRecipes) {
+    current = recipe;
     const std::string directory = output + "/" + recipe;
     const QuantizeReport made = quantize(model, directory,
                                          {.recipe = recipe,
@@ -211,8 +214,8 @@ int run(const Options& options) {
 Runner declare_demo(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_model_argument(app, options->model);
-  app.add_option("-o,--output", options->output,
-                 "Keep the quantized checkpoints in this directory");
+  app.add_option("-o,--output", options->output, "Keep the quantized checkpoints in this directory")
+      ->type_name("DIR");
   app.add_option("-p,--prompt", options->prompt, "Text to continue")->capture_default_str();
   app.add_option("-n,--tokens", options->tokens, "Tokens to generate")
       ->capture_default_str()

@@ -5,7 +5,9 @@
 namespace krait::cli {
 
 void add_evaluation_options(CLI::App& app, EvaluationOptions& options) {
-  app.add_option("-f,--file", options.file, "Text; - reads standard input")->required();
+  app.add_option("-f,--file", options.file, "Text; - reads standard input")
+      ->required()
+      ->type_name("FILE");
   app.add_option("--seq-len", options.seq_len, "Tokens of a window; windows do not overlap")
       ->capture_default_str()
       ->check(CLI::Range(2, 1 << 24));

@@ -37,7 +37,6 @@ int run(const Options& options) {
   Session session = options.load_state.empty() ? engine.new_session()
                                                : engine.restore(read_file(options.load_state));
   catch_interrupts();
-  if (!options.quiet) note("{}", engine.description());
   if (options.echo) {
     write_out(prompt);
     flush_out();
@@ -52,6 +51,7 @@ int run(const Options& options) {
   flush_out();
   if (!options.save_state.empty()) write_file_atomic(options.save_state, session.save());
   if (!options.quiet) {
+    note("{}", engine.description());
     note("prefill: {}; decode: {}; peak memory {}, state {} ({})",
          speed(result.prompt_tokens, result.prefill_seconds),
          speed(static_cast<std::int64_t>(result.ids.size()), result.decode_seconds),
@@ -84,13 +84,13 @@ Runner declare_generate(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--seed", g.seed, "Of the sampler")->capture_default_str();
   app.add_option("--stop", g.stop, "End before this text; may be given several times")
-      ->take_all()
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      ->allow_extra_args(false);
   app.add_flag("--ignore-eos", g.ignore_eos, "Go on after an end of text");
   app.add_flag("--echo", options->echo, "Print the prompt before its continuation");
-  app.add_option("--state", options->load_state, "Continue from the state in this file");
-  app.add_option("--save-state", options->save_state, "Write the state after the last token here");
+  app.add_option("--state", options->load_state, "Continue from the state in this file")
+      ->type_name("FILE");
+  app.add_option("--save-state", options->save_state, "Write the state after the last token here")
+      ->type_name("FILE");
   app.add_flag("-q,--quiet", options->quiet, "Report nothing on stderr");
   add_threads_option(app, options->threads);
   return [options] { return run(*options); };

@@ -75,14 +75,16 @@ int run(const Options& options) {
 Runner declare_logits(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_model_argument(app, options->model);
-  CLI::Option* ids =
-      app.add_option("--ids", options->ids, "Token ids, separated by commas")->delimiter(',');
+  CLI::Option* ids = app.add_option("--ids", options->ids, "Token ids, separated by commas")
+                         ->delimiter(',')
+                         ->allow_extra_args(false);
   add_text_options(app, options->input, "Text; - reads standard input",
                    "File with the text; - reads standard input");
   app.get_option("--prompt")->excludes(ids);
   app.get_option("--file")->excludes(ids);
   app.add_option("-o,--output", options->output, "File to write: float32, tokens by vocabulary")
-      ->required();
+      ->required()
+      ->type_name("FILE");
   add_threads_option(app, options->threads);
   return [options] { return run(*options); };
 }

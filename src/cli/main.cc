@@ -64,6 +64,23 @@ const Command kCommands[] = {
      declare_info},
 };
 
+/// Options as "-t,--threads N" and defaults as "=512"; limits are told where they are broken.
+class HelpFormatter : public CLI::Formatter {
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_type_size() == 0) return "";  // a flag
+    std::string type = option->get_type_name();
+    type = type.substr(0, type.find(':'));
+    if (type == "INT" || type == "UINT") type = "N";
+    if (type == "FLOAT") type = "X";
+    std::string text = option->get_positional() ? "" : " " + type;
+    std::string value = option->get_default_str();
+    std::erase_if(value, [](char c) { return c == '[' || c == ']'; });  // of lists
+    if (!value.empty()) text += "=" + value;
+    if (option->get_required() && !option->get_positional()) text += " (required)";
+    return text;
+  }
+};
+
 std::string one_line(std::string text) {
   for (char& c : text) {
     if (c == '\n' || c == '\r') c = ' ';
@@ -77,12 +94,26 @@ int fail_with(int code, const std::string& message) {
   return code;
 }
 
+/// The parser would only say that a command is missing.
+void check_command_name(int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::string names;
+  for (const Command& command : kCommands) {
+    if (argv[1] == std::string_view(command.name)) return;
+    names += (names.empty() ? "" : ", ") + std::string(command.name);
+  }
+  throw UsageError(fmt::format("no command '{}': the commands are {}", argv[1], names));
+}
+
 int parse_and_run(int argc, char** argv) {
+  check_command_name(argc, argv);
   CLI::App app("Quantizes selective state-space language models and runs them as integers.",
                "krait");
   app.set_version_flag("--version", std::string("krait ") + version());
   app.require_subcommand(1);
-  app.get_formatter()->column_width(34);
+  const auto formatter = std::make_shared<HelpFormatter>();
+  formatter->column_width(30);
+  app.formatter(formatter);
   Runner chosen;
   for (const Command& command : kCommands) {
     CLI::App* sub = app.add_subcommand(command.name, command.summary);
@@ -102,8 +133,9 @@ int parse_and_run(int argc, char** argv) {
     if (error.get_exit_code() == 0) {  // --help and --version
       const CLI::App* sub = &app;
       while (!sub->get_subcommands().empty()) sub = sub->get_subcommands().front();
-      write_out(dynamic_cast<const CLI::CallForVersion*>(&error) ? std::string(error.what()) + "\n"
-                                                                 : sub->help());
+      const bool is_version = dynamic_cast<const CLI::CallForVersion*>(&error) != nullptr;
+      write_out((is_version ? std::string(error.what()) : sub->help(sub == &app ? "" : "krait")) +
+                "\n");
       return kSuccess;
     }
     const std::string command =

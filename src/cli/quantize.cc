@@ -68,11 +68,15 @@ Runner declare_quantize(CLI::App& app) {
   std::string recipes;
   for (const std::string& name : recipe_names()) recipes += (recipes.empty() ? "" : ", ") + name;
   add_model_argument(app, options->model);
-  app.add_option("-o,--output", options->output, "Directory to write; must not exist")->required();
+  app.add_option("-o,--output", options->output, "Directory to write; must not exist")
+      ->required()
+      ->type_name("DIR");
   app.add_option("--recipe", q.recipe, "Name or JSON file; shipped: " + recipes)
+      ->type_name("NAME")
       ->capture_default_str();
   app.add_option("--calibration", q.calibration,
-                 "Text, .jsonl ({\"text\": ...}) or .bin/.npy token ids (default: built-in text)");
+                 "Text, .jsonl ({\"text\": ...}) or .bin/.npy token ids (default: built-in text)")
+      ->type_name("FILE");
   app.add_option("--samples", q.samples, "Calibration samples")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);

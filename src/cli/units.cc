@@ -31,7 +31,7 @@ std::string format_bytes(double bytes) {
 }
 
 std::string format_count(double count) {
-  constexpr std::array units{"", "k", "M", "B", "T"};
+  constexpr std::array units{"", "K", "M", "B", "T"};
   std::size_t unit = 0;
   while (std::abs(count) >= 999.5 && unit + 1 < units.size()) {
     count /= 1000;

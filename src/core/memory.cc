@@ -73,10 +73,12 @@ MappedFile::~MappedFile() {
 
 void advise_not_needed(const void* data, std::size_t bytes) noexcept {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<std::uintptr_t>(data) + page - 1) / page * page;
-  const auto end = (reinterpret_cast<std::uintptr_t>(data) + bytes) / page * page;
+  const auto start = reinterpret_cast<std::uintptr_t>(data);
+  const std::uintptr_t begin = (start + page - 1) / page * page;
+  const std::uintptr_t end = (start + bytes) / page * page;
   if (end > begin && is_mapped_file(begin, end)) {
-    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    char* first_page = const_cast<char*>(static_cast<const char*>(data)) + (begin - start);
+    ::madvise(first_page, end - begin, MADV_DONTNEED);
   }
 }
 

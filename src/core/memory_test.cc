@@ -18,7 +18,8 @@ namespace {
 class MappedFiles : public testing::Test {
  protected:
   MappedFiles() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "krait-XXXXXX").string();
+    std::string pattern = (std::filesystem::temp_directory_path() / "krait-").string();
+    pattern.append(6, 'X');  // what mkdtemp replaces
     directory_ = ::mkdtemp(pattern.data());
   }
   ~MappedFiles() override { std::filesystem::remove_all(directory_); }

@@ -106,6 +106,10 @@ class ShardedTensors final : public TensorSource {
           "there is no tensor {} in the shards of {}", printable(name), where_);
     return found->second.source->get(name);
   }
+  void release(std::string_view name) const override {
+    const auto found = tensors_.find(name);
+    if (found != tensors_.end()) found->second.source->release(name);
+  }
   std::string where() const override { return where_; }
 
  private:

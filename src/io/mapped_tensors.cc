@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/memory.h"
 #include "io/printable.h"
 
 namespace krait {
@@ -63,6 +64,14 @@ Tensor MappedTensors::get(std::string_view name) const {
     copy_strided(tensor, 0, tensor.data, out);
   }
   return copy;
+}
+
+void MappedTensors::release(std::string_view name) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end() || !found->second.strides.empty()) return;
+  const TensorInfo& info = found->second.info;
+  advise_not_needed(found->second.data,
+                    static_cast<std::size_t>(info.shape.elements()) * size_of(info.dtype));
 }
 
 }  // namespace krait

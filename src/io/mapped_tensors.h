@@ -29,6 +29,7 @@ class MappedTensors final : public TensorSource {
   std::vector<TensorInfo> list() const override;
   bool contains(std::string_view name) const override;
   Tensor get(std::string_view name) const override;
+  void release(std::string_view name) const override;  ///< only for blocks that are mapped files
   std::string where() const override { return where_; }
 
  private:

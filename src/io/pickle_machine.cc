@@ -75,6 +75,9 @@ class Machine {
   // --- stack ---
   void push(PickleValue value) { stack_.push_back(value); }
   void push_integer(Kind kind, std::int64_t value) { push({.kind = kind, .integer = value}); }
+  void push_real(std::uint64_t big_endian) {
+    push({.kind = Kind::real, .real = std::bit_cast<double>(__builtin_bswap64(big_endian))});
+  }
   void push_text(std::string_view text) { push({.kind = Kind::text, .text = text}); }
   void push_items(Kind kind, std::vector<PickleValue> items) {
     push({.kind = kind, .items = pickle_.items.size()});
@@ -148,6 +151,14 @@ class Machine {
          "was executed",
          where_, printable(module, 100), printable(name, 100));
   }
+  void global_lines() {
+    const std::string_view module = line();
+    push_global(module, line());
+  }
+  void stack_global() {
+    const PickleValue name = pop(Kind::text);
+    push_global(pop(Kind::text).text, name.text);
+  }
   void reduce() {
     const PickleValue arguments = pop(Kind::tuple);
     const PickleValue callee = pop(Kind::global);
@@ -199,6 +210,16 @@ class Machine {
     push_integer(Kind::integer, static_cast<std::int64_t>(value));
   }
 
+  void protocol(int version) const {
+    check(version >= 2 && version <= 5, ErrorCode::unsupported,
+          "{}: pickle protocol {} is not supported", where_, version);
+  }
+  [[noreturn]] void refuse(std::uint8_t opcode) const {
+    fail(ErrorCode::unsupported,
+         "{}: byte {}: the pickle opcode 0x{:02x} is not one that torch.save writes for tensors",
+         where_, at_ - 1, opcode);
+  }
+
   bool step();
 
   std::string_view data_;
@@ -213,130 +234,48 @@ class Machine {
 /// Executes one opcode (names as in Python's pickletools); false after STOP.
 bool Machine::step() {
   const std::uint8_t opcode = number<std::uint8_t>();
+  // clang-format off
   switch (opcode) {
-    case 0x80: {  // PROTO
-      const int protocol = number<std::uint8_t>();
-      check(protocol >= 2 && protocol <= 5, ErrorCode::unsupported,
-            "{}: pickle protocol {} is not supported", where_, protocol);
-      break;
-    }
-    case 0x95:
-      number<std::uint64_t>();
-      break;  // FRAME: only a hint for reading ahead
-    case '.':
-      return false;  // STOP
-    case '(':
-      marks_.push_back(stack_.size());
-      break;  // MARK
-    case 'N':
-      push({});
-      break;  // NONE
-    case 0x88:
-      push_integer(Kind::boolean, 1);
-      break;  // NEWTRUE
-    case 0x89:
-      push_integer(Kind::boolean, 0);
-      break;  // NEWFALSE
-    case 'K':
-      push_integer(Kind::integer, number<std::uint8_t>());
-      break;  // BININT1
-    case 'M':
-      push_integer(Kind::integer, number<std::uint16_t>());
-      break;  // BININT2
-    case 'J':
-      push_integer(Kind::integer, number<std::int32_t>());
-      break;  // BININT
-    case 0x8a:
-      push_long();
-      break;   // LONG1
-    case 'G':  // BINFLOAT, big-endian
-      push({.kind = Kind::real,
-            .real = std::bit_cast<double>(__builtin_bswap64(number<std::uint64_t>()))});
-      break;
-    case 'X':
-      push_text(take(number<std::uint32_t>()));
-      break;  // BINUNICODE
-    case 0x8c:
-      push_text(take(number<std::uint8_t>()));
-      break;  // SHORT_BINUNICODE
-    case 0x8d:
-      push_text(take(number<std::uint64_t>()));
-      break;  // BINUNICODE8
-    case ')':
-      push_items(Kind::tuple, {});
-      break;  // EMPTY_TUPLE
-    case 't':
-      push_items(Kind::tuple, pop_to_mark());
-      break;  // TUPLE
-    case 0x85:
-      push_items(Kind::tuple, pop_count(1));
-      break;  // TUPLE1
-    case 0x86:
-      push_items(Kind::tuple, pop_count(2));
-      break;  // TUPLE2
-    case 0x87:
-      push_items(Kind::tuple, pop_count(3));
-      break;  // TUPLE3
-    case ']':
-      push_items(Kind::list, {});
-      break;  // EMPTY_LIST
-    case 'a':
-      extend(Kind::list, pop_count(1));
-      break;  // APPEND
-    case 'e':
-      extend(Kind::list, pop_to_mark());
-      break;  // APPENDS
-    case '}':
-      push_items(Kind::dict, {});
-      break;  // EMPTY_DICT
-    case 's':
-      extend(Kind::dict, pop_count(2));
-      break;  // SETITEM
-    case 'u':
-      extend(Kind::dict, pop_to_mark());
-      break;  // SETITEMS
-    case 'q':
-      put(number<std::uint8_t>());
-      break;  // BINPUT
-    case 'r':
-      put(number<std::uint32_t>());
-      break;  // LONG_BINPUT
-    case 0x94:
-      put(memo_.size());
-      break;  // MEMOIZE
-    case 'h':
-      get(number<std::uint8_t>());
-      break;  // BINGET
-    case 'j':
-      get(number<std::uint32_t>());
-      break;     // LONG_BINGET
-    case 'c':    // GLOBAL
-    case 'i': {  // INST
-      const std::string_view module = line();
-      push_global(module, line());
-      check(opcode == 'c', ErrorCode::unsupported,
-            "{}: byte {}: the pickle opcode INST is not supported", where_, at_ - 1);
-      break;
-    }
-    case 0x93: {  // STACK_GLOBAL
-      const PickleValue name = pop(Kind::text);
-      push_global(pop(Kind::text).text, name.text);
-      break;
-    }
-    case 'R':
-      reduce();
-      break;  // REDUCE
-    case 'Q':
-      persistent_id();
-      break;  // BINPERSID
-    case 'b':
-      build();
-      break;  // BUILD
-    default:
-      fail(ErrorCode::unsupported,
-           "{}: byte {}: the pickle opcode 0x{:02x} is not one that torch.save writes for tensors",
-           where_, at_ - 1, opcode);
+    case 0x80: protocol(number<std::uint8_t>()); break;                     // PROTO
+    case 0x95: number<std::uint64_t>(); break;                              // FRAME: only a hint
+    case '.':  return false;                                                // STOP
+    case '(':  marks_.push_back(stack_.size()); break;                      // MARK
+    case 'N':  push({}); break;                                             // NONE
+    case 0x88: push_integer(Kind::boolean, 1); break;                       // NEWTRUE
+    case 0x89: push_integer(Kind::boolean, 0); break;                       // NEWFALSE
+    case 'K':  push_integer(Kind::integer, number<std::uint8_t>()); break;  // BININT1
+    case 'M':  push_integer(Kind::integer, number<std::uint16_t>()); break; // BININT2
+    case 'J':  push_integer(Kind::integer, number<std::int32_t>()); break;  // BININT
+    case 0x8a: push_long(); break;                                          // LONG1
+    case 'G':  push_real(number<std::uint64_t>()); break;                   // BINFLOAT
+    case 'X':  push_text(take(number<std::uint32_t>())); break;             // BINUNICODE
+    case 0x8c: push_text(take(number<std::uint8_t>())); break;              // SHORT_BINUNICODE
+    case 0x8d: push_text(take(number<std::uint64_t>())); break;             // BINUNICODE8
+    case ')':  push_items(Kind::tuple, {}); break;                          // EMPTY_TUPLE
+    case 't':  push_items(Kind::tuple, pop_to_mark()); break;               // TUPLE
+    case 0x85: push_items(Kind::tuple, pop_count(1)); break;                // TUPLE1
+    case 0x86: push_items(Kind::tuple, pop_count(2)); break;                // TUPLE2
+    case 0x87: push_items(Kind::tuple, pop_count(3)); break;                // TUPLE3
+    case ']':  push_items(Kind::list, {}); break;                           // EMPTY_LIST
+    case 'a':  extend(Kind::list, pop_count(1)); break;                     // APPEND
+    case 'e':  extend(Kind::list, pop_to_mark()); break;                    // APPENDS
+    case '}':  push_items(Kind::dict, {}); break;                           // EMPTY_DICT
+    case 's':  extend(Kind::dict, pop_count(2)); break;                     // SETITEM
+    case 'u':  extend(Kind::dict, pop_to_mark()); break;                    // SETITEMS
+    case 'q':  put(number<std::uint8_t>()); break;                          // BINPUT
+    case 'r':  put(number<std::uint32_t>()); break;                         // LONG_BINPUT
+    case 0x94: put(memo_.size()); break;                                    // MEMOIZE
+    case 'h':  get(number<std::uint8_t>()); break;                          // BINGET
+    case 'j':  get(number<std::uint32_t>()); break;                         // LONG_BINGET
+    case 'c':  global_lines(); break;                                       // GLOBAL
+    case 'i':  global_lines(); refuse(opcode); break;                       // INST
+    case 0x93: stack_global(); break;                                       // STACK_GLOBAL
+    case 'R':  reduce(); break;                                             // REDUCE
+    case 'Q':  persistent_id(); break;                                      // BINPERSID
+    case 'b':  build(); break;                                              // BUILD
+    default:   refuse(opcode);
   }
+  // clang-format on
   return true;
 }
 

@@ -64,6 +64,7 @@ void Sha256::compress(const unsigned char* block) noexcept {
 }
 
 void Sha256::update(std::string_view data) noexcept {
+  if (data.empty()) return;
   const std::size_t used = length_ % 64;
   length_ += data.size();
   if (used > 0) {

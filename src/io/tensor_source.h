@@ -42,6 +42,9 @@ class TensorSource {
   virtual bool contains(std::string_view name) const = 0;
   /// Throws not_found naming the tensor and where it was looked for.
   virtual Tensor get(std::string_view name) const = 0;
+  /// A hint that the tensor's bytes will not be read soon: a mapped file gives their pages back.
+  /// They can still be read.
+  virtual void release([[maybe_unused]] std::string_view name) const {}
   /// For messages: "model.safetensors in DIR".
   virtual std::string where() const = 0;
 };

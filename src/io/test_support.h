@@ -18,7 +18,8 @@ namespace krait {
 class TemporaryDirectory {
  public:
   TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "krait-XXXXXX").string();
+    std::string pattern = (std::filesystem::temp_directory_path() / "krait-").string();
+    pattern.append(6, 'X');  // what mkdtemp replaces
     if (!::mkdtemp(pattern.data())) throw std::runtime_error("cannot make " + pattern);
     path_ = pattern;
   }

@@ -9,6 +9,7 @@ namespace krait {
 namespace {
 
 constexpr int kLanes = 8;
+constexpr bool kInRegisters = true;
 
 struct Vec {
   __m256 v;

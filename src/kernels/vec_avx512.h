@@ -9,6 +9,7 @@ namespace krait {
 namespace {
 
 constexpr int kLanes = 16;
+constexpr bool kInRegisters = true;
 
 struct Vec {
   __m512 v;

@@ -9,6 +9,7 @@ namespace krait {
 namespace {
 
 constexpr int kLanes = 16;
+constexpr bool kInRegisters = false;  // Vec is memory: unrolling only makes more code
 
 struct Vec {
   float lane[kLanes];

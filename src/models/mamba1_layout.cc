@@ -2,8 +2,10 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <tuple>
 
 #include "core/check.h"
+#include "io/printable.h"
 #include "models/config.h"
 #include "models/mamba1.h"
 #include "models/tensor_check.h"
@@ -71,7 +73,8 @@ bool same_bytes(const TensorSource& tensors, const std::string& a, const std::st
 /// checkpoints store it): tied if it is the same table.
 bool head_is_tied(const Json& config, const TensorSource& tensors, const std::string& table) {
   if (!tensors.contains("lm_head.weight")) {
-    return config_bool(config, "tie_word_embeddings").value_or(true);
+    const auto original = config_bool(config, "tie_embeddings");
+    return config_bool(config, "tie_word_embeddings").value_or(original.value_or(true));
   }
   if (tensors.contains("lm_head.weight_scale") || !tensors.contains(table)) return false;
   return same_bytes(tensors, table, "lm_head.weight");
@@ -81,7 +84,7 @@ Mamba1Config read_config(const Json& config, const TensorSource& tensors,
                          const TensorCheck& shapes) {
   const std::string act = config_string(config, "hidden_act");
   check(act.empty() || act == "silu", ErrorCode::unsupported,
-        "config.json: hidden_act {} is not supported, known is: silu", act);
+        "config.json: hidden_act {} is not supported, known is: silu", printable(act));
   check(config_bool(config, "rms_norm").value_or(true), ErrorCode::unsupported,
         "config.json: rms_norm false (LayerNorm) is not supported");
 

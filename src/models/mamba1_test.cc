@@ -260,6 +260,16 @@ TEST(Mamba1, CountsTheBytesThatADecodeStepReads) {
   EXPECT_EQ(model->weight_bytes(), static_cast<std::size_t>(model->info().parameters) * 4);
 }
 
+// A table that is packed for the head is still read row by row, whoever owns its memory.
+TEST(Mamba1, LargeInt8TablesInMemoryStayReadable) {
+  const TinyMamba sizes{.V = 30000, .D = 40, .layers = 1};
+  const auto ids = random_ids(9, 20, sizes.V);
+  const TestCheckpoint quantized =
+      quantize_by_hand(tiny_mamba(sizes), HandScheme::dynamic_token, ids);
+  const Vector expected = NaiveMamba(quantized, sizes).logits(ids);
+  EXPECT_LT(relative_error(run(quantized, ids), expected), 0.01);
+}
+
 /// Sites seen, with their widths.
 struct CountingTap : Tap {
   void observe(int site, const Activation& value) override { seen[site].push_back(value); }

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "io/printable.h"
 #include "kernels/hadamard/hadamard.h"
 #include "models/config.h"
 #include "models/model.h"
@@ -58,7 +59,7 @@ ActivationNumerics parse_one(const Json& entry, const ActivationSite& site, bool
                        key == "symmetric" || key == "hadamard_block";
     check(known, ErrorCode::bad_data,
           "{}: unknown key {}, known are: bits, type, strategy, dynamic, symmetric, hadamard_block",
-          where, key);
+          where, printable(key));
   }
   ActivationNumerics numerics;
   if (const auto block = config_dim(entry, {"hadamard_block"})) {
@@ -115,7 +116,7 @@ std::map<std::string, ActivationNumerics> parse_numerics(const Json& config,
         std::find_if(layout.activations.begin(), layout.activations.end(),
                      [&](const ActivationSite& candidate) { return candidate.role == wanted; });
     check(site != layout.activations.end(), ErrorCode::bad_data,
-          "{}: unknown site {}, known are: {}", kWhere, role, roles_of(layout));
+          "{}: unknown site {}, known are: {}", kWhere, printable(role), roles_of(layout));
     result[role] = parse_one(entry, *site, feeds_a_product(layout, role));
   }
   return result;

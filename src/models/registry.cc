@@ -1,6 +1,7 @@
 #include "models/registry.h"
 
 #include "core/check.h"
+#include "io/printable.h"
 #include "models/config.h"
 #include "models/mamba1.h"
 
@@ -42,11 +43,11 @@ const Architecture& find_architecture(const Json& config) {
   }
   if (!model_type.empty()) {
     fail(ErrorCode::unsupported, "config.json: model_type {} is not supported, known are: {}",
-         model_type, known_architectures());
+         printable(model_type), known_architectures());
   }
   if (!names.empty()) {
     fail(ErrorCode::unsupported, "config.json: architectures {} are not supported, known are: {}",
-         names, known_architectures());
+         printable(names), known_architectures());
   }
   if (!config.contains("ssm_cfg")) {
     fail(ErrorCode::unsupported,
@@ -65,7 +66,7 @@ const Architecture& find_architecture(const Json& config) {
     if (row.original_layer == (layer.empty() ? "Mamba1" : layer)) return row;
   }
   fail(ErrorCode::unsupported, "config.json: ssm_cfg.layer {} is not supported, known are: {}",
-       layer, known_architectures());
+       printable(layer), known_architectures());
 }
 
 ModelLayout describe_model(const Json& config, const TensorSource& tensors) {

@@ -1,6 +1,7 @@
 #include "models/tensor_check.h"
 
 #include "core/check.h"
+#include "io/printable.h"
 
 namespace krait {
 namespace {
@@ -98,7 +99,7 @@ void TensorCheck::finish(std::string_view architecture) const {
   std::vector<std::string> problems = problems_;
   for (const auto& [name, entry] : tensors_) {
     if (!entry.used) {
-      problems.push_back(fmt::format("{} {} is not used", name, entry.info.shape.str()));
+      problems.push_back(fmt::format("{} {} is not used", printable(name), entry.info.shape.str()));
     }
   }
   if (problems.empty()) return;

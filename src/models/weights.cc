@@ -81,7 +81,12 @@ Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& 
     weight.scale = expand_scale(scale, scale.elements());  // [rows, 1] on disk, [rows] here
   }
   check_linear(weight, site.name + ".weight");
-  if (for_product) pack(ctx, weight);
+  if (!for_product || weight.data.dtype() != DType::i8) return weight;
+  pack(ctx, weight);
+  tensors.release(site.name + ".weight");
+  if (site.role != "embeddings") {  // products read the packed tiles: keep no second copy
+    weight.data = Tensor(TensorView{nullptr, DType::i8, weight.data.shape()}, nullptr);
+  }
   return weight;
 }
 

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <numeric>
 
+#include "io/printable.h"
+
 namespace krait {
 namespace {
 
@@ -28,8 +30,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string unknown_name(std::string_view name, const std::vector<std::string>& known) {
-  constexpr std::size_t kLongest = 64;  // of names worth showing or comparing
-  const std::string_view shown = name.substr(0, kLongest);
+  const std::string shown = printable(name, 64);
   std::string hint;
   std::size_t nearest = std::max<std::size_t>(shown.size() / 3, 1) + 1;
   for (const std::string& choice : known) {
@@ -39,7 +40,7 @@ std::string unknown_name(std::string_view name, const std::vector<std::string>& 
       hint = fmt::format(" (did you mean \"{}\"?)", choice);
     }
   }
-  return fmt::format("\"{}{}\"{}; known: {}", shown, name.size() > kLongest ? "..." : "", hint,
+  return fmt::format("\"{}\"{}; known: {}", shown, hint,
                      known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", ")));
 }
 

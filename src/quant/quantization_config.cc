@@ -1,5 +1,6 @@
 #include "quant/quantization_config.h"
 
+#include <algorithm>
 #include <optional>
 #include <set>
 #include <tuple>
@@ -126,9 +127,12 @@ Json provenance_json(const Recipe& recipe, const Provenance& provenance) {
 
 Json output_config(const Json& config, const QuantizationPlan& plan, const Provenance& provenance) {
   Json result = config;
-  if (plan.unties_head) {
-    result["tie_word_embeddings"] = false;
-    if (result.contains("tie_embeddings")) result["tie_embeddings"] = false;
+  const auto& linears = plan.layout.linears;
+  const bool was_tied = std::any_of(linears.begin(), linears.end(),
+                                    [](const LinearSite& site) { return !site.tied_to.empty(); });
+  // A duplicate of the table that was stored as the head is gone, whatever config.json said of it.
+  for (const char* key : {"tie_word_embeddings", "tie_embeddings"}) {
+    if (was_tied && (result.contains(key) || plan.unties_head)) result[key] = !plan.unties_head;
   }
   if (!plan.quantizes) {
     const char* key = config.contains("dtype") ? "dtype" : "torch_dtype";  // new and old name

@@ -26,7 +26,7 @@ std::string recipe_hash(const Recipe& recipe);
 Json provenance_json(const Recipe& recipe, const Provenance& provenance);
 
 /// The source's config, with quantization_config if the plan quantizes (torch_dtype otherwise), and
-/// tie_word_embeddings false if it unties the head.
+/// tie_word_embeddings as the output is.
 Json output_config(const Json& config, const QuantizationPlan& plan, const Provenance& provenance);
 
 }  // namespace krait

@@ -250,6 +250,20 @@ TEST(Quantize, UntiesTheHeadWhereTheRecipeDiffers) {
   EXPECT_NO_THROW(load_model(runtime.ctx, output.config, *output.tensors));
 }
 
+TEST(Quantize, DropsAStoredDuplicateOfTheTable) {
+  QuantizeFixture fixture;
+  fixture.checkpoint.config["tie_word_embeddings"] = false;
+  fixture.checkpoint.tensors["lm_head.weight"] =
+      fixture.checkpoint.tensors.at("backbone.embeddings.weight");
+  std::filesystem::remove_all(fixture.directory / "model");
+  write_checkpoint(fixture.checkpoint, fixture.directory / "model");
+  const Checkpoint output = open_checkpoint(fixture.run("krait-w8a8", "out"));
+  EXPECT_FALSE(output.tensors->contains("lm_head.weight"));
+  EXPECT_EQ(output.config.at("tie_word_embeddings"), true);
+  TestRuntime runtime;
+  EXPECT_NO_THROW(load_model(runtime.ctx, output.config, *output.tensors));
+}
+
 TEST(Quantize, RefusesWhatIsQuantizedAlready) {
   const QuantizeFixture fixture;
   fixture.run("krait-w8a8", "out");

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "core/check.h"
+#include "io/printable.h"
 #include "quant/choices.h"
 #include "quant/embedded.h"
 #include "quant/observer.h"
@@ -65,8 +66,9 @@ class Fields {
 
  private:
   static std::string shown(const Json& value) {
-    return value.is_structured() ? value.type_name()
-                                 : value.dump(-1, ' ', false, Json::error_handler_t::replace);
+    return value.is_structured()
+               ? value.type_name()
+               : printable(value.dump(-1, ' ', true, Json::error_handler_t::replace), 64);
   }
 
   const Json& json_;
@@ -181,7 +183,7 @@ void check_steps(const Recipe& recipe, const std::string& where) {
     const auto place = std::find(order.begin(), order.end(), step.name) - order.begin();
     const std::string key = step.name + " " + step.args.value("site", "");
     check(std::find(seen.begin(), seen.end(), key) == seen.end(), invalid_argument,
-          "{}: the step \"{}\" occurs twice", where, key);
+          "{}: the step \"{}\" occurs twice", where, printable(key, 64));
     check(place >= last, invalid_argument,
           "{}: the step \"{}\" comes too late, the order is rotate, calibrate, rtn", where,
           step.name);
@@ -231,6 +233,14 @@ const Json& object_or_empty(const Fields& fields, const char* key) {
   return fields.at(key);
 }
 
+/// Names appear in messages, in file names and in the model card.
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && name.size() <= 64 &&
+         name.find_first_not_of(
+             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") ==
+             std::string::npos;
+}
+
 }  // namespace
 
 bool Recipe::needs_calibration() const {
@@ -246,14 +256,17 @@ Recipe parse_recipe(const Json& json, const std::string& where) {
   Recipe recipe;
   recipe.source = json;
   recipe.name = fields.text("name");
-  check(!recipe.name.empty(), invalid_argument, "{}: \"name\" is empty", where);
+  check(is_plain_name(recipe.name), invalid_argument,
+        "{}: \"name\" must be 1 to 64 letters, digits or any of -_. , got \"{}\"", where,
+        printable(recipe.name, 64));
   recipe.description = fields.text("description", "");
   recipe.reference = fields.text("reference", "");
   for (const auto& [role, rule] : object_or_empty(fields, "weights").items()) {
-    recipe.weights[role] = parse_weight_rule(rule, where + ": weights." + role);
+    recipe.weights[role] = parse_weight_rule(rule, where + ": weights." + printable(role, 64));
   }
   for (const auto& [role, rule] : object_or_empty(fields, "activations").items()) {
-    recipe.activations[role] = parse_activation_rule(rule, where + ": activations." + role);
+    recipe.activations[role] =
+        parse_activation_rule(rule, where + ": activations." + printable(role, 64));
   }
   int index = 0;
   for (const Json& list : array_or_empty(fields, "shared_scales")) {

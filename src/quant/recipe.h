@@ -1,5 +1,5 @@
-// Recipes: a quantization method as data. Parsing knows nothing of models; resolve() checks a recipe
-// against a model's sites and the numerics that have kernels.
+// Recipes: a quantization method as data. Parsing knows nothing of models; resolve() checks a
+// recipe against a model's sites and the numerics that have kernels.
 //
 // {
 //   "name": "quamba-w8a8", "description": "...", "reference": "...",
@@ -8,15 +8,16 @@
 //   "activations": { "<activation role>": {"bits": 8, "strategy": "tensor" | "token",
 //                      "dynamic": true | false,
 //                      "observer": {"name": "absmax"} |
-//                                  {"name": "percentile", "percentile": 99.999, "averaging": 0.01} |
+//                                  {"name": "percentile", "percentile": 99.999, "averaging": 0.01}
+//                                  |
 //                                  {"name": "mse"}} |
 //                    "ssm_state": {"bits": 16, "type": "float"}, ... },
-//   "shared_scales": [["conv1d.input", "z"], ...],        the largest scale of each list is used by all
-//   "steps": [{"name": "rotate", "site": "out_proj.input", "block": "full" | "largest" | N},
+//   "shared_scales": [["conv1d.input", "z"], ...],        the largest scale of each list is used by
+//   all "steps": [{"name": "rotate", "site": "out_proj.input", "block": "full" | "largest" | N},
 //             {"name": "calibrate"}, {"name": "rtn"}]
 // }
-// What is not named stays in the checkpoint's float dtype. Unknown keys, roles, observers, steps and
-// numerics that no kernel has are refused with the choices listed.
+// What is not named stays in the checkpoint's float dtype. Unknown keys, roles, observers, steps
+// and numerics that no kernel has are refused with the choices listed.
 #pragma once
 
 #include <map>
@@ -38,17 +39,17 @@ struct ObserverArgs {
 
 struct WeightRule {
   bool quantized = true;
-  QuantArgs args;                ///< if quantized
-  DType dtype = DType::f32;      ///< if not: stored as this
+  QuantArgs args;            ///< if quantized
+  DType dtype = DType::f32;  ///< if not: stored as this
 };
 
 struct ActivationRule {
   QuantArgs args;
-  ObserverArgs observer;         ///< static scales only
+  ObserverArgs observer;  ///< static scales only
 };
 
 struct RecipeStep {
-  std::string name;              ///< "rotate", "calibrate", "rtn"
+  std::string name;  ///< "rotate", "calibrate", "rtn"
   Json args;
 };
 
@@ -58,7 +59,7 @@ struct Recipe {
   std::map<std::string, ActivationRule> activations;
   std::vector<std::vector<std::string>> shared_scales;
   std::vector<RecipeStep> steps;
-  Json source;                   ///< as read, for provenance
+  Json source;  ///< as read, for provenance
 
   bool needs_calibration() const;
 };

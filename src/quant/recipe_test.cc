@@ -92,7 +92,10 @@ TEST(Recipe, RefusesUnknownKeys) {
 
 TEST(Recipe, RefusesWrongTypesAndValues) {
   expect_refused("/name", 3, {"\"name\" must be a string"});
-  expect_refused("/name", "", {"\"name\" is empty"});
+  expect_refused("/name", "", {"\"name\" must be 1 to 64"});
+  expect_refused("/name", "a\nb", {"\"name\" must be", "a?b"});
+  expect_refused("/weights/in\nproj", {{"bits", 8}, {"bit\ns", 8}},
+                 {"weights.in?proj", "\"bit?s\""});
   expect_refused("/weights", Json::array(), {"\"weights\" must be an object"});
   expect_refused("/weights/in_proj", 8, {"weights.in_proj", "an object is expected"});
   expect_refused("/weights/in_proj/bits", "8", {"\"bits\" must be a whole number", "\"8\""});

@@ -5,17 +5,17 @@
 
 #include "core/check.h"
 #include "io/checkpoint.h"
+#include "io/printable.h"
 #include "models/config.h"
 #include "runtime/engine_impl.h"
 
 namespace krait {
 namespace {
 
-/// "F32", or of a quantized checkpoint the name of its recipe.
 std::string numerics_name(const Json& config, const TensorSource& tensors,
                           const ModelLayout& layout) {
   const Json recipe = config.value("/quantization_config/krait/recipe/name"_json_pointer, Json());
-  if (recipe.is_string()) return recipe.get<std::string>();
+  if (recipe.is_string()) return printable(recipe.get<std::string>(), 60);
   return std::string(name_of(tensors.get(layout.linears.front().name + ".weight").dtype()));
 }
 
@@ -28,7 +28,7 @@ std::string count_text(std::int64_t parameters) {
 const Tokenizer& tokenizer_of(const Engine::Impl& impl) {
   check(impl.tokenizer.has_value(), ErrorCode::not_found,
         "there is no tokenizer.json beside {}, so that text cannot be encoded or decoded",
-        impl.tensors->where());
+        impl.where);
   return *impl.tokenizer;
 }
 
@@ -38,13 +38,13 @@ Engine::Impl::Impl(EngineParts parts, int thread_count, Isa wanted_isa)
     : isa(wanted_isa),
       threads(thread_count),
       context{threads, microkernels(isa), arena},
-      config(std::move(parts.config)),
-      tensors(std::move(parts.tensors)),
-      model(load_model(context, config, *tensors)) {
+      model(load_model(context, parts.config, *parts.tensors)),
+      numerics(numerics_name(parts.config, *parts.tensors, model->layout())),
+      where(parts.tensors->where()) {
   if (parts.tokenizer) tokenizer.emplace(std::move(*parts.tokenizer));
   vocab_size = model->info().vocab_size;
   if (tokenizer) vocab_size = std::min(vocab_size, tokenizer->vocab_size());
-  eos_ids = eos_token_ids(config, parts.generation_config, model->info().vocab_rows);
+  eos_ids = eos_token_ids(parts.config, parts.generation_config, model->info().vocab_rows);
 }
 
 void Engine::Impl::check_ids(std::span<const std::int32_t> ids) const {
@@ -133,9 +133,8 @@ int Engine::threads() const { return impl_->threads.threads(); }
 std::string Engine::description() const {
   const ModelInfo& info = impl_->model->info();
   return fmt::format("{} {} parameters, {}, {}, {} thread{}", info.model_type,
-                     count_text(info.parameters),
-                     numerics_name(impl_->config, *impl_->tensors, impl_->model->layout()),
-                     name_of(impl_->isa), threads(), threads() == 1 ? "" : "s");
+                     count_text(info.parameters), impl_->numerics, name_of(impl_->isa), threads(),
+                     threads() == 1 ? "" : "s");
 }
 
 Session Engine::new_session() const {

@@ -54,9 +54,9 @@ struct Engine::Impl {
   Arena arena;  // of the forward pass that holds the mutex
   Context context;
   std::mutex mutex;  // guards context, arena and threads
-  Json config;
-  std::shared_ptr<const TensorSource> tensors;
   std::unique_ptr<const Model> model;
+  std::string numerics;  // "F32", or of a quantized checkpoint the name of its recipe
+  std::string where;     // the tensors' files, for messages
   std::optional<const Tokenizer> tokenizer;
   std::vector<std::int32_t> eos_ids;
   std::int64_t vocab_size = 0;  // ids at or above are padding

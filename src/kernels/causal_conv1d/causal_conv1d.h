@@ -1,9 +1,9 @@
 // u_t = silu(bias + sum_k w[k] x_{t-K+1+k}): depthwise causal convolution and SiLU.
 //
-// Numerics: f32 (x widened to s*q if i8 with any scale but a static tensor one): v = bias (0 if
-// none); for k = 0..K-1: v = fma(w[k], x[t-K+1+k], v). i8 weight and i8 x with a static tensor
-// scale: acc = sum_k q_w q_x in int32; v = fma(float(acc), s_w[c] * s_x, bias).
-// u = v / (1 + exp(-v)) with exp as in activation_math (kernels/vec_math.h).
+// Numerics. i8 weight and i8 x with a static tensor scale: acc = sum_k q_w q_x in int32;
+// v = fma(float(acc), s_w[c] * s_x, bias). Anything else: both widened to s*q where i8, and
+// v = bias (0 if none); for k = 0..K-1: v = fma(w[k], x[t-K+1+k], v).
+// Then u = silu(v) of kernels/vec_math.h.
 #pragma once
 
 #include "core/tensor.h"

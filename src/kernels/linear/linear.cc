@@ -92,16 +92,19 @@ Input prepare_i8(Context& ctx, const Weight& weight, const Activation& x) {
 }
 
 Input prepare_f32(Context& ctx, const Activation& x) {
-  if (x.dtype == DType::f32) return {.values = x.f32(), .stride = x.stride};
-  float* values = ctx.arena.take<float>(x.rows * x.cols);
+  // Rows a multiple of 4 KB apart would compete for the same lines of the first-level cache.
+  const bool crowded = x.rows > kTokenGrain && x.stride % 512 == 0;
+  if (x.dtype == DType::f32 && !crowded) return {.values = x.f32(), .stride = x.stride};
+  const std::int64_t stride = (ceil_div(x.cols, 16) | 1) * 16;
+  float* values = ctx.arena.take<float>(x.rows * stride);
   ctx.threads.parallel_for(x.rows, ceil_div(std::int64_t{1} << 15, x.cols),
                            [&](std::int64_t begin, std::int64_t end, int) {
                              for (std::int64_t t = begin; t < end; ++t) {
                                load_row(*ctx.kernels.quantize, x, t, 0, x.cols,
-                                        values + t * x.cols);
+                                        values + t * stride);
                              }
                            });
-  return {.values = values, .stride = x.cols};
+  return {.values = values, .stride = stride};
 }
 
 /// One block into f32 memory.
@@ -270,8 +273,6 @@ void pack(Context& ctx, Weight& weight) {
   };
   ctx.threads.parallel_for(tile_rows, ceil_div(1 << 16, cols * 16), pack_rows);
   weight.packed = std::move(packed);
-  constexpr std::size_t kLarge = std::size_t{1} << 20;
-  if (weight.data.bytes() >= kLarge) advise_not_needed(q, weight.data.bytes());
 }
 
 void linear(Context& ctx, const Weight& weight, const Activation& x, const Activation& y) {

@@ -27,8 +27,8 @@ namespace krait {
 /// int8 weights once. For loaders; linear() itself only asserts.
 void check_linear(const Weight& weight, const std::string& name);
 
-/// Makes weight.packed for an i8 weight (in parallel); does nothing for float weights. Pages of a
-/// large weight that are mapped from a file are given back: only embedding() reads them again.
+/// Makes weight.packed for an i8 weight (in parallel); does nothing for float weights. From then on
+/// linear() reads the shape and dtype of weight.data only; embedding() still reads its bytes.
 void pack(Context& ctx, Weight& weight);
 
 /// x [T, cols] -> y [T, rows]. x and y must not overlap.

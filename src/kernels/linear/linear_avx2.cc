@@ -9,6 +9,8 @@
 namespace krait {
 namespace {
 
+std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
 /// All ones in the first n of 8 lanes.
 __m256i first(std::int64_t n) {
   const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -33,10 +35,10 @@ __m256i broadcast4(const std::uint8_t* x) {
   return _mm256_set1_epi32(four);
 }
 
-template <_mm_hint hint>
-void prefetch(const void* p) {
-  _mm_prefetch(static_cast<const char*>(p), hint);
-}
+/// Into the first-level cache.
+void prefetch_l1(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+/// Into the second-level cache.
+void prefetch_l2(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 /// C tokens times one row of tiles, in halves of 8 rows, while bringing `next` closer at next_step
 /// bytes per tile.
@@ -53,7 +55,7 @@ void tile_product(const I8Product& p, std::int64_t tile_row, std::int64_t token,
     for (int c = 0; c < C; ++c) sum[h][c] = _mm256_setzero_si256();
   }
   for (std::int64_t j = 0; j < p.cols4; ++j) {
-    prefetch<_MM_HINT_T0>(next);
+    prefetch_l1(next);
     next += next_step;
     const __m256i tile[2] = {load(w + j * 64), load(w + j * 64 + 32)};
 #pragma GCC unroll 8
@@ -135,9 +137,16 @@ float sum_lanes(__m256 low, __m256 high) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
+/// Columns [begin, end) of a product, a multiple of 16 but for the last. What the lanes hold after
+/// one slice waits in `lanes` for the next.
+struct Slice {
+  std::int64_t begin, end;
+  float* lanes;  // 16 for each pair of the block at hand
+};
+
 /// R rows times C tokens, each pair with its own 16 lanes in two registers.
 template <typename W, int R, int C>
-void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token) {
+void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token, const Slice& slice) {
   const std::int64_t row_bytes = p.cols * W::size;
   const unsigned char* w = static_cast<const unsigned char*>(p.w) + row * row_bytes;
   const float* x = p.x + token * p.x_stride;
@@ -147,14 +156,17 @@ void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token) {
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) sum[h][r][c] = _mm256_setzero_ps();
+      for (int c = 0; c < C; ++c) {
+        sum[h][r][c] = slice.begin == 0 ? _mm256_setzero_ps()
+                                        : _mm256_loadu_ps(slice.lanes + (r * C + c) * 16 + h * 8);
+      }
     }
   }
-  std::int64_t k = 0;
-  for (; k + 16 <= p.cols; k += 16) {
+  std::int64_t k = slice.begin;
+  for (; k + 16 <= slice.end; k += 16) {
     if constexpr (R > 1) {  // the next rows arrive in the meantime
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) prefetch<_MM_HINT_T1>(w + (R + r) * row_bytes + k * W::size);
+      for (int r = 0; r < R; ++r) prefetch_l2(w + (R + r) * row_bytes + k * W::size);
     }
 #pragma GCC unroll 8
     for (int h = 0; h < 2; ++h) {
@@ -168,6 +180,19 @@ void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token) {
         for (int r = 0; r < R; ++r) sum[h][r][c] = _mm256_fmadd_ps(x_k, w_k[r], sum[h][r][c]);
       }
     }
+  }
+  if (slice.end < p.cols) {
+#pragma GCC unroll 8
+    for (int h = 0; h < 2; ++h) {
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) {
+          _mm256_storeu_ps(slice.lanes + (r * C + c) * 16 + h * 8, sum[h][r][c]);
+        }
+      }
+    }
+    return;
   }
   if (k < p.cols) {
     const std::int64_t rest = p.cols - k;
@@ -204,21 +229,42 @@ void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token) {
 }
 
 constexpr std::int64_t kFloatTokens = 2;  // 2 x 3 x 2 sums, 3 weights and one x: 16 registers
-constexpr std::int64_t kFloatRows = 3;
 
 template <typename W, int R>
-constexpr void (*kRowProduct[kFloatTokens + 1])(const FloatProduct&, std::int64_t, std::int64_t) = {
+constexpr void (*kRowProduct[kFloatTokens + 1])(const FloatProduct&, std::int64_t row,
+                                                std::int64_t token, const Slice&) = {
     nullptr, row_product<W, R, 1>, row_product<W, R, 2>};
 
+/// Many tokens take long rows in slices: those of a few rows stay in the first-level cache while a
+/// block of tokens comes from the second. The lanes between two slices cost less.
 template <typename W>
 void product_float(const FloatProduct& p) {
-  for (std::int64_t token = 0; token < p.tokens; token += kFloatTokens) {
-    const std::int64_t tokens = p.tokens - token < kFloatTokens ? p.tokens - token : kFloatTokens;
-    std::int64_t row = 0;
-    for (; row + kFloatRows <= p.rows; row += kFloatRows) {
-      kRowProduct<W, kFloatRows>[tokens](p, row, token);
+  constexpr std::int64_t kChunkRows = 6, kChunkTokens = 16, kDepth = 1024;
+  alignas(64) float lanes[kChunkRows * kChunkTokens * 16];
+  const bool sliced = p.tokens > kFloatTokens;
+  const std::int64_t slices = sliced ? (p.cols + kDepth - 1) / kDepth : 1;
+  const std::int64_t depth = ((p.cols + slices - 1) / slices + 15) / 16 * 16;
+  const std::int64_t rows = sliced ? kChunkRows : p.rows, tokens = sliced ? kChunkTokens : p.tokens;
+  for (std::int64_t row_begin = 0; row_begin < p.rows; row_begin += rows) {
+    const std::int64_t row_end = smaller(p.rows, row_begin + rows);
+    for (std::int64_t token_begin = 0; token_begin < p.tokens; token_begin += tokens) {
+      const std::int64_t token_end = smaller(p.tokens, token_begin + tokens);
+      for (std::int64_t k = 0; k < p.cols; k += depth) {
+        Slice slice{k, smaller(p.cols, k + depth), lanes};
+        for (std::int64_t token = token_begin; token < token_end; token += kFloatTokens) {
+          const std::int64_t pair = smaller(kFloatTokens, token_end - token);
+          std::int64_t row = row_begin;
+          for (; row + 3 <= row_end; row += 3) {
+            kRowProduct<W, 3>[pair](p, row, token, slice);
+            if (sliced) slice.lanes += 3 * pair * 16;
+          }
+          for (; row < row_end; ++row) {
+            kRowProduct<W, 1>[pair](p, row, token, slice);
+            if (sliced) slice.lanes += pair * 16;
+          }
+        }
+      }
     }
-    for (; row < p.rows; ++row) kRowProduct<W, 1>[tokens](p, row, token);
   }
 }
 

@@ -10,6 +10,8 @@
 namespace krait {
 namespace {
 
+std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
 __mmask16 first(std::int64_t n) {
   return static_cast<__mmask16>(n >= 16 ? 0xffffu : (1u << n) - 1u);
 }
@@ -29,10 +31,10 @@ void prepare_i8(const std::int8_t* x, std::int64_t cols, std::uint8_t* out, std:
   }
 }
 
-template <_mm_hint hint>
-void prefetch(const void* p) {
-  _mm_prefetch(static_cast<const char*>(p), hint);
-}
+/// Into the first-level cache.
+void prefetch_l1(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+/// Into the second-level cache.
+void prefetch_l2(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 /// Four consecutive bytes of one token, for all 16 rows.
 __m512i broadcast4(const std::uint8_t* x) {
@@ -70,8 +72,12 @@ void tile_product(const I8Product& p, std::int64_t tile_row, std::int64_t token,
       __m512i tile[R];
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) tile[r] = _mm512_loadu_si512(w + r * tile_stride + (j + u) * 64);
-      prefetch<R == 1 ? _MM_HINT_T0 : _MM_HINT_T1>(next);
-      if constexpr (R == 2) prefetch<_MM_HINT_T1>(next + 64);
+      if constexpr (R == 1) {
+        prefetch_l1(next);
+      } else {
+        prefetch_l2(next);
+        prefetch_l2(next + 64);
+      }
       next += next_step;
 #pragma GCC unroll 16
       for (int c = 0; c < C; ++c) {
@@ -217,9 +223,16 @@ __m128 sum_lanes(__m512 a, __m512 b, __m512 c, __m512 d) {
   return _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, all));
 }
 
+/// Columns [begin, end) of a product, a multiple of 16 but for the last. What the lanes hold after
+/// one slice waits in `lanes` for the next.
+struct Slice {
+  std::int64_t begin, end;
+  float* lanes;  // 16 for each pair of the block at hand
+};
+
 /// R rows times C tokens, each pair with its own 16 lanes.
 template <typename W, int R, int C>
-void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token) {
+void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token, const Slice& slice) {
   static_assert(R == 1 || R == 4);
   const std::int64_t row_bytes = p.cols * W::size;
   const unsigned char* w = static_cast<const unsigned char*>(p.w) + row * row_bytes;
@@ -228,16 +241,19 @@ void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token) {
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) sum[r][c] = _mm512_setzero_ps();
+    for (int c = 0; c < C; ++c) {
+      sum[r][c] =
+          slice.begin == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(slice.lanes + (r * C + c) * 16);
+    }
   }
-  std::int64_t k = 0;
-  for (; k + 16 <= p.cols; k += 16) {
+  std::int64_t k = slice.begin;
+  for (; k + 16 <= slice.end; k += 16) {
     __m512 w_k[R];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) w_k[r] = W::load(w + r * row_bytes + k * W::size);
     if constexpr (R > 1) {  // the next rows arrive in the meantime
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) prefetch<_MM_HINT_T1>(w + (R + r) * row_bytes + k * W::size);
+      for (int r = 0; r < R; ++r) prefetch_l2(w + (R + r) * row_bytes + k * W::size);
     }
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
@@ -245,6 +261,14 @@ void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token) {
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) sum[r][c] = _mm512_fmadd_ps(x_k, w_k[r], sum[r][c]);
     }
+  }
+  if (slice.end < p.cols) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) _mm512_storeu_ps(slice.lanes + (r * C + c) * 16, sum[r][c]);
+    }
+    return;
   }
   if (k < p.cols) {
     const __mmask16 rest = first(p.cols - k);
@@ -272,28 +296,47 @@ void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token) {
   }
 }
 
-constexpr int kFloatTokens = 6;  // 4 x 6 sums, 4 weights and one x fill the registers
+constexpr std::int64_t kFloatTokens = 6;  // 4 x 6 sums, 4 weights and one x fill the registers
 
 template <typename W, int R>
-constexpr void (*kRowProduct[kFloatTokens + 1])(const FloatProduct&, std::int64_t, std::int64_t) = {
-    nullptr,
-    row_product<W, R, 1>,
-    row_product<W, R, 2>,
-    row_product<W, R, 3>,
-    row_product<W, R, 4>,
-    row_product<W, R, 5>,
-    row_product<W, R, 6>};
+constexpr void (*kRowProduct[kFloatTokens + 1])(const FloatProduct&, std::int64_t row,
+                                                std::int64_t token,
+                                                const Slice&) = {nullptr,
+                                                                 row_product<W, R, 1>,
+                                                                 row_product<W, R, 2>,
+                                                                 row_product<W, R, 3>,
+                                                                 row_product<W, R, 4>,
+                                                                 row_product<W, R, 5>,
+                                                                 row_product<W, R, 6>};
 
+/// Many tokens take long rows in slices: those of x stay in the first-level cache while the rows of
+/// a chunk come from the second. The lanes between two slices cost less.
 template <typename W>
 void product_float(const FloatProduct& p) {
+  constexpr std::int64_t kChunk = 32, kDepth = 768;
+  alignas(64) float lanes[kChunk * kFloatTokens * 16];
   const std::int64_t blocks = (p.tokens + kFloatTokens - 1) / kFloatTokens;
-  std::int64_t token = 0;
-  for (std::int64_t b = 0; b < blocks; ++b) {
-    const std::int64_t end = p.tokens * (b + 1) / blocks;
-    std::int64_t row = 0;
-    for (; row + 4 <= p.rows; row += 4) kRowProduct<W, 4>[end - token](p, row, token);
-    for (; row < p.rows; ++row) kRowProduct<W, 1>[end - token](p, row, token);
-    token = end;
+  const std::int64_t slices = blocks == 1 ? 1 : (p.cols + kDepth - 1) / kDepth;
+  const std::int64_t depth = ((p.cols + slices - 1) / slices + 15) / 16 * 16;
+  const std::int64_t chunk = slices == 1 ? p.rows : kChunk;
+  for (std::int64_t chunk_begin = 0; chunk_begin < p.rows; chunk_begin += chunk) {
+    const std::int64_t chunk_end = smaller(p.rows, chunk_begin + chunk);
+    for (std::int64_t b = 0, token = 0; b < blocks; ++b) {
+      const std::int64_t tokens = p.tokens * (b + 1) / blocks - token;
+      for (std::int64_t k = 0; k < p.cols; k += depth) {
+        Slice slice{k, smaller(p.cols, k + depth), lanes};
+        std::int64_t row = chunk_begin;
+        for (; row + 4 <= chunk_end; row += 4) {
+          kRowProduct<W, 4>[tokens](p, row, token, slice);
+          if (slices > 1) slice.lanes += 4 * tokens * 16;
+        }
+        for (; row < chunk_end; ++row) {
+          kRowProduct<W, 1>[tokens](p, row, token, slice);
+          if (slices > 1) slice.lanes += tokens * 16;
+        }
+      }
+      token += tokens;
+    }
   }
 }
 

@@ -8,7 +8,7 @@ namespace krait {
 struct QuantizeKernels {
   /// max |x[i]|, 0 for n = 0. NaN entries are ignored.
   float (*absmax)(const float* x, std::int64_t n);
-  /// q[i] = clamp(rne(x[i] / scale), -128, 127)
+  /// q[i] = clamp(rne(x[i] / scale), -128, 127), -128 for NaN
   void (*quantize)(const float* x, float scale, std::int8_t* q, std::int64_t n);
   /// The same with scale[i].
   void (*quantize_channels)(const float* x, const float* scale, std::int8_t* q, std::int64_t n);

@@ -4,14 +4,14 @@
 //   y     = (sum_n C[n] h[n] + D u) * silu(z)
 //
 // Numerics, per token and channel, everything f32 after widening i8 inputs to s*q:
-//   x = dt + dt_bias; delta = softplus(x); du = delta * u
+//   x = dt + dt_bias (0 if none); delta = softplus(x); du = delta * u
 //   for n = 0..N-1: a = exp2(delta * a2[n]), a2 = A * log2(e) rounded once at load
 //                   h[n] = fma(a, h[n], du * B[n])
 //                   y = fma(C[n], h[n], y) starting from y = D * u
-//   y = y * (z / (1 + exp(-z)))   (no z: y as it is)
+//   y = y * silu(z)   (no z: y as it is)
 // and then h[n] is rounded to the state's numerics after every token (f32: nothing; f16: round to
 // nearest even; i8: clamp(rne(h / s)) * s), so that prefill in any chunks and step-by-step decode
-// agree to the bit. exp2, exp, softplus: kernels/vec_math.h.
+// agree to the bit. exp2, silu and softplus are those of kernels/vec_math.h.
 #pragma once
 
 #include "kernels/context.h"

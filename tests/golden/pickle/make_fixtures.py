@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import torch
@@ -50,12 +51,38 @@ def good():
 
 
 def archive(name, data_pkl, storages=None, compression=zipfile.ZIP_STORED, extra=None):
-    with zipfile.ZipFile(HERE / name, "w", compression) as z:
-        z.writestr("archive/data.pkl", data_pkl)
-        for key, content in (storages or {"0": bytes(24)}).items():
-            z.writestr("archive/data/" + key, content)
-        for key, content in (extra or {}).items():
-            z.writestr("archive/" + key, content)
+    entries = {"data.pkl": data_pkl}
+    entries |= {"data/" + key: content for key, content in (storages or {"0": bytes(24)}).items()}
+    write_zip(name, entries | (extra or {}), compression)
+
+
+def write_zip(name, entries, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(HERE / name, "w") as z:
+        for key, content in entries.items():
+            info = zipfile.ZipInfo("archive/" + key)  # dated 1980: the same bytes every time
+            info.compress_type = compression
+            z.writestr(info, content)
+
+
+def zip64(name, entries, offset_of_end=None):
+    """An archive that says every size and offset in zip64 fields, as one above 4 GiB does."""
+    body, central, most = b"", b"", 0xFFFFFFFF
+    for key, content in entries.items():
+        path = ("archive/" + key).encode()
+        place = len(body)
+        crc = zlib.crc32(content)
+        body += struct.pack("<IHHHHHIIIHH", 0x04034B50, 45, 0, 0, 0, 0, crc, most, most, len(path), 20)
+        body += path + struct.pack("<HHQQ", 1, 16, len(content), len(content)) + content
+        extra = struct.pack("<HHI", 0x7777, 4, 0)  # some other field before it
+        extra += struct.pack("<HHQQQ", 1, 24, len(content), len(content), place)
+        central += struct.pack("<IHHHHHHIIIHHHHHII", 0x02014B50, 45, 45, 0, 0, 0, 0, crc, most, most,
+                               len(path), len(extra), 0, 0, 0, 0, most) + path + extra
+    end64 = len(body) + len(central) if offset_of_end is None else offset_of_end
+    end = struct.pack("<IQHHIIQQQQ", 0x06064B50, 44, 45, 45, 0, 0, len(entries), len(entries),
+                      len(central), len(body))
+    end += struct.pack("<IIQI", 0x07064B50, 0, end64, 1)
+    end += struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 0xFFFF, 0xFFFF, most, most, 7) + b"comment"
+    (HERE / name).write_bytes(body + central + end)
 
 
 class Call:
@@ -87,6 +114,8 @@ def tensor(offset=0, sizes=(2, 3), strides=(3, 1), elements=6, key="0", storage=
 
 def hostile():
     archive("good_handmade.bin", tensor(), {"0": struct.pack("<6f", *range(6))})
+    zip64("good_zip64.bin", {"data.pkl": tensor(), "data/0": struct.pack("<6f", *range(6))})
+    zip64("zip64_end_outside.bin", {"data.pkl": tensor()}, 1 << 63)
     archive("evil_system.bin", pickle.dumps({"w": Call(os.system, "touch /tmp/krait-owned")}, protocol=2))
     archive("evil_stack_global.bin", pickle.dumps({"w": Call(os.system, "id")}, protocol=4))
     archive("evil_eval.bin", pickle.dumps({"w": Call(eval, "1+1")}, protocol=2))
@@ -116,9 +145,7 @@ def hostile():
     archive("truncated_pickle.bin", tensor()[:60])
     archive("empty_stack.bin", b"\x80\x02s.")
     archive("bad_memo.bin", b"\x80\x02h\x05.")
-    archive("no_pickle.bin", b"", {"0": b""})
-    with zipfile.ZipFile(HERE / "no_pickle.bin", "w") as z:
-        z.writestr("archive/version", "3")
+    write_zip("no_pickle.bin", {"version": b"3"})
     whole = (HERE / "good_handmade.bin").read_bytes()
     (HERE / "truncated.bin").write_bytes(whole[: len(whole) // 2])
     (HERE / "truncated_end.bin").write_bytes(whole[:-4])

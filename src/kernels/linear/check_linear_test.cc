@@ -1,0 +1,92 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "core/check.h"
+#include "kernels/linear/linear.h"
+
+namespace krait {
+namespace {
+
+Tensor ones(std::int64_t n) {
+  Tensor tensor(DType::f32, {n});
+  std::ranges::fill(tensor.mutable_as<float>(), 1.0F);
+  return tensor;
+}
+
+/// Zeros with a scale per row and a bias.
+Weight weight_4x6(DType dtype) {
+  Weight weight;
+  weight.data = Tensor(dtype, {4, 6});
+  weight.scale = ones(4);
+  weight.bias = ones(4);
+  return weight;
+}
+
+std::string refusal(const Weight& weight, ErrorCode code) {
+  try {
+    check_linear(weight, "layers.3.in_proj.weight");
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    EXPECT_NE(std::string(error.what()).find("layers.3.in_proj.weight"), std::string::npos);
+    return error.what();
+  }
+  ADD_FAILURE() << "accepted";
+  return "";
+}
+
+TEST(CheckLinear, AcceptsWhatTheKernelsCanDo) {
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
+    Weight weight = weight_4x6(dtype);
+    EXPECT_NO_THROW(check_linear(weight, "w"));
+    weight.strategy = Strategy::tensor;
+    weight.scale = ones(1);
+    EXPECT_NO_THROW(check_linear(weight, "w"));
+  }
+}
+
+TEST(CheckLinear, RefusesTheRestWithASentence) {
+  const Weight good = weight_4x6(DType::i8);
+
+  Weight bad = good;
+  bad.data = Tensor(DType::f64, {4, 6});
+  EXPECT_EQ(refusal(bad, ErrorCode::unsupported),
+            "layers.3.in_proj.weight: no kernel has F64 weights; choices: F32, F16, BF16, I8");
+  bad.data = Tensor(DType::i8, {24});
+  EXPECT_EQ(refusal(bad, ErrorCode::bad_data),
+            "layers.3.in_proj.weight: expected a matrix [outputs, inputs], got [24]");
+  bad.data = Tensor(DType::i8, {4, 132105});
+  EXPECT_EQ(refusal(bad, ErrorCode::unsupported),
+            "layers.3.in_proj.weight: int8 products have at most 132104 inputs, got 132105");
+
+  bad = good;
+  bad.bias = Tensor(DType::f32, {5});
+  EXPECT_EQ(refusal(bad, ErrorCode::bad_data),
+            "layers.3.in_proj.weight: expected a bias of shape F32 [4], got F32 [5]");
+
+  bad = good;
+  bad.strategy = Strategy::group;
+  EXPECT_EQ(refusal(bad, ErrorCode::unsupported),
+            "layers.3.in_proj.weight: no kernel has int8 weights with group scales; choices: "
+            "tensor, channel");
+  bad.strategy = Strategy::tensor;
+  EXPECT_EQ(refusal(bad, ErrorCode::bad_data),
+            "layers.3.in_proj.weight: expected tensor scales of shape F32 [1], got F32 [4]");
+  for (const float scale : {0.0F, -1.0F, INFINITY, NAN}) {
+    bad = good;
+    bad.scale = ones(4);
+    bad.scale.mutable_as<float>()[2] = scale;
+    EXPECT_NE(refusal(bad, ErrorCode::bad_data).find("finite scales above 0"), std::string::npos);
+  }
+  bad = good;
+  bad.data = Tensor(DType::i8, {4, 6});
+  bad.data.mutable_as<std::int8_t>()[15] = -128;
+  EXPECT_EQ(refusal(bad, ErrorCode::bad_data),
+            "layers.3.in_proj.weight: expected int8 weights in [-127, 127], got -128 in row 2, "
+            "column 3");
+}
+
+}  // namespace
+}  // namespace krait

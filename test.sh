@@ -1,0 +1,33 @@
+#!/bin/bash
+# Installs what is missing, builds krait with its tests, and runs them all: the parsers also under
+# AddressSanitizer and UBSan, the kernels and whole models also as a lesser CPU would.
+# ./test.sh --quick leaves out the sanitizers.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+quick=no
+[ "${1:-}" = --quick ] && quick=yes
+jobs=$(nproc)
+
+./packages.sh
+cmake --preset release > /dev/null
+cmake --build --preset release -j "$jobs"
+
+if [ $quick = no ]; then
+  parsers=(io_tests tokenizer_tests quant_tests)
+  cmake --preset asan > /dev/null
+  fuzz=$(cd tests/fuzz && ls fuzz_*.cc 2>/dev/null | sed 's/\.cc$//')
+  # shellcheck disable=SC2086
+  cmake --build --preset asan -j "$jobs" --target "${parsers[@]}" $fuzz
+  ctest --preset asan -j "$jobs" -L parser
+fi
+
+available=$(build/release/krait info --json | python3 -c \
+  'import json, sys; print(*json.load(sys.stdin)["isa_available"][:-1])')
+for isa in $available; do
+  echo "== KRAIT_ISA=$isa"
+  KRAIT_ISA=$isa ctest --preset release -j "$jobs" -L whole
+done
+
+echo "== all tests"
+ctest --preset release -j "$jobs"

@@ -1,0 +1,10 @@
+# The program from outside, and the parts of it that can be tested from inside.
+krait_test_program(cli_tests ${PROJECT_SOURCE_DIR}/src/cli/text_test.cc
+  ${PROJECT_SOURCE_DIR}/src/cli/output.cc ${PROJECT_SOURCE_DIR}/src/cli/progress.cc
+  ${PROJECT_SOURCE_DIR}/src/cli/table.cc ${PROJECT_SOURCE_DIR}/src/cli/units.cc)
+
+foreach(class Usage Streams Commands)
+  add_test(NAME cli_${class} COMMAND Python3::Interpreter
+    ${PROJECT_SOURCE_DIR}/tests/cli/cli_test.py $<TARGET_FILE:krait_cli> ${class})
+  set_tests_properties(cli_${class} PROPERTIES TIMEOUT 900)
+endforeach()

@@ -1,0 +1,301 @@
+#!/usr/bin/env python3
+"""The program as its users meet it: exit codes, streams, JSON, errors in one line, signals.
+
+usage: cli_test.py KRAIT [unittest arguments]
+
+Runs on a tiny random model that it writes itself.
+"""
+import json
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import tiny_model  # noqa: E402
+
+KRAIT = ""
+COMMANDS = ["demo", "quantize", "generate", "perplexity", "compare", "logits", "tokenize",
+            "inspect", "bench", "info"]
+TEXT = "It is a truth universally acknowledged, that he who reads the help needs no other help. "
+
+
+def run(*arguments, stdin=b"", env=None, **kwargs):
+    return subprocess.run([KRAIT, *map(str, arguments)], input=stdin, capture_output=True,
+                          env={**os.environ, **(env or {})}, timeout=240, check=False, **kwargs)
+
+
+class Base(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="krait-cli-test-"))
+        cls.model = cls.folder / "model"
+        tiny_model.write(cls.model)
+        cls.text = cls.folder / "text.txt"
+        cls.text.write_text(TEXT * 20)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def succeed(self, *arguments, **kwargs):
+        done = run(*arguments, **kwargs)
+        self.assertEqual(done.returncode, 0, (arguments, done))
+        return done
+
+    def refuse(self, code, expected, *arguments, **kwargs):
+        """The command fails with `code`, nothing on stdout and one line that says `expected`."""
+        done = run(*arguments, **kwargs)
+        message = done.stderr.decode()
+        self.assertEqual(done.returncode, code, (arguments, done))
+        self.assertEqual(done.stdout, b"", (arguments, done))
+        self.assertRegex(message, r"\Akrait: error: [^\n]+\n\Z", arguments)
+        self.assertIn(expected, message, arguments)
+
+    def quantized(self, recipe):
+        output = self.folder / recipe
+        if not output.exists():
+            self.succeed("quantize", self.model, "-o", output, "--recipe", recipe, "--samples", 4,
+                         "--seq-len", 32)
+        return output
+
+
+class Usage(Base):
+    def test_help_of_every_command_has_examples(self):
+        overview = self.succeed("--help").stdout.decode()
+        for command in COMMANDS:
+            self.assertRegex(overview, rf"\n  {command} +\S")
+            text = self.succeed(command, "--help").stdout.decode()
+            self.assertIn(f"Usage: krait {command} ", text)
+            examples = text.partition("Examples:\n")[2].strip().splitlines()
+            self.assertGreaterEqual(len(examples), 2, command)
+            for example in examples:
+                self.assertIn(f"krait {command}", example)
+
+    def test_version(self):
+        self.assertRegex(self.succeed("--version").stdout.decode(), r"\Akrait \d+\.\d+\.\d+\n\Z")
+
+    def test_wrong_usage_is_2(self):
+        self.refuse(2, "subcommand")
+        self.refuse(2, "nonsense", "nonsense")
+        self.refuse(2, "--nonsense", "info", "--nonsense")
+        self.refuse(2, "REFERENCE", "compare")
+        self.refuse(2, "--output", "quantize", self.model)
+        self.refuse(2, "-p TEXT", "generate", self.model)
+        self.refuse(2, "--ids", "logits", self.model, "-o", self.folder / "x.npy")
+        self.refuse(2, "--prompt", "tokenize", self.model, "-p", "a", "-f", self.text)
+        self.refuse(2, "threads", "generate", self.model, "-p", "a", "-t", "0")
+        self.refuse(2, "--dummy", "bench", self.model, "--dummy", "mamba-130m")
+
+    def test_failures_are_1_and_say_what(self):
+        missing = self.folder / "missing"
+        self.refuse(1, str(missing), "inspect", missing)
+        self.refuse(1, "not a directory", "inspect", self.text)
+        self.refuse(1, str(missing), "perplexity", self.model, "-f", missing)
+        self.refuse(1, str(missing), "info", env={"KRAIT_ISA": str(missing)})
+        self.refuse(1, "reference", "info", env={"KRAIT_ISA": "avx1024"})
+        self.refuse(1, "krait-w8a8", "quantize", self.model, "-o", missing, "--recipe", "krait-w8a7")
+        self.refuse(1, "mamba-130m", "bench", "--dummy", "mamba-131m")
+        self.refuse(1, "999", "logits", self.model, "--ids", "1,999", "-o", missing)
+        self.refuse(1, "temperature", "generate", self.model, "-p", "a", "--temperature", "-1")
+        self.assertFalse(missing.exists())
+
+    def test_default_model_comes_from_the_environment(self):
+        told = self.succeed("inspect", "--json", env={"KRAIT_MODEL": str(self.model)}).stdout
+        self.assertEqual(json.loads(told)["model"], str(self.model))
+
+
+class Streams(Base):
+    def test_full_disk_and_closed_stdout_are_1(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([KRAIT, "tokenize", str(self.model), "-p", "a"], stdout=full,
+                                  stderr=subprocess.PIPE, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr.decode(), r"\Akrait: error: .*No space left[^\n]*\n\Z")
+        done = subprocess.run(["sh", "-c", '"$0" tokenize "$1" -p a >&-', KRAIT, str(self.model)],
+                              capture_output=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"krait: error: cannot write to standard output", done.stderr)
+
+    def test_broken_pipe_is_quiet(self):
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run([KRAIT, "inspect", str(self.model)], stdout=write,
+                              stderr=subprocess.PIPE, check=False)
+        os.close(write)
+        self.assertEqual((done.returncode, done.stderr), (-signal.SIGPIPE, b""))
+
+    def test_prompt_from_stdin_and_file(self):
+        by_option = self.succeed("tokenize", self.model, "-p", TEXT).stdout
+        self.assertEqual(self.succeed("tokenize", self.model, "-p", "-", stdin=TEXT.encode()).stdout,
+                         by_option)
+        self.assertEqual(self.succeed("tokenize", self.model, "-f", "-", stdin=TEXT.encode()).stdout,
+                         by_option)
+        prompt = self.folder / "prompt.txt"
+        prompt.write_text(TEXT)
+        self.assertEqual(self.succeed("tokenize", self.model, "-f", prompt).stdout, by_option)
+
+    def test_interrupt_ends_the_text(self):
+        process = subprocess.Popen([KRAIT, "generate", str(self.model), "-p", TEXT, "-n", "100000000",
+                                    "--ignore-eos"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.read(20)  # it has begun
+        process.send_signal(signal.SIGINT)
+        rest, report = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130)
+        rest.decode()  # no half characters
+        self.assertIn(b"cancelled", report)
+        self.assertTrue(rest.endswith(b"\n"))
+
+    def test_interrupted_quantize_leaves_nothing(self):
+        output = self.folder / "interrupted" / "out"
+        process = subprocess.Popen([KRAIT, "quantize", str(self.model), "-o", str(output),
+                                    "--recipe", "quamba-w8a8", "--samples", "100000", "--seq-len",
+                                    "2048"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130)
+        self.assertEqual([p for p in output.parent.glob("*") if p.suffix != ".lock"], [])
+
+
+class Commands(Base):
+    def json_of(self, *arguments, **kwargs):
+        return json.loads(self.succeed(*arguments, "--json", **kwargs).stdout.decode("utf-8"))
+
+    def test_tokenize(self):
+        self.assertEqual(self.succeed("tokenize", self.model, "-p", "hello").stdout,
+                         b"256 108 108 111\n")
+        told = self.json_of("tokenize", self.model, "-p", "hello", "--pieces")
+        self.assertEqual((told["ids"], told["pieces"]), ([256, 108, 108, 111], ["he", "l", "l", "o"]))
+        odd = self.json_of("tokenize", self.model, "-p", "-", "--pieces", stdin=b"\xff\x00\xe2\x82he")
+        self.assertEqual(odd["ids"], [255, 0, 226, 130, 256])
+        pieces = self.succeed("tokenize", self.model, "-p", "-", "--pieces",
+                              stdin=b"\xff\n").stdout.decode("utf-8")
+        self.assertIn('"\\xff"', pieces)
+        self.assertIn('"\\n"', pieces)
+
+    def test_generate_is_reproducible_and_streams_utf8(self):
+        arguments = ("generate", self.model, "-p", TEXT, "-n", 40, "--temperature", 2, "--top-k", 0,
+                     "--top-p", 1, "--min-p", 0, "--ignore-eos")
+        first = self.succeed(*arguments, "--seed", 3)
+        self.assertEqual(first.stdout, self.succeed(*arguments, "--seed", 3, "-t", 1).stdout)
+        self.assertNotEqual(first.stdout, self.succeed(*arguments, "--seed", 4).stdout)
+        first.stdout.decode("utf-8")
+        self.assertRegex(first.stderr.decode(), r"prefill: \d+ tokens, [\d.]+ tokens/s; "
+                         r"decode: 40 tokens, [\d.]+ tokens/s; peak memory \S+ \S+, state")
+        self.assertEqual(self.succeed(*arguments, "--quiet").stderr, b"")
+
+    def test_state_continues_a_text(self):
+        state = self.folder / "state"
+        greedy = ("--temperature", 0, "--ignore-eos", "-q")
+        whole = self.succeed("generate", self.model, "-p", "hello there", "-n", 8, *greedy).stdout
+        self.succeed("generate", self.model, "-p", "hello", "-n", 0, "--save-state", state, *greedy)
+        rest = self.succeed("generate", self.model, "-p", " there", "-n", 8, "--state", state, *greedy)
+        self.assertEqual(rest.stdout, whole)
+
+    def test_logits(self):
+        path = self.folder / "logits.npy"
+        self.succeed("logits", "-o", path, "--ids", "1,2,3", self.model)
+        data = path.read_bytes()
+        self.assertEqual(data[:8], b"\x93NUMPY\x01\x00")
+        length, = struct.unpack("<H", data[8:10])
+        self.assertEqual((10 + length) % 64, 0)
+        header = eval(data[10:10 + length])  # a literal that we wrote
+        self.assertEqual(header, {"descr": "<f4", "fortran_order": False, "shape": (3, 258)})
+        self.assertEqual(len(data), 10 + length + 3 * 258 * 4)
+        values = struct.unpack(f"<{3 * 258}f", data[10 + length:])
+        self.assertTrue(all(abs(v) < 1e3 for v in values))
+        self.assertEqual([p.name for p in self.folder.glob("logits.npy*")], ["logits.npy"])
+
+    def test_logits_on_a_full_disk_leave_nothing(self):
+        path = self.folder / "big.npy"
+
+        def small_files():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        done = run("logits", self.model, "-p", TEXT, "-o", path, preexec_fn=small_files)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(str(path), done.stderr.decode())
+        self.assertEqual(list(self.folder.glob("big.npy*")), [])
+
+    def test_perplexity(self):
+        told = self.json_of("perplexity", self.model, "-f", self.text, "--seq-len", 64)
+        windows = -(-told["tokens"] // 63)
+        self.assertEqual(told["windows"], windows)
+        self.assertGreater(told["nll"], 0)
+        part = self.json_of("perplexity", self.model, "-f", self.text, "--max-tokens", 100)
+        self.assertEqual(part["tokens"], 99)
+        table = self.succeed("perplexity", self.model, "-f", self.text).stdout.decode()
+        self.assertIn("perplexity", table)
+
+    def test_quantize_every_recipe_compare_and_inspect(self):
+        recipes = self.json_of("info")["recipes"]
+        self.assertLessEqual({"quamba-w8a8", "krait-w8a8", "static-w8a8", "dynamic-w8a8"},
+                             set(recipes))
+        for recipe in recipes:
+            output = self.quantized(recipe)
+            loss = self.json_of("compare", self.model, output, "-f", self.text, "--seq-len", 128)
+            self.assertGreaterEqual(loss["kl_mean"], 0)
+            self.assertLess(loss["kl_mean"], 1)
+            seen = self.json_of("inspect", output, "--tensors")
+            self.assertGreater(len(seen["tensors"]), 10)
+            if recipe.endswith("w8a8"):
+                self.assertLess(seen["bits_per_weight"], 16)
+                self.assertIn("int8", " ".join(seen["activations"].values()))
+            self.succeed("inspect", output)
+            self.succeed("generate", output, "-p", "hello", "-n", 5)
+
+    def test_inspect_shows_static_scales_of_every_layer(self):
+        output = self.quantized("quamba-w8a8")
+        text = self.succeed("inspect", output).stdout.decode()
+        self.assertIn("Static scales", text)
+        self.assertIn("Provenance", text)
+        scales = self.json_of("inspect", output)["scales"]
+        for layer in (0, 1):
+            roles = {s["role"] for s in scales if s["layer"] == layer}
+            self.assertLessEqual({"in_proj.input", "conv1d.input", "x_proj.input", "out_proj.input"},
+                                 roles)
+
+    def test_quantize_does_not_overwrite(self):
+        output = self.quantized("krait-w8a8")
+        before = (output / "config.json").read_bytes()
+        self.refuse(1, str(output), "quantize", self.model, "-o", output)
+        self.assertEqual((output / "config.json").read_bytes(), before)
+        told = self.json_of("quantize", self.model, "-o", output, "--force")
+        self.assertEqual(told["recipe"], "krait-w8a8")
+        self.assertLess(told["output_bytes"], told["source_bytes"])
+
+    def test_bench(self):
+        told = self.json_of("bench", "-n", "4", "-r", "3", "-t", "2", "-p", "16,8", self.model)
+        self.assertEqual([r["test"] for r in told["results"]], ["pp16", "pp8", "tg4"])
+        for result in told["results"]:
+            self.assertEqual(len(result["samples_ts"]), 3)
+            self.assertLessEqual(result["min_ts"], result["median_ts"])
+            self.assertLessEqual(result["median_ts"], result["max_ts"])
+            self.assertGreater(result["fraction_of_bound"], 0)
+        self.assertEqual(told["n_threads"], 2)
+        self.assertGreater(told["weight_bytes_per_token"], 0)
+
+    def test_info(self):
+        told = self.json_of("info", "-t", "2", env={"KRAIT_ISA": "reference"})
+        self.assertEqual((told["isa"], told["n_threads"]), ("reference", 2))
+        self.assertGreater(told["read_bandwidth"], 0)
+        self.assertIn("quamba-w8a8", self.succeed("info").stdout.decode())
+
+    def test_demo(self):
+        output = self.folder / "demo"
+        told = self.json_of("demo", self.model, "-n", 10, "--samples", 4, "-o", output)
+        self.assertEqual([m["model"] for m in told["models"]], ["float", "quamba-w8a8", "krait-w8a8"])
+        self.assertTrue((output / "krait-w8a8" / "model.safetensors").exists())
+
+
+if __name__ == "__main__":
+    KRAIT = os.path.abspath(sys.argv.pop(1))
+    unittest.main(verbosity=1)

@@ -1,0 +1,25 @@
+// Any config.json either describes a model with the tensors of a small checkpoint or is refused
+// with a one-line Error.
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+#include "io/json.h"
+#include "krait/error.h"
+#include "models/config.h"
+#include "models/model.h"
+#include "models/test_support.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const auto tensors = krait::tiny_mamba().source();
+  try {
+    const krait::Json config =
+        krait::parse_json({reinterpret_cast<const char*>(data), size}, "config.json");
+    krait::eos_token_ids(config, config, 61);
+    const krait::ModelLayout layout = krait::describe_model(config, *tensors);
+    krait::parse_numerics(config, layout);
+  } catch (const krait::Error& error) {
+    if (std::string_view(error.what()).find('\n') != std::string_view::npos) std::abort();
+  }
+  return 0;
+}

@@ -1,0 +1,31 @@
+// Any bytes either restore to a state that saves as the same bytes, or are refused with a one-line
+// Error. The checksum is repaired first, so that what lies behind it is reached.
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "krait/error.h"
+#include "models/fingerprint.h"
+#include "models/state.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const auto layout = [] {
+    auto made = std::make_shared<krait::StateLayout>();
+    made->add("conv_state", 0, krait::DType::i8, {3, 5});
+    made->fingerprint = "0123456789abcdef";
+    return made;
+  }();
+  std::string bytes(reinterpret_cast<const char*>(data), size);
+  if (size >= 8) {
+    const std::uint64_t checksum = krait::fnv1a64(std::string_view(bytes).substr(0, size - 8));
+    std::memcpy(bytes.data() + size - 8, &checksum, 8);
+  }
+  try {
+    if (krait::SequenceState::deserialize(bytes, layout).serialize() != bytes) std::abort();
+  } catch (const krait::Error& error) {
+    if (std::string_view(error.what()).find('\n') != std::string_view::npos) std::abort();
+  }
+  return 0;
+}
