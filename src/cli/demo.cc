@@ -73,7 +73,7 @@ Texts split_text() {
 }
 
 double decode_speed(const Engine& engine, const std::string& prompt) {
-  GenerateOptions options{.max_tokens = 64, .temperature = 0, .ignore_eos = true};
+  GenerateOptions options{.max_tokens = 64, .temperature = 0, .stop = {}, .ignore_eos = true};
   std::vector<double> speeds;
   for (int repeat = 0; repeat < 3; ++repeat) {
     Session session = engine.new_session();
@@ -182,7 +182,8 @@ int run(const Options& options) {
   if (!options.json) print("Text from the integers of {}:\n\n{}", kGenerator, options.prompt);
   const GenerateResult text =
       generate(engine, session, options.prompt,
-               {.max_tokens = options.tokens, .seed = options.seed}, [&](std::string_view piece) {
+               {.max_tokens = options.tokens, .seed = options.seed, .stop = {}},
+               [&](std::string_view piece) {
                  if (!options.json) {
                    write_out(piece);
                    flush_out();
