@@ -61,7 +61,7 @@ def main() -> int:
     for recipe in RECIPES:
         directories[recipe] = work / recipe
         subprocess.run([args.krait, "quantize", args.model, "-o", str(directories[recipe]), "--recipe",
-                        recipe, "--overwrite", "-t", str(args.threads)], check=True,
+                        recipe, "--force", "-t", str(args.threads)], check=True,
                        stdout=subprocess.DEVNULL)
     for recipe in RECIPES:
         print(f"comparing {recipe} with f32", file=sys.stderr)
