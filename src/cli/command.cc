@@ -60,7 +60,7 @@ std::string shared_file(const std::string& name) {
 }
 
 std::string resolve_model(const std::string& model) {
-  const std::string directory = model.empty() ? default_model() : model;
+  std::string directory = model.empty() ? default_model() : model;
   std::error_code ignored;
   check(fs::exists(directory, ignored), ErrorCode::not_found, "no such model: {}", directory);
   check(fs::is_directory(directory, ignored), ErrorCode::invalid_argument,
