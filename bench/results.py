@@ -77,7 +77,7 @@ def main() -> int:
     for recipe, row in rows.items():
         rows[recipe]["speeds"] = timed[recipe]
         print(f"| {recipe} | {row['model']['perplexity']:.3f} "
-              f"| {row['nll_difference']:+.5f} ± {row['nll_difference_error']:.5f} "
+              f"| {row['nll_difference']:+.5f} \u00b1 {row['nll_difference_error']:.5f} "
               f"| {row['kl_mean']:.6f} | {row['kl_p999']:.4f} | {100 * row['top1_agreement']:.2f} % "
               f"| {row['bytes'] / 1e6:.2f} "
               f"| {spread(timed[recipe]['pp512'])} | {spread(timed[recipe]['tg128'])} |")

@@ -31,6 +31,15 @@ if(tests)
   krait_test_program(path_tests ${tests})
 endif()
 
+# Small programs that the comparison scripts in tests/ run; each is called by its file's name.
+file(GLOB tools CONFIGURE_DEPENDS tests/tools/*.cc)
+foreach(source IN LISTS tools)
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(${name} PRIVATE krait krait_options fmt::fmt nlohmann_json::nlohmann_json)
+endforeach()
+
 # Fuzz targets: libFuzzer programs under KRAIT_FUZZ, otherwise each replays its corpus as one test.
 file(GLOB fuzzers CONFIGURE_DEPENDS tests/fuzz/fuzz_*.cc)
 foreach(source IN LISTS fuzzers)

@@ -76,8 +76,8 @@ def check(model, out):
     exported = theirs(ids).logits
     error = ((exported - rounded).abs().max() / rounded.std()).item()
     loss = ((rounded - exact).abs().max() / exact.std()).item()
-    print(f"logits of the export and of the training model: largest difference {error:.1e} of their "
-          f"standard deviation (rounding to bfloat16: {loss:.1e})")
+    print(f"logits of the export and of the training model: largest difference {error:.1e} of "
+          f"their standard deviation (rounding to bfloat16: {loss:.1e})")
     assert error < 1e-4
     prompt = torch.tensor([[0] + fast("The history of").input_ids])
     sample = theirs.generate(prompt, max_new_tokens=60, do_sample=True, temperature=0.8, top_k=50)

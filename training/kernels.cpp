@@ -10,6 +10,7 @@
 // only, where the last bit does not matter. Sums over a batch go to one partial result per
 // sequence, so results do not depend on the number of threads.
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdint>
@@ -191,10 +192,10 @@ void conv_backward(int B, int T, int E, int stride, int K, const S* x, const flo
 
 // ---- selective scan with skip and gate (Mamba, algorithm 2) ----
 //
-// u [B,T,E], dt [B,T,E] before bias and softplus, bc [B,T,bc_stride] with B in columns 0..N and C in
-// N..2N, z [B,T,z_stride], a2 [N,E] = A * log2(e), skip [E], dt_bias [E]
-// y = (sum_n C_n h_n + skip * u) * silu(z), h_n = exp(delta A_n) h_n + delta B_n u.
-// states [B, ceil(T/CHUNK), E/LANES, N, LANES]: the state at the start of every chunk.
+// u [B,T,E], dt [B,T,E] before bias and softplus, bc [B,T,bc_stride] with B in columns 0..N and C
+// in N..2N, z [B,T,z_stride], a2 [N,E] = A * log2(e), skip [E], dt_bias [E] y = (sum_n C_n h_n +
+// skip * u) * silu(z), h_n = exp(delta A_n) h_n + delta B_n u. states [B, ceil(T/CHUNK), E/LANES,
+// N, LANES]: the state at the start of every chunk.
 
 struct Shape {
   int B, T, E, bc_stride, z_stride, threads;
@@ -328,8 +329,7 @@ void scan_backward(Shape s, const S* u, const S* dt, const S* bc, const S* z, co
           dbias_sum += draw;
           store(du + at, ddx * delta + g * d);
           store(ddt + at, draw);
-          store(dz + (t0 + t) * s.z_stride + e,
-                out * ungated * sig * (1.0f + gate * (1.0f - sig)));
+          store(dz + (t0 + t) * s.z_stride + e, out * ungated * sig * (1.0f + gate * (1.0f - sig)));
         }
         store(dskip_b + e, dskip_sum);
         store(dbias_b + e, dbias_sum);

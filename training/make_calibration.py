@@ -1,4 +1,4 @@
-"""Write the calibration text that ships with krait: passages of public-domain books.
+r"""Write the calibration text that ships with krait: passages of public-domain books.
 
     python make_calibration.py --books books.jsonl.zst --titles calibration_books.txt \
         --out ../share/calibration.txt
@@ -16,7 +16,7 @@ from prepare import clean, read_documents
 
 
 def passages(text, count, length):
-    """`count` runs of whole paragraphs of about `length` characters, spread evenly over the text."""
+    """`count` runs of whole paragraphs, each of about `length` characters, spread evenly."""
     paragraphs = [p.strip() for p in re.split(r"\n\s*\n", text) if p.strip()]
     starts, position = [], 0
     for p in paragraphs:

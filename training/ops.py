@@ -107,7 +107,7 @@ class MambaCore(torch.autograd.Function):
 
 
 class AddNorm(torch.autograd.Function):
-    """residual [.., D] float32, x [.., D] or None, weight [D] -> residual + x, its RMSNorm (kind)."""
+    """residual [.., D] float32, x [.., D] or None, weight [D] -> residual + x, its norm (kind)."""
 
     @staticmethod
     def forward(ctx, residual, x, weight, eps, kind):

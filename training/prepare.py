@@ -1,4 +1,4 @@
-"""Prepare text for training: sample a mixture, train a tokenizer, write token files.
+r"""Prepare text for training: sample a mixture, train a tokenizer, write token files.
 
     python prepare.py --out runs/data --exclude calibration_books.txt \
         --source 0.70 wikipedia.jsonl.zst --source 0.20 books.jsonl.zst

@@ -1,6 +1,6 @@
-"""Train a Mamba-1 language model on a CPU.
+r"""Train a Mamba-1 language model on a CPU.
 
-    python train.py --data runs/data --out runs/demo --steps 3660
+    python train.py --data runs/data --out runs/demo --steps 4200 --decay-fraction 0.2
 
 The learning rate warms up, stays, and falls linearly to zero over the last part (warmup, stable,
 decay): the length of the run may be changed on resuming, by another --steps, until the decay has
@@ -9,7 +9,8 @@ terminate (SIGTERM, SIGINT) writes one after its step.
 
 Every step of the first 200 is logged. --compare checks a run against a log that was kept:
 
-    python train.py --data runs/data --out runs/again --stop-after 200 --compare logs/krait-demo.jsonl
+    python train.py --data runs/data --out runs/again --stop-after 200 \
+        --compare logs/krait-demo.jsonl
 """
 
 import argparse
@@ -85,8 +86,8 @@ def compare(path, reference):
     ours, theirs = read_log(path), read_log(reference)
     differences = [abs(ours[s] - theirs[s]) for s in ours if s in theirs]
     mean, largest = sum(differences) / len(differences), max(differences)
-    print(f"{len(differences)} losses compared with {reference}: difference {mean:.1e} in the mean, "
-          f"{largest:.1e} at most")
+    print(f"{len(differences)} losses compared with {reference}: difference {mean:.1e} in the "
+          f"mean, {largest:.1e} at most")
     if mean > 0.02:
         raise SystemExit("the run differs from the logged one")
 
@@ -96,13 +97,13 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path, required=True, help="from prepare.py")
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--steps", type=int, default=3660)
+    parser.add_argument("--steps", type=int, default=4200)
     parser.add_argument("--stop-after", type=int, help="end early, at this step")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--context", type=int, default=512)
     parser.add_argument("--peak", type=float, default=3e-3)
     parser.add_argument("--warmup", type=int, default=200)
-    parser.add_argument("--decay-fraction", type=float, default=0.25)
+    parser.add_argument("--decay-fraction", type=float, default=0.2)
     parser.add_argument("--checkpoint-every", type=int, default=100)
     parser.add_argument("--validate-every", type=int, default=250)
     parser.add_argument("--threads", type=int, default=2)
@@ -163,7 +164,8 @@ def main():
                                             / (now - clock))}
             recent, clock = [], now
             if step % args.validate_every == 0 or step == args.steps:
-                record["held_out"] = round(validate(model, held_out, args.context, args.batch, 8), 5)
+                nll = validate(model, held_out, args.context, args.batch, 8)
+                record["held_out"] = round(nll, 5)
                 clock = time.time()
             log.write(json.dumps(record) + "\n")
             log.flush()

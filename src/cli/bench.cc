@@ -62,7 +62,11 @@ Work work_per_token(const Engine::Impl& engine) {
   for (const LinearSite& site : engine.model->layout().linears) {
     if (site.input_site < 0 || site.role == "lm_head") continue;
     const double ops = 2.0 * static_cast<double>(site.rows) * static_cast<double>(site.cols);
-    (engine.tensors->contains(site.name + ".weight_scale") ? work.int8_ops : work.float_ops) += ops;
+    const std::string& input =
+        engine.model->layout().activations[static_cast<std::size_t>(site.input_site)].role;
+    const auto numerics = engine.model->numerics().find(input);
+    const bool int8 = numerics != engine.model->numerics().end() && numerics->second.quantized;
+    (int8 ? work.int8_ops : work.float_ops) += ops;
   }
   return work;
 }

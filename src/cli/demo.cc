@@ -73,7 +73,7 @@ Texts split_text() {
 }
 
 double decode_speed(const Engine& engine, const std::string& prompt) {
-  GenerateOptions options{.max_tokens = 64, .temperature = 0, .ignore_eos = true};
+  GenerateOptions options{.max_tokens = 64, .temperature = 0, .stop = {}, .ignore_eos = true};
   std::vector<double> speeds;
   for (int repeat = 0; repeat < 3; ++repeat) {
     Session session = engine.new_session();
@@ -127,8 +127,10 @@ int run(const Options& options) {
   write_file_atomic(calibration, texts.calibration);
 
   ProgressReport report;
-  const auto watch = [&report](const Progress& progress) {
+  std::string current;  // the recipe at work
+  const auto watch = [&](Progress progress) {
     throw_if_interrupted();
+    progress.phase = current + ": " + progress.phase;
     report.update(progress);
   };
   const Engine reference = Engine::load(model, {.threads = options.threads});
@@ -140,6 +142,7 @@ int run(const Options& options) {
   rows[0].decode = decode_speed(reference, options.prompt);
   std::string generator_directory;
   for (const char* recipe : kRecipes) {
+    current = recipe;
     const std::string directory = output + "/" + recipe;
     const QuantizeReport made = quantize(model, directory,
                                          {.recipe = recipe,
@@ -179,7 +182,8 @@ int run(const Options& options) {
   if (!options.json) print("Text from the integers of {}:\n\n{}", kGenerator, options.prompt);
   const GenerateResult text =
       generate(engine, session, options.prompt,
-               {.max_tokens = options.tokens, .seed = options.seed}, [&](std::string_view piece) {
+               {.max_tokens = options.tokens, .seed = options.seed, .stop = {}},
+               [&](std::string_view piece) {
                  if (!options.json) {
                    write_out(piece);
                    flush_out();

@@ -26,20 +26,6 @@ struct Group {
   std::int64_t count = 0, elements = 0, bytes = 0;
 };
 
-struct Inspection {
-  ModelLayout layout;
-  std::vector<Group> groups;
-  std::int64_t total_bytes = 0;
-  std::map<std::string, ActivationNumerics> numerics;
-  Json provenance, recipe;
-};
-
-std::string joined(const std::vector<std::string>& names) {
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text;
-}
-
 std::int64_t bytes_of(const TensorInfo& info) {
   return info.shape.elements() * static_cast<std::int64_t>(size_of(info.dtype));
 }
@@ -78,7 +64,8 @@ std::vector<Group> group_tensors(const ModelLayout& layout,
   for (const LinearSite& site : layout.linears) {
     const std::string name = site.name + ".weight";
     add(site.role, "linear", name, scale_words(tensors, name, site.rows));
-    add(site.role + ".bias", "parameter", site.name + ".bias", "-");
+    const std::string bias = site.name + ".bias";
+    add(site.role + ".bias", "parameter", bias, scale_words(tensors, bias, site.rows));
   }
   for (const ParamSite& site : layout.params) {
     add(site.role, "parameter", site.name, scale_words(tensors, site.name, site.shape[0]));
@@ -116,14 +103,11 @@ using Scales = std::map<int, std::map<std::string, std::vector<float>>>;
 Scales read_scales(const ModelLayout& layout, const TensorSource& tensors) {
   Scales scales;
   for (const ActivationSite& site : layout.activations) {
-    // Where a site is a linear's input, compressed-tensors' name for the scale is in use.
-    std::vector<std::string> names{site.name + "_scale"};
-    for (const std::string& name : names) {
-      if (!tensors.contains(name)) continue;
-      const Tensor values = to_f32(tensors.get(name).view());
-      const auto span = values.as<float>();
-      scales[site.layer][site.role].assign(span.begin(), span.end());
-    }
+    const std::string name = site.name + "_scale";
+    if (!tensors.contains(name)) continue;
+    const Tensor values = to_f32(tensors.get(name).view());
+    const auto span = values.as<float>();
+    scales[site.layer][site.role].assign(span.begin(), span.end());
   }
   return scales;
 }
@@ -192,96 +176,125 @@ void print_provenance(const Json& value, const std::string& prefix) {
   }
 }
 
-int run(const Options& options) {
-  const Checkpoint checkpoint = open_checkpoint(resolve_model(options.model));
-  const TensorSource& source = *checkpoint.tensors;
-  const ModelLayout layout = describe_model(checkpoint.config, source);
-  const ModelInfo& info = layout.info;
+struct Inspection {
+  std::string directory;
+  ModelLayout layout;
   std::map<std::string, TensorInfo> tensors;
-  std::int64_t total_bytes = 0;
-  for (const TensorInfo& tensor : source.list()) {
-    tensors[tensor.name] = tensor;
-    total_bytes += bytes_of(tensor);
-  }
-  const std::vector<Group> groups = group_tensors(layout, tensors);
-  const auto numerics = parse_numerics(checkpoint.config, layout);
-  const Scales scales = read_scales(layout, source);
-  const double bits = 8.0 * static_cast<double>(total_bytes) / static_cast<double>(info.parameters);
-  Json krait = Json::object();
-  if (const auto config = checkpoint.config.find("quantization_config");
-      config != checkpoint.config.end() && config->is_object()) {
-    krait = config->value("krait", Json::object());
-  }
+  std::vector<Group> groups;
+  std::map<std::string, ActivationNumerics> numerics;  ///< by role
+  Scales scales;
+  Json quantization;  ///< the krait part of quantization_config
+  std::int64_t bytes = 0;
+  double bits_per_weight = 0;
+};
 
-  if (options.json) {
-    Json group_list = Json::array(), activations = Json::object(), tensor_list = Json::array();
-    for (const Group& g : groups) {
-      group_list.push_back({{"role", g.role},
-                            {"kind", g.kind},
-                            {"count", g.count},
-                            {"shape", g.shape},
-                            {"dtype", g.dtype},
-                            {"scale", g.scale},
-                            {"elements", g.elements},
-                            {"bytes", g.bytes}});
-    }
-    for (const auto& [role, n] : numerics) activations[role] = numerics_words(n);
-    if (options.tensors) {
-      for (const auto& [name, t] : tensors) {
-        tensor_list.push_back({{"name", name},
-                               {"shape", t.shape.str()},
-                               {"dtype", name_of(t.dtype)},
-                               {"bytes", bytes_of(t)}});
-      }
-    }
-    Json json = {{"model", checkpoint.directory}, {"architecture", info.architecture},
-                 {"model_type", info.model_type}, {"d_model", info.d_model},
-                 {"n_layers", info.n_layers},     {"vocab_rows", info.vocab_rows},
-                 {"vocab_size", info.vocab_size}, {"parameters", info.parameters},
-                 {"bytes", total_bytes},          {"bits_per_weight", bits},
-                 {"groups", group_list},          {"activations", activations},
-                 {"scales", scales_json(scales)}, {"quantization", krait}};
-    if (options.tensors) json["tensors"] = tensor_list;
-    print_json(json);
-    return kSuccess;
+Inspection inspect(const std::string& directory) {
+  const Checkpoint checkpoint = open_checkpoint(directory);
+  Inspection seen{.directory = directory,
+                  .layout = describe_model(checkpoint.config, *checkpoint.tensors),
+                  .tensors = {},
+                  .groups = {},
+                  .numerics = {},
+                  .scales = {},
+                  .quantization = Json::object()};
+  for (const TensorInfo& tensor : checkpoint.tensors->list()) {
+    seen.tensors[tensor.name] = tensor;
+    seen.bytes += bytes_of(tensor);
   }
+  seen.groups = group_tensors(seen.layout, seen.tensors);
+  seen.numerics = parse_numerics(checkpoint.config, seen.layout);
+  seen.scales = read_scales(seen.layout, *checkpoint.tensors);
+  seen.bits_per_weight =
+      8.0 * static_cast<double>(seen.bytes) / static_cast<double>(seen.layout.info.parameters);
+  const auto config = checkpoint.config.find("quantization_config");
+  if (config != checkpoint.config.end() && config->is_object()) {
+    seen.quantization = config->value("krait", Json::object());
+  }
+  return seen;
+}
 
-  print("{}: {} ({}), {} parameters, {} layers of {}, vocabulary {}{}\n", checkpoint.directory,
+void print_as_json(const Inspection& seen, bool with_tensors) {
+  const ModelInfo& info = seen.layout.info;
+  Json groups = Json::array(), activations = Json::object(), tensors = Json::array();
+  for (const Group& g : seen.groups) {
+    groups.push_back({{"role", g.role},
+                      {"kind", g.kind},
+                      {"count", g.count},
+                      {"shape", g.shape},
+                      {"dtype", g.dtype},
+                      {"scale", g.scale},
+                      {"elements", g.elements},
+                      {"bytes", g.bytes}});
+  }
+  for (const auto& [role, n] : seen.numerics) activations[role] = numerics_words(n);
+  Json json = {{"model", seen.directory},
+               {"architecture", info.architecture},
+               {"model_type", info.model_type},
+               {"d_model", info.d_model},
+               {"n_layers", info.n_layers},
+               {"vocab_rows", info.vocab_rows},
+               {"vocab_size", info.vocab_size},
+               {"parameters", info.parameters},
+               {"bytes", seen.bytes},
+               {"bits_per_weight", seen.bits_per_weight},
+               {"groups", groups},
+               {"activations", activations},
+               {"scales", scales_json(seen.scales)},
+               {"quantization", seen.quantization}};
+  if (with_tensors) {
+    for (const auto& [name, t] : seen.tensors) {
+      tensors.push_back({{"name", name},
+                         {"shape", t.shape.str()},
+                         {"dtype", name_of(t.dtype)},
+                         {"bytes", bytes_of(t)}});
+    }
+    json["tensors"] = tensors;
+  }
+  print_json(json);
+}
+
+void print_as_text(const Inspection& seen, bool with_tensors) {
+  const ModelInfo& info = seen.layout.info;
+  const std::int64_t padding = info.vocab_rows - info.vocab_size;
+  print("{}: {} ({}), {} parameters, {} layers of {}, vocabulary {}{}\n", seen.directory,
         info.model_type, info.architecture, format_count(static_cast<double>(info.parameters)),
         info.n_layers, info.d_model, info.vocab_size,
-        info.vocab_rows > info.vocab_size
-            ? fmt::format(" (+{} padding)", info.vocab_rows - info.vocab_size)
-            : "");
-  print("{} of tensors, {:.2f} bits per weight\n\n", format_bytes(static_cast<double>(total_bytes)),
-        bits);
+        padding > 0 ? fmt::format(" (+{} padding)", padding) : "");
+  print("{} of tensors, {:.2f} bits per weight\n\n", format_bytes(static_cast<double>(seen.bytes)),
+        seen.bits_per_weight);
   Table table({"tensors", "count", "shape", "dtype", "scale", "bytes", "share"});
-  for (const Group& g : groups) {
+  for (const Group& g : seen.groups) {
+    const double share = 100.0 * static_cast<double>(g.bytes) / static_cast<double>(seen.bytes);
     table.add({g.role, std::to_string(g.count), g.shape, g.dtype, g.scale,
-               format_bytes(static_cast<double>(g.bytes)),
-               fmt::format("{:.1f}%", 100.0 * static_cast<double>(g.bytes) /
-                                          static_cast<double>(total_bytes))});
+               format_bytes(static_cast<double>(g.bytes)), fmt::format("{:.1f}%", share)});
   }
   write_out(table.str());
-  if (options.tensors) {
+  if (with_tensors) {
     Table all({"tensor", "shape", "dtype", "bytes"});
-    for (const auto& [name, t] : tensors) {
+    for (const auto& [name, t] : seen.tensors) {
       all.add({name, t.shape.str(), std::string(name_of(t.dtype)), std::to_string(bytes_of(t))});
     }
     print("\n{}", all.str());
   }
-  if (!numerics.empty()) {
+  if (!seen.numerics.empty()) {
     Table activations({"activation", "held as"});
-    for (const std::string& role : roles_of(layout)) {
-      const auto found = numerics.find(role);
-      activations.add({role, found == numerics.end() ? "float32" : numerics_words(found->second)});
+    for (const std::string& role : roles_of(seen.layout)) {
+      const auto found = seen.numerics.find(role);
+      activations.add(
+          {role, found == seen.numerics.end() ? "float32" : numerics_words(found->second)});
     }
     print("\n{}", activations.str());
   }
-  if (!scales.empty()) print_scales(scales, roles_of(layout));
-  if (const auto provenance = krait.find("provenance"); provenance != krait.end()) {
+  if (!seen.scales.empty()) print_scales(seen.scales, roles_of(seen.layout));
+  if (const auto found = seen.quantization.find("provenance"); found != seen.quantization.end()) {
     write_out("\nProvenance\n");
-    print_provenance(*provenance, "");
+    print_provenance(*found, "");
   }
+}
+
+int run(const Options& options) {
+  const Inspection seen = inspect(resolve_model(options.model));
+  (options.json ? print_as_json : print_as_text)(seen, options.tensors);
   return kSuccess;
 }
 

@@ -101,6 +101,16 @@ TEST(Describe, KnowsTheOriginalLayout) {
   EXPECT_NO_THROW(describe_model(checkpoint.config, *checkpoint.source()));
 }
 
+TEST(Describe, AnAbsentHeadIsTiedUnlessTheConfigDeniesIt) {
+  for (const char* key : {"tie_word_embeddings", "tie_embeddings"}) {
+    TestCheckpoint checkpoint = tiny_mamba();
+    checkpoint.config.erase("tie_word_embeddings");
+    EXPECT_NO_THROW(describe_model(checkpoint.config, *checkpoint.source()));
+    checkpoint.config[key] = false;
+    expect_contains(describe_error(checkpoint), {"lm_head.weight [61, 20] is missing"});
+  }
+}
+
 TEST(Describe, RefusesOtherArchitecturesWithTheKnownOnes) {
   TestCheckpoint checkpoint = tiny_mamba();
   checkpoint.config["model_type"] = "mamba2";

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <tuple>
 
 #include "core/check.h"
 #include "io/printable.h"
@@ -72,7 +73,8 @@ bool same_bytes(const TensorSource& tensors, const std::string& a, const std::st
 /// checkpoints store it): tied if it is the same table.
 bool head_is_tied(const Json& config, const TensorSource& tensors, const std::string& table) {
   if (!tensors.contains("lm_head.weight")) {
-    return config_bool(config, "tie_word_embeddings").value_or(true);
+    const auto original = config_bool(config, "tie_embeddings");
+    return config_bool(config, "tie_word_embeddings").value_or(original.value_or(true));
   }
   if (tensors.contains("lm_head.weight_scale") || !tensors.contains(table)) return false;
   return same_bytes(tensors, table, "lm_head.weight");

@@ -62,19 +62,24 @@ std::string strip(std::string token, const StripDecode& step) {
   return token;
 }
 
-std::string replaced(std::string_view token, const Pattern& pattern, std::string_view content) {
+// `budget` is what replacements may still make, in bytes; it bounds hostile files.
+std::string replaced(std::string_view token, const Pattern& pattern, std::string_view content,
+                     std::size_t& budget) {
   // Earlier steps may have left bytes that are not UTF-8.
   const bool valid = valid_utf8_prefix(token) == token.size();
   const std::string escaped = valid ? std::string() : escape_invalid_bytes(token);
   std::string out, bytes;
-  replace_all(pattern, content, valid ? token : std::string_view(escaped), out);
+  replace_all(pattern, content, valid ? token : std::string_view(escaped), budget, out);
+  budget -= out.size();
   if (valid) return out;
   append_unescaped(out, bytes);
   return bytes;
 }
 
-std::string metaspace(std::string_view token, const MetaspaceDecode& step, bool first) {
-  return replaced(token, Pattern::literal(step.replacement), first && step.drop_first ? "" : " ");
+std::string metaspace(std::string_view token, const MetaspaceDecode& step, bool first,
+                      std::size_t& budget) {
+  return replaced(token, Pattern::literal(step.replacement), first && step.drop_first ? "" : " ",
+                  budget);
 }
 
 }  // namespace
@@ -133,7 +138,7 @@ struct DecodeState::Step {
   }
   void operator()(const ReplaceDecode& step) {
     if (fused) return hold();
-    pass(replaced(token, step.pattern, step.content));
+    pass(replaced(token, step.pattern, step.content, state.budget_));
   }
   void operator()(const ByteFallbackDecode&) {
     if (fused) return hold();
@@ -167,7 +172,7 @@ struct DecodeState::Step {
   }
   void operator()(const MetaspaceDecode& step) {
     if (fused) return hold();
-    pass(metaspace(token, step, !std::exchange(stage().started, true)));
+    pass(metaspace(token, step, !std::exchange(stage().started, true), state.budget_));
   }
 
   /// A step that must see a fused token as a whole waits for the end.
@@ -198,6 +203,7 @@ void DecodeState::feed(std::size_t step, std::string token, std::string& out) {
 }
 
 void DecodeState::push(std::string_view token, std::string& out) {
+  budget_ += 1024 * token.size();
   feed(0, std::string(token), out);
 }
 
@@ -213,15 +219,16 @@ void DecodeState::finish(std::string& out) {
       std::string bytes;
       if (append_char_bytes(held, bytes)) held = bytes;
     } else if (const auto* replace = std::get_if<ReplaceDecode>(&step)) {
-      held = replaced(held, replace->pattern, replace->content);
+      held = replaced(held, replace->pattern, replace->content, budget_);
     } else if (const auto* space = std::get_if<MetaspaceDecode>(&step)) {
-      held = metaspace(held, *space, true);
+      held = metaspace(held, *space, true, budget_);
     } else if (const auto* ends = std::get_if<StripDecode>(&step)) {
       held = ends->content.size() > 1 ? strip(std::move(held), *ends) : std::string();
     }
     feed(i + 1, std::move(held), out);
   }
   stages_.assign(stages_.size(), Stage{});
+  budget_ = kBudget;
 }
 
 }  // namespace krait

@@ -61,8 +61,11 @@ class DecodeState {
   struct Step;
   void feed(std::size_t step, std::string token, std::string& out);
 
+  static constexpr std::size_t kBudget = std::size_t{1} << 20;
+
   const Decoder* decoder_;
-  std::vector<Stage> stages_;  ///< one per step, and one for the join
+  std::size_t budget_ = kBudget;  ///< bytes that replacements may still make
+  std::vector<Stage> stages_;     ///< one per step, and one for the join
 };
 
 }  // namespace krait

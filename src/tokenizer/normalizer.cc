@@ -95,6 +95,7 @@ std::string_view strip(std::string_view text, bool left, bool right) {
 // One step: the result is a view of `text` or of `out`.
 struct Apply {
   std::string_view text;
+  std::size_t limit;  ///< of what replacements may make of it
   std::string& out;
 
   std::string_view operator()(const UnicodeStep& step) const {
@@ -112,7 +113,7 @@ struct Apply {
     return out;
   }
   std::string_view operator()(const ReplaceStep& step) const {
-    replace_all(step.pattern, step.content, text, out);
+    replace_all(step.pattern, step.content, text, limit, out);
     return out;
   }
   std::string_view operator()(const StripStep& step) const {
@@ -152,10 +153,11 @@ Normalizer parse_normalizer(const Json& json, const std::string& where) {
 
 std::string_view normalize(const Normalizer& normalizer, std::string_view text,
                            std::string& storage) {
+  const std::size_t limit = replace_limit(text);
   std::string next;
   for (const auto& step : normalizer.steps) {
     next.clear();
-    const std::string_view result = std::visit(Apply{text, next}, step);
+    const std::string_view result = std::visit(Apply{text, limit, next}, step);
     if (result.data() == next.data()) {
       storage.swap(next);
       text = storage;
@@ -209,14 +211,14 @@ std::string_view normalize_unicode(UnicodeForm form, std::string_view text, std:
 }
 
 void replace_all(const Pattern& pattern, std::string_view content, std::string_view text,
-                 std::string& out) {
+                 std::size_t limit, std::string& out) {
   std::vector<Range> matches;
   pattern.find(text, {0, text.size()}, matches);
   std::size_t removed = 0;
   for (const Range& match : matches) removed += match.end - match.begin;
   const std::size_t size = text.size() - removed + matches.size() * content.size();
-  check(size <= 16 * text.size() + (std::size_t{64} << 20), ErrorCode::unsupported,
-        "a Replace makes {} bytes of {}: that is beyond any use", size, text.size());
+  check(size <= limit, ErrorCode::unsupported,
+        "a Replace of the tokenizer makes {} bytes of text, expected at most {}", size, limit);
   out.reserve(out.size() + size);
   std::size_t copied = 0;
   for (const Range& match : matches) {

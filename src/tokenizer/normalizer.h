@@ -45,8 +45,13 @@ std::string_view normalize(const Normalizer& normalizer, std::string_view text,
 std::string_view normalize_unicode(UnicodeForm form, std::string_view text, std::string& storage);
 
 /// `text` with every match of `pattern` replaced, appended to `out`. Error: unsupported where the
-/// result would be more than 64 MiB longer than 16 times the text.
+/// result would have more than `limit` bytes.
 void replace_all(const Pattern& pattern, std::string_view content, std::string_view text,
-                 std::string& out);
+                 std::size_t limit, std::string& out);
+
+/// What replacements may make of text, all of them together: 16 times the bytes and 1 MiB.
+constexpr std::size_t replace_limit(std::string_view text) noexcept {
+  return 16 * text.size() + (std::size_t{1} << 20);
+}
 
 }  // namespace krait

@@ -73,17 +73,18 @@ def llama3(text):
     """Llama 3: its split rule, ignore_merges, BOS from a template."""
     tokenizer = byte_level(text, 420, None, LLAMA3, ["<|begin_of_text|>", "<|end_of_text|>",
                                                      "<|eot_id|>"])
+    layout = json.loads(tokenizer.to_str())
+    layout["model"]["ignore_merges"] = True
+    # Whole words that no merge reaches: they are found only because merges are ignored.
+    vocab = layout["model"]["vocab"]
+    for word in ("Ġkrait", "Ġbanded", "krait"):
+        vocab[word] = len(vocab)
+    tokenizer = Tokenizer.from_str(json.dumps(layout))
     tokenizer.add_tokens(spaces(4))
     bos = tokenizer.token_to_id("<|begin_of_text|>")
     tokenizer.post_processor = processors.Sequence([
         processors.ByteLevel(trim_offsets=False), with_bos("<|begin_of_text|>", bos)])
-    layout = json.loads(tokenizer.to_str())
-    layout["model"]["ignore_merges"] = True
-    # Whole words that no merge reaches: they are found only because merges are ignored.
-    for word in ("Ġkrait", "Ġbanded", "krait"):
-        layout["model"]["vocab"][word] = max(
-            [*layout["model"]["vocab"].values(), *(t["id"] for t in layout["added_tokens"])]) + 1
-    return Tokenizer.from_str(json.dumps(layout))
+    return tokenizer
 
 
 def qwen2(text):

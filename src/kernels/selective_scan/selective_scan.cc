@@ -12,7 +12,7 @@ namespace {
 // A task works through blocks of kBlock channels, and each block through chunks of kChunk tokens,
 // so that a block's state and a chunk's inputs stay in the first caches.
 constexpr std::int64_t kBlock = 256;
-constexpr std::int64_t kChunk = 32;
+constexpr std::int64_t kChunk = 16;
 // Updates of one h below which a parallel region costs more than it saves.
 constexpr std::int64_t kSerialUpdates = 16384;
 
@@ -82,7 +82,10 @@ void selective_scan(Context& ctx, const ScanParams& params, const ScanInputs& in
             .channel_stride = channels,
             .y = out.f32(t0) + c0,
             .y_stride = y.stride,
-            .scratch = own});
+            .scratch = own,
+            .delta = wide + kChunk * kBlock,
+            .gate = wide + 2 * kChunk * kBlock,
+            .wide_stride = kBlock});
     }
   };
   const std::int64_t grain = tokens * channels * states < kSerialUpdates ? channels : 64;

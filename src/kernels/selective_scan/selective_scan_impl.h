@@ -89,11 +89,27 @@ template <int fixed, typename F>
   }
 }
 
+/// delta = softplus(dt + bias) and gate = silu(z) of the whole run. Ahead of the recurrence,
+/// because they are long chains of operations that the CPU then works on several at a time.
+inline void prepare(const ScanRun& run) {
+  for (std::int64_t t = 0; t < run.tokens; ++t) {
+    for_blocks<kLanes>(run.channels, [&](std::int64_t c, auto part) {
+      const Vec bias = run.dt_bias ? load(run.dt_bias + c, part) : broadcast(0.0f);
+      const Vec dt = load(run.dt.data + t * run.dt.stride + c, part);
+      store(run.delta + t * run.wide_stride + c, softplus(dt + bias), part);
+    });
+    if (!run.z.data) continue;
+    for_blocks<kLanes>(run.channels, [&](std::int64_t c, auto part) {
+      const Vec z = load(run.z.data + t * run.z.stride + c, part);
+      store(run.gate + t * run.wide_stride + c, silu(z), part);
+    });
+  }
+}
+
 /// Channels from c on, as many as `part` says.
 template <typename State, int fixed, typename P>
 void scan_block(const ScanRun& run, std::int64_t c, P part) {
   const Vec zero = broadcast(0.0f);
-  const Vec bias = run.dt_bias ? load(run.dt_bias + c, part) : zero;
   const Vec D = load(run.D + c, part);
   const Vec h_scale = run.h_scale ? load(run.h_scale + c, part) : zero;
   auto* const state = static_cast<typename State::Element*>(run.h) + c;
@@ -104,7 +120,7 @@ void scan_block(const ScanRun& run, std::int64_t c, P part) {
         block.set_h(n, State::read(state + n * run.channel_stride, h_scale, part));
       });
   for (std::int64_t t = 0; t < run.tokens; ++t) {
-    const Vec delta = softplus(load(run.dt.data + t * run.dt.stride + c, part) + bias);
+    const Vec delta = load(run.delta + t * run.wide_stride + c, part);
     const Vec u = load(run.u.data + t * run.u.stride + c, part);
     const Vec du = delta * u;
     const float* const B = run.B.data + t * run.B.stride;
@@ -116,7 +132,7 @@ void scan_block(const ScanRun& run, std::int64_t c, P part) {
           y = fma(broadcast(C[n]), h, y);
           block.set_h(n, State::rounded(h, h_scale));
         });
-    if (run.z.data) y = y * silu(load(run.z.data + t * run.z.stride + c, part));
+    if (run.z.data) y = y * load(run.gate + t * run.wide_stride + c, part);
     store(run.y + t * run.y_stride + c, y, part);
   }
   for_states<fixed>(
@@ -131,6 +147,7 @@ constexpr int unrolled_states(Part) { return 0; }
 
 template <typename State>
 void scan(const ScanRun& run) {
+  prepare(run);
   for_blocks<kLanes>(run.channels, [&](std::int64_t c, auto part) {
     constexpr int fixed = unrolled_states(decltype(part){});
     if (run.states == fixed) {

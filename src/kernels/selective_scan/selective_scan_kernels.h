@@ -24,7 +24,9 @@ struct ScanRun {
   std::int64_t channel_stride;
   float* y;  ///< [tokens, channels]
   std::int64_t y_stride;
-  float* scratch;  ///< [2, states, 16]
+  float* scratch;            ///< [2, states, 16]
+  float *delta, *gate;       ///< scratch [tokens, channels], rows `wide_stride` apart; may be
+  std::int64_t wide_stride;  ///< the memory of dt and z themselves
 };
 
 /// One for each type of state, which they read once, update in f32 rounded to that type after every
