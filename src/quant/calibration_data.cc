@@ -8,6 +8,7 @@
 #include "core/rng.h"
 #include "io/checkpoint.h"
 #include "io/json.h"
+#include "io/printable.h"
 #include "quant/embedded.h"
 
 namespace krait {
@@ -115,11 +116,12 @@ IdArray parse_npy_header(std::string_view bytes, const std::string& path) {
                      (type[1] == 'i' || type[1] == 'u') &&
                      (type[2] == '2' || type[2] == '4' || type[2] == '8');
   check(is_id, bad_data, "{}: ids as <i2, <u2, <i4, <u4, <i8 or <u8 are expected, got \"{}\"", path,
-        type);
+        printable(type, 32));
   const std::string_view shape = header_value(header, "'shape':", "(", ")");
   const auto commas = std::count(shape.begin(), shape.end(), ',');
   check(commas == 1 && header.find("'fortran_order': False") != std::string_view::npos, bad_data,
-        "{}: a one- or two-dimensional array in C order is expected, got ({})", path, shape);
+        "{}: a one- or two-dimensional array in C order is expected, got ({})", path,
+        printable(shape, 32));
   return {begin + length, static_cast<std::size_t>(type[2] - '0'), type[1] == 'i'};
 }
 

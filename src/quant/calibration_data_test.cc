@@ -160,6 +160,8 @@ TEST(TokenFile, RefusesWhatIsNoTokenFile) {
   refuse("", "a.npy", {"a.npy", "no .npy file"});
   refuse("\x93NUMPY", "a.npy", {"no .npy file"});
   refuse(npy("<f4", "(1,)", "abcd"), "a.npy", {"<i4", "\"<f4\""});
+  refuse(npy("<i\n4", "(1,)", "abcd"), "a.npy", {"\"<i?4\""});
+  refuse(npy("<i4", "(1\n)", "abcd"), "a.npy", {"(1?)"});
   refuse(npy(">i4", "(1,)", "abcd"), "a.npy", {"\">i4\""});
   refuse(npy("<i4", "(1, 1, 1)", "abcd"), "a.npy", {"one- or two-dimensional"});
   refuse(npy("<i4", "(2,)", "abcdefgh", true), "a.npy", {"C order"});
