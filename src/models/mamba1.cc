@@ -113,7 +113,7 @@ void Mamba1::mixer(Context& ctx, const Layer& l, const Batch& batch, const Activ
 
   Activation xz[2];  // x, z [T, E] = hidden W_in^T
   split_linear(ctx, l.in_proj, hidden, std::array{&l.conv_input, &l.z}, l.xz_scale, xz);
-  const auto& [x, z] = xz;
+  const Activation &x = xz[0], &z = xz[1];
 
   // u = silu(conv(x)) [T, E]. The product reads it in its site's numerics, and so does the scan,
   // unless the scales are per token: those are for the product alone, the scan then reads f32.
@@ -134,7 +134,7 @@ void Mamba1::mixer(Context& ctx, const Layer& l, const Batch& batch, const Activ
 
   Activation dt_B_C[3];  // dt [T, R], B [T, N], C [T, N] = u W_x^T
   split_linear(ctx, l.x_proj, u, std::array{&l.dt_proj_input, &l.B, &l.C}, l.dt_B_C_scale, dt_B_C);
-  const auto& [dt_low, B, C] = dt_B_C;
+  const Activation &dt_low = dt_B_C[0], &B = dt_B_C[1], &C = dt_B_C[2];
 
   const Activation dt = take_site(ctx, l.dt_proj_output, T);  // [T, E] = dt_low W_dt^T
   linear(ctx, l.dt_proj, dt_low, dt);
