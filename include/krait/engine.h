@@ -27,11 +27,12 @@ class Engine {
   std::vector<std::int32_t> encode(std::string_view text, bool add_special = true) const;
   std::string decode(std::span<const std::int32_t> ids) const;
 
-  std::int64_t vocab_size() const;   ///< ids at or above are padding and never sampled
-  std::int64_t vocab_rows() const;   ///< length of a row of logits
+  std::int64_t vocab_size() const;  ///< ids at or above are padding and never sampled
+  std::int64_t vocab_rows() const;  ///< length of a row of logits
   std::span<const std::int32_t> eos_ids() const;
   int threads() const;
-  std::string description() const;   ///< "mamba 3.6M parameters, quamba-w8a8, avx512_vnni, 2 threads"
+  std::string description()
+      const;  ///< "mamba 3.6M parameters, quamba-w8a8, avx512_vnni, 2 threads"
 
   Session new_session() const;
   /// A session saved by Session::save() with the same model. Errors: bad_data, invalid_argument.

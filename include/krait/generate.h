@@ -26,9 +26,9 @@ struct GenerateOptions {
 };
 
 struct GenerateResult {
-  std::string text;                    ///< without the stop text
-  std::vector<std::int32_t> ids;       ///< what was sampled
-  std::string finish_reason;           ///< "stop" (eos or stop text), "length" or "cancelled"
+  std::string text;               ///< without the stop text
+  std::vector<std::int32_t> ids;  ///< what was sampled
+  std::string finish_reason;      ///< "stop" (eos or stop text), "length" or "cancelled"
   std::int64_t prompt_tokens = 0;
   double prefill_seconds = 0, decode_seconds = 0;
 };

@@ -10,33 +10,33 @@ namespace krait {
 
 /// A long job reports where it stands; called from the thread that started it.
 struct Progress {
-  std::string phase;           ///< "calibrate", "quantize", ...
+  std::string phase;  ///< "calibrate", "quantize", ...
   std::int64_t done = 0, total = 0;
-  std::string unit;            ///< "samples", "tensors", "tokens"
+  std::string unit;  ///< "samples", "tensors", "tokens"
 };
 using ProgressFn = std::function<void(const Progress&)>;
 
 struct QuantizeOptions {
   std::string recipe = "krait-w8a8";  ///< a name (see recipe_names()) or the path of a JSON file
-  std::string calibration;            ///< text, .jsonl ({"text": ...}) or .bin/.npy token file; "": built in
+  std::string calibration;  ///< text, .jsonl ({"text": ...}) or .bin/.npy token file; "": built in
   int samples = 512;
   int seq_len = 512;
   std::uint64_t seed = 1234;
   int threads = 0;
-  bool overwrite = false;             ///< replace an existing output directory
+  bool overwrite = false;  ///< replace an existing output directory
   ProgressFn progress;
 };
 
 struct QuantizeReport {
   std::string recipe;
   std::size_t source_bytes = 0, output_bytes = 0;  ///< tensors only
-  double bits_per_weight = 0;                      ///< all tensors of the output over all parameters
+  double bits_per_weight = 0;  ///< all tensors of the output over all parameters
   int calibration_samples = 0;
   std::int64_t calibration_tokens = 0;
 };
 
-/// Reads the checkpoint at `model`, writes a quantized Hugging Face directory to `output`: all of it
-/// or nothing. Errors: Error.
+/// Reads the checkpoint at `model`, writes a quantized Hugging Face directory to `output`: all of
+/// it or nothing. Errors: Error.
 QuantizeReport quantize(const std::string& model, const std::string& output,
                         const QuantizeOptions& options);
 

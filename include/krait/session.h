@@ -27,9 +27,9 @@ class Session {
   /// f32 [vocab_rows] after the last consumed token; empty at the start of a sequence and after
   /// restore until something is consumed.
   std::span<const float> logits() const;
-  std::int64_t position() const;       ///< tokens consumed
+  std::int64_t position() const;  ///< tokens consumed
   std::size_t state_bytes() const;
-  std::string save() const;            ///< for Engine::restore
+  std::string save() const;  ///< for Engine::restore
   void reset();
 
  private:

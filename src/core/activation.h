@@ -30,7 +30,9 @@ struct Activation {
   bool dynamic = false;
   float* scale = nullptr;
 
-  const float* f32(std::int64_t row = 0) const { return static_cast<const float*>(data) + row * stride; }
+  const float* f32(std::int64_t row = 0) const {
+    return static_cast<const float*>(data) + row * stride;
+  }
   float* f32(std::int64_t row = 0) { return static_cast<float*>(data) + row * stride; }
   const std::int8_t* i8(std::int64_t row = 0) const {
     return static_cast<const std::int8_t*>(data) + row * stride;
@@ -49,7 +51,8 @@ struct Activation {
   Activation row_range(std::int64_t begin, std::int64_t end) const {
     Activation part = *this;
     part.rows = end - begin;
-    part.data = static_cast<char*>(data) + begin * stride * static_cast<std::int64_t>(size_of(dtype));
+    part.data =
+        static_cast<char*>(data) + begin * stride * static_cast<std::int64_t>(size_of(dtype));
     if (dtype == DType::i8 && strategy == Strategy::token && scale) part.scale = scale + begin;
     return part;
   }
@@ -58,7 +61,10 @@ struct Activation {
 /// A plain f32 matrix.
 inline Activation f32_activation(float* data, std::int64_t rows, std::int64_t cols,
                                  std::int64_t stride = 0) {
-  return {.data = data, .dtype = DType::f32, .rows = rows, .cols = cols,
+  return {.data = data,
+          .dtype = DType::f32,
+          .rows = rows,
+          .cols = cols,
           .stride = stride ? stride : cols};
 }
 

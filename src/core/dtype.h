@@ -10,8 +10,8 @@ namespace krait {
 
 enum class DType : std::uint8_t { f32, f16, bf16, f64, i8, u8, i16, i32, i64, boolean };
 
-std::size_t size_of(DType dtype) noexcept;         ///< bytes per element
-std::string_view name_of(DType dtype) noexcept;    ///< "F32", "BF16", "I8", ...
+std::size_t size_of(DType dtype) noexcept;       ///< bytes per element
+std::string_view name_of(DType dtype) noexcept;  ///< "F32", "BF16", "I8", ...
 std::optional<DType> parse_dtype(std::string_view name) noexcept;
 
 /// F32, F16 and BF16: what a weight may be stored in before quantization.

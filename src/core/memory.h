@@ -42,7 +42,10 @@ class Arena {
   class Scope {
    public:
     explicit Scope(Arena& arena) : arena_(arena), block_(arena.block_), used_(arena.used_) {}
-    ~Scope() { arena_.block_ = block_; arena_.used_ = used_; }
+    ~Scope() {
+      arena_.block_ = block_;
+      arena_.used_ = used_;
+    }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
@@ -59,7 +62,10 @@ class Arena {
 
  private:
   void* take_bytes(std::size_t bytes);
-  struct Block { std::shared_ptr<void> memory; std::size_t size; };
+  struct Block {
+    std::shared_ptr<void> memory;
+    std::size_t size;
+  };
   std::vector<Block> blocks_;
   std::size_t block_ = 0, used_ = 0;
 };

@@ -4,10 +4,14 @@ namespace krait {
 
 std::string_view name_of(Strategy strategy) noexcept {
   switch (strategy) {
-    case Strategy::tensor: return "tensor";
-    case Strategy::channel: return "channel";
-    case Strategy::group: return "group";
-    case Strategy::token: return "token";
+    case Strategy::tensor:
+      return "tensor";
+    case Strategy::channel:
+      return "channel";
+    case Strategy::group:
+      return "group";
+    case Strategy::token:
+      return "token";
   }
   return "?";
 }

@@ -11,8 +11,8 @@ namespace krait {
 enum class Strategy { tensor, channel, group, token };
 
 /// Integer numerics of one weight, parameter or activation: value = scale * q, q in
-/// [-2^(bits-1), 2^(bits-1) - 1] (weights use the symmetric part only), round half to even, saturate.
-/// bits 16 with `is_float` is IEEE half precision (used for the state).
+/// [-2^(bits-1), 2^(bits-1) - 1] (weights use the symmetric part only), round half to even,
+/// saturate. bits 16 with `is_float` is IEEE half precision (used for the state).
 struct QuantArgs {
   int bits = 8;
   bool is_float = false;
@@ -23,7 +23,7 @@ struct QuantArgs {
   bool operator==(const QuantArgs&) const = default;
 };
 
-std::string_view name_of(Strategy strategy) noexcept;                       ///< "tensor", ...
+std::string_view name_of(Strategy strategy) noexcept;  ///< "tensor", ...
 std::optional<Strategy> parse_strategy(std::string_view name) noexcept;
 
 }  // namespace krait

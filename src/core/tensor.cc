@@ -10,10 +10,11 @@ Shape::Shape(std::initializer_list<std::int64_t> dims)
     : Shape(std::span<const std::int64_t>(dims.begin(), dims.size())) {}
 
 Shape::Shape(std::span<const std::int64_t> dims) : rank_(static_cast<int>(dims.size())) {
-  check(dims.size() <= kMaxRank, ErrorCode::bad_data, "a tensor has {} dimensions, at most {} are supported",
-        dims.size(), kMaxRank);
+  check(dims.size() <= kMaxRank, ErrorCode::bad_data,
+        "a tensor has {} dimensions, at most {} are supported", dims.size(), kMaxRank);
   for (std::size_t i = 0; i < dims.size(); ++i) {
-    check(dims[i] >= 0, ErrorCode::bad_data, "dimension {} of a tensor is negative: {}", i, dims[i]);
+    check(dims[i] >= 0, ErrorCode::bad_data, "dimension {} of a tensor is negative: {}", i,
+          dims[i]);
     dims_[i] = dims[i];
   }
 }
@@ -65,10 +66,12 @@ Tensor to_f32(const TensorView& view) {
       for (std::size_t i = 0; i < out.size(); ++i) out[i] = f16_to_f32(view.as<std::uint16_t>()[i]);
       break;
     case DType::bf16:
-      for (std::size_t i = 0; i < out.size(); ++i) out[i] = bf16_to_f32(view.as<std::uint16_t>()[i]);
+      for (std::size_t i = 0; i < out.size(); ++i)
+        out[i] = bf16_to_f32(view.as<std::uint16_t>()[i]);
       break;
     case DType::f64:
-      for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(view.as<double>()[i]);
+      for (std::size_t i = 0; i < out.size(); ++i)
+        out[i] = static_cast<float>(view.as<double>()[i]);
       break;
     default:
       fail(ErrorCode::bad_data, "a float tensor is needed, got {}", name_of(view.dtype));

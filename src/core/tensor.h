@@ -54,8 +54,8 @@ struct TensorView {
 class Tensor {
  public:
   Tensor() = default;
-  Tensor(DType dtype, const Shape& shape);                       ///< zeroed, 64-byte aligned
-  Tensor(TensorView view, std::shared_ptr<const void> owner);    ///< borrows; owner keeps it alive
+  Tensor(DType dtype, const Shape& shape);                     ///< zeroed, 64-byte aligned
+  Tensor(TensorView view, std::shared_ptr<const void> owner);  ///< borrows; owner keeps it alive
 
   const TensorView& view() const noexcept { return view_; }
   DType dtype() const noexcept { return view_.dtype; }
@@ -65,7 +65,9 @@ class Tensor {
   bool empty() const noexcept { return view_.data == nullptr; }
 
   template <typename T>
-  std::span<const T> as() const { return view_.as<T>(); }
+  std::span<const T> as() const {
+    return view_.as<T>();
+  }
   /// Writable elements; only for tensors made by the first constructor.
   template <typename T>
   std::span<T> mutable_as() {

@@ -18,8 +18,8 @@ int main(int argc, char** argv) {
   } catch (const krait::Error& error) {
     if (error.code() != krait::ErrorCode::not_found) return 1;
   }
-  const krait::QuantizeReport report =
-      krait::quantize(argv[1], argv[2], {.recipe = "krait-w8a8", .calibration = {}, .progress = {}});
+  const krait::QuantizeReport report = krait::quantize(
+      argv[1], argv[2], {.recipe = "krait-w8a8", .calibration = {}, .progress = {}});
   const krait::Engine engine = krait::Engine::load(argv[2], {.threads = 2});
   krait::Session session = engine.new_session();
   const krait::GenerateResult result =
