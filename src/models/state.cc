@@ -107,8 +107,8 @@ SequenceState SequenceState::deserialize(std::string_view bytes,
   check(checksum == fnv1a64(bytes.substr(0, bytes.size() - sizeof checksum)), ErrorCode::bad_data,
         "the saved state is damaged: its checksum does not match");
   check(fingerprint == layout->fingerprint, ErrorCode::invalid_argument,
-        "the saved state belongs to another model: expected fingerprint {}, got {}",
-        layout->fingerprint, fingerprint);
+        "the saved state belongs to another model: its fingerprint is not {}",
+        layout->fingerprint);
   check(position >= 0 && size == layout->bytes, ErrorCode::bad_data,
         "the saved state has position {} and {} bytes, expected {} bytes", position, size,
         layout->bytes);
