@@ -40,9 +40,9 @@ struct Options {
 struct Result {
   std::string name;  ///< "pp512" or "tg128", as llama-bench calls them
   int n_prompt = 0, n_gen = 0;
-  std::vector<double> samples;  ///< tokens per second of each repeat
-  std::string bound;            ///< what limits it: "read bandwidth", "int8 peak", "fp32 peak"
-  double fraction = 0;          ///< of that bound, at the median
+  std::vector<double> samples;    ///< tokens per second of each repeat
+  std::string bound;              ///< what limits it: "read bandwidth", "int8 peak", "fp32 peak"
+  std::vector<double> fractions;  ///< of that bound, for each repeat
 };
 
 /// Multiplications and additions that one token costs in prefill.
@@ -106,50 +106,89 @@ double measure(Session& session, const std::vector<std::int32_t>& ids, std::size
   return static_cast<double>(ids.size()) / std::max(seconds, 1e-9);
 }
 
-std::vector<Result> run_tests(const Engine& engine, const Options& options) {
+/// What `result` reaches of its bound at `rate` tokens per second. Decode reads all weights once
+/// per token; prefill computes with them.
+double fraction_of_bound(const Result& result, double rate, double weight_bytes, const Work& work,
+                         const MachinePeaks& peaks) {
+  if (result.n_gen > 0) return rate * weight_bytes / peaks.read_bandwidth;
+  return rate * (work.int8_ops / peaks.int8_ops + work.float_ops / peaks.fp32_flops);
+}
+
+struct Measurements {
   std::vector<Result> results;
+  std::vector<MachinePeaks> peaks;  ///< one before the first repeat and one after each
+  std::size_t peak_rss = 0;         ///< bytes, without what measuring the machine takes
+};
+
+/// The machine is measured between the repeats, and each repeat is held against the means of the
+/// two measurements around it: other tenants of a server change its bandwidth within seconds.
+Measurements run_tests(const Engine& engine, const Options& options) {
+  struct Test {
+    std::vector<std::int32_t> ids;
+    std::size_t step = 0;
+  };
+  const Work work = work_per_token(*engine.impl());
+  const auto weight_bytes = static_cast<double>(engine.impl()->model->weight_bytes());
+  Measurements measured;
+  std::vector<Test> tests;
   Session session = engine.new_session();
   ProgressReport report;
-  const auto run = [&](int tokens, bool decode) {
+  const auto add = [&](int tokens, bool decode) {
+    if (tokens == 0) return;
     Result result;
     result.name = fmt::format("{}{}", decode ? "tg" : "pp", tokens);
     (decode ? result.n_gen : result.n_prompt) = tokens;
+    result.bound = decode                           ? "read bandwidth"
+                   : work.int8_ops > work.float_ops ? "int8 peak"
+                                                    : "fp32 peak";
     const std::vector<std::int32_t> ids = random_ids(engine, tokens);
-    const std::size_t step = decode ? 1 : ids.size();
+    tests.push_back({ids, decode ? 1 : ids.size()});
+    measured.results.push_back(std::move(result));
     // The warm-up touches every weight and lets the clock of the CPU settle.
     measure(session,
-            std::vector(ids.begin(), ids.begin() + (decode ? std::min(tokens, 8) : tokens)), step);
-    for (int r = 0; r < options.repeats; ++r) {
-      report.update({.phase = result.name, .done = r, .total = options.repeats, .unit = "runs"});
-      result.samples.push_back(measure(session, ids, step));
-    }
-    results.push_back(std::move(result));
+            std::vector(ids.begin(), ids.begin() + (decode ? std::min(tokens, 8) : tokens)),
+            tests.back().step);
   };
-  for (const int tokens : options.prompt) {
-    if (tokens > 0) run(tokens, false);
-  }
-  for (const int tokens : options.generate) {
-    if (tokens > 0) run(tokens, true);
+  for (const int tokens : options.prompt) add(tokens, false);
+  for (const int tokens : options.generate) add(tokens, true);
+  measured.peak_rss = peak_rss_bytes();
+
+  ThreadPool threads(engine.threads());
+  const auto measure_peaks = [&] {
+    measured.peaks.push_back(measure_machine(threads, engine.impl()->isa));
+  };
+  measure_peaks();
+  for (int r = 0; r < options.repeats; ++r) {
+    for (std::size_t t = 0; t < tests.size(); ++t) {
+      Result& result = measured.results[t];
+      report.update({.phase = result.name, .done = r, .total = options.repeats, .unit = "runs"});
+      result.samples.push_back(measure(session, tests[t].ids, tests[t].step));
+      const MachinePeaks before = measured.peaks.back();
+      measure_peaks();
+      const MachinePeaks after = measured.peaks.back();
+      const MachinePeaks around = {
+          .read_bandwidth = 0.5 * (before.read_bandwidth + after.read_bandwidth),
+          .int8_ops = 0.5 * (before.int8_ops + after.int8_ops),
+          .fp32_flops = 0.5 * (before.fp32_flops + after.fp32_flops)};
+      result.fractions.push_back(
+          fraction_of_bound(result, result.samples.back(), weight_bytes, work, around));
+    }
   }
   report.finish();
-  return results;
+  return measured;
 }
 
-/// Decode reads all weights once per token; prefill computes with them.
-void compare_with_bounds(std::vector<Result>& results, const Engine& engine,
-                         const MachinePeaks& peaks) {
-  const auto bytes = static_cast<double>(engine.impl()->model->weight_bytes());
-  const Work work = work_per_token(*engine.impl());
-  for (Result& result : results) {
-    const double rate = median(result.samples);
-    if (result.n_gen > 0) {
-      result.bound = "read bandwidth";
-      result.fraction = rate * bytes / peaks.read_bandwidth;
-    } else {
-      result.bound = work.int8_ops > work.float_ops ? "int8 peak" : "fp32 peak";
-      result.fraction = rate * (work.int8_ops / peaks.int8_ops + work.float_ops / peaks.fp32_flops);
-    }
-  }
+/// Median of one of the peaks over all measurements.
+double median_peak(const std::vector<MachinePeaks>& peaks, double MachinePeaks::*peak) {
+  std::vector<double> values;
+  for (const MachinePeaks& p : peaks) values.push_back(p.*peak);
+  return median(values);
+}
+
+/// "74% (70-78)": median, lowest and highest.
+std::string format_fractions(const std::vector<double>& fractions) {
+  const auto [low, high] = std::minmax_element(fractions.begin(), fractions.end());
+  return fmt::format("{:.0f}% ({:.0f}-{:.0f})", 100 * median(fractions), 100 * *low, 100 * *high);
 }
 
 Json to_json(const Result& result) {
@@ -168,7 +207,8 @@ Json to_json(const Result& result) {
           {"min_ts", *low},
           {"max_ts", *high},
           {"bound", result.bound},
-          {"fraction_of_bound", result.fraction}};
+          {"fraction_of_bound", median(result.fractions)},
+          {"fractions_of_bound", result.fractions}};
 }
 
 int run(const Options& options) {
@@ -179,11 +219,11 @@ int run(const Options& options) {
       options.dummy.empty() ? resolve_model(options.model) : options.dummy + " " + options.recipe;
   const Engine engine = options.dummy.empty() ? Engine::load(model, {.threads = options.threads})
                                               : load_dummy(options);
-  std::vector<Result> results = run_tests(engine, options);
-  const std::size_t peak_rss = peak_rss_bytes();  // before the buffer of the next line
-  ThreadPool threads(engine.threads());
-  const MachinePeaks peaks = measure_machine(threads, engine.impl()->isa);
-  compare_with_bounds(results, engine, peaks);
+  const Measurements measured = run_tests(engine, options);
+  const std::vector<Result>& results = measured.results;
+  const double read_bandwidth = median_peak(measured.peaks, &MachinePeaks::read_bandwidth);
+  const double int8_ops = median_peak(measured.peaks, &MachinePeaks::int8_ops);
+  const double fp32_flops = median_peak(measured.peaks, &MachinePeaks::fp32_flops);
   const std::size_t weight_bytes = engine.impl()->model->weight_bytes();
 
   if (options.json) {
@@ -196,10 +236,10 @@ int run(const Options& options) {
                 {"n_threads", engine.threads()},
                 {"weight_bytes_per_token", weight_bytes},
                 {"state_bytes", engine.new_session().state_bytes()},
-                {"peak_rss_bytes", peak_rss},
-                {"read_bandwidth", peaks.read_bandwidth},
-                {"int8_ops", peaks.int8_ops},
-                {"fp32_flops", peaks.fp32_flops},
+                {"peak_rss_bytes", measured.peak_rss},
+                {"read_bandwidth", read_bandwidth},
+                {"int8_ops", int8_ops},
+                {"fp32_flops", fp32_flops},
                 {"results", list}});
     return kSuccess;
   }
@@ -208,17 +248,20 @@ int run(const Options& options) {
   for (const Result& result : results) {
     const auto [low, high] = std::minmax_element(result.samples.begin(), result.samples.end());
     table.add({result.name, format_rate(median(result.samples)), format_rate(*low),
-               format_rate(*high), fmt::format("{:.0f}%", 100 * result.fraction), result.bound});
+               format_rate(*high), format_fractions(result.fractions), result.bound});
   }
   print("{}\n", table.str());
-  print("median of {} runs; weights read per token {}, state {}, peak memory {}\n", options.repeats,
-        format_bytes(static_cast<double>(weight_bytes)),
+  print("medians of {} runs; weights read per token {}, state {}, peak memory {}\n",
+        options.repeats, format_bytes(static_cast<double>(weight_bytes)),
         format_bytes(static_cast<double>(engine.new_session().state_bytes())),
-        format_bytes(static_cast<double>(peak_rss)));
-  print("measured with {} threads: read bandwidth {}/s, int8 peak {} Gop/s, fp32 peak {} Gflop/s\n",
-        engine.threads(), format_bytes(peaks.read_bandwidth), format_rate(peaks.int8_ops / 1e9),
-        format_rate(peaks.fp32_flops / 1e9));
-  if (std::any_of(results.begin(), results.end(), [](const Result& r) { return r.fraction > 1; })) {
+        format_bytes(static_cast<double>(measured.peak_rss)));
+  print(
+      "measured between the runs with {} threads: read bandwidth {}/s, int8 peak {} Gop/s, fp32 "
+      "peak {} Gflop/s\n",
+      engine.threads(), format_bytes(read_bandwidth), format_rate(int8_ops / 1e9),
+      format_rate(fp32_flops / 1e9));
+  if (std::any_of(results.begin(), results.end(),
+                  [](const Result& r) { return median(r.fractions) > 1; })) {
     print("more than 100%: the weights stay in the caches, memory is no bound\n");
   }
 #ifndef NDEBUG
