@@ -19,7 +19,7 @@
 #include "krait/engine.h"
 #include "krait/session.h"
 #include "krait/version.h"
-#include "quant/dummy.h"
+#include "models/dummy.h"
 #include "quant/quantize_to_memory.h"
 #include "quant/recipe.h"
 #include "runtime/engine_impl.h"

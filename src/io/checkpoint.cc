@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/check.h"
-#include "io/printable.h"
+#include "core/printable.h"
 #include "io/safetensors.h"
 #include "io/torch_pickle.h"
 

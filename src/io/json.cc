@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/check.h"
-#include "io/printable.h"
+#include "core/printable.h"
 
 namespace krait {
 namespace {

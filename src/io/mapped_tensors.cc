@@ -6,7 +6,7 @@
 
 #include "core/check.h"
 #include "core/memory.h"
-#include "io/printable.h"
+#include "core/printable.h"
 
 namespace krait {
 namespace {

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "core/check.h"
-#include "io/printable.h"
+#include "core/printable.h"
 
 namespace krait {
 namespace {

@@ -11,9 +11,9 @@
 
 #include "core/check.h"
 #include "core/memory.h"
+#include "core/printable.h"
 #include "io/json.h"
 #include "io/mapped_tensors.h"
-#include "io/printable.h"
 
 namespace krait {
 namespace {

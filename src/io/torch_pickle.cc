@@ -10,9 +10,9 @@
 
 #include "core/check.h"
 #include "core/memory.h"
+#include "core/printable.h"
 #include "io/mapped_tensors.h"
 #include "io/pickle_machine.h"
-#include "io/printable.h"
 #include "io/zip_directory.h"
 
 namespace krait {

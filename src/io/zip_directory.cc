@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "core/check.h"
-#include "io/printable.h"
+#include "core/printable.h"
 
 namespace krait {
 namespace {

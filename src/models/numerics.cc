@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "core/check.h"
-#include "io/printable.h"
+#include "core/printable.h"
 #include "kernels/hadamard/hadamard.h"
 #include "models/config.h"
 #include "models/model.h"

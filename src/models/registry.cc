@@ -1,15 +1,17 @@
 #include "models/registry.h"
 
+#include <set>
+
 #include "core/check.h"
-#include "io/printable.h"
+#include "core/printable.h"
 #include "models/config.h"
 #include "models/mamba1.h"
 
 namespace krait {
 namespace {
 
-constexpr Architecture kArchitectures[] = {
-    {"MambaForCausalLM", "mamba", "Mamba1", describe_mamba1, load_mamba1},
+const Architecture kArchitectures[] = {
+    {"MambaForCausalLM", "mamba", "Mamba1", describe_mamba1, load_mamba1, mamba1_shapes()},
 };
 
 }  // namespace
@@ -67,6 +69,18 @@ const Architecture& find_architecture(const Json& config) {
   }
   fail(ErrorCode::unsupported, "config.json: ssm_cfg.layer {} is not supported, known are: {}",
        printable(layer), known_architectures());
+}
+
+std::vector<std::string> all_roles() {
+  std::set<std::string> roles;
+  for (const Architecture& row : kArchitectures) {
+    const DummyModel model = make_dummy_model(std::string(row.dummies.names.front()));
+    const ModelLayout layout = row.describe(model.config, *model.tensors);
+    for (const LinearSite& site : layout.linears) roles.insert(site.role);
+    for (const ParamSite& site : layout.params) roles.insert(site.role);
+    for (const ActivationSite& site : layout.activations) roles.insert(site.role);
+  }
+  return {roles.begin(), roles.end()};
 }
 
 ModelLayout describe_model(const Json& config, const TensorSource& tensors) {

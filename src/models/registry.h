@@ -3,8 +3,11 @@
 
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include "models/dummy.h"
 #include "models/layout.h"
 #include "models/model.h"
 
@@ -16,6 +19,7 @@ struct Architecture {
   std::string_view original_layer;  ///< ssm_cfg.layer of state-spaces' own configs
   ModelLayout (*describe)(const Json& config, const TensorSource& tensors);
   std::unique_ptr<Model> (*load)(Context& ctx, const Json& config, const TensorSource& tensors);
+  DummyShapes dummies;  ///< published shapes
 };
 
 std::span<const Architecture> architectures() noexcept;
@@ -23,5 +27,8 @@ std::span<const Architecture> architectures() noexcept;
 /// The row that config.json asks for: by model_type, else by architectures, else (a config of the
 /// original state-spaces code) by ssm_cfg.layer. Error: unsupported, with the known ones.
 const Architecture& find_architecture(const Json& config);
+
+/// The roles of weights, parameters and activations that the architectures have, each once.
+std::vector<std::string> all_roles();
 
 }  // namespace krait

@@ -1,5 +1,6 @@
 #include "models/state.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -45,20 +46,31 @@ class Reader {
 }  // namespace
 
 std::size_t StateLayout::add(std::string name, int layer, DType dtype, const Shape& shape) {
-  const std::size_t size = static_cast<std::size_t>(shape.elements()) * size_of(dtype);
-  buffers.push_back({std::move(name), layer, dtype, shape, bytes});
-  bytes += (size + 63) / 64 * 64;
+  buffers.push_back({std::move(name), layer, dtype, shape, false, bytes});
+  bytes += (row_bytes(buffers.back()) + 63) / 64 * 64;
+  return buffers.size() - 1;
+}
+
+std::size_t StateLayout::add_per_token(std::string name, int layer, DType dtype, const Shape& row) {
+  buffers.push_back({std::move(name), layer, dtype, row, true, 0});
+  bytes_per_token += row_bytes(buffers.back());
   return buffers.size() - 1;
 }
 
 SequenceState::SequenceState(std::shared_ptr<const StateLayout> layout)
-    : layout_(std::move(layout)), memory_(allocate_aligned(layout_->bytes)) {}
+    : layout_(std::move(layout)),
+      memory_(allocate_aligned(layout_->bytes)),
+      rows_(layout_->buffers.size()) {}
 
-SequenceState::SequenceState(const SequenceState& other)
-    : layout_(other.layout_), position_(other.position_) {
-  if (!layout_) return;
-  memory_ = allocate_aligned(layout_->bytes);
+SequenceState::SequenceState(const SequenceState& other) {
+  if (!other.layout_) return;
+  *this = SequenceState(other.layout_);
   std::memcpy(memory_.get(), other.memory_.get(), layout_->bytes);
+  reserve(other.position_);
+  position_ = other.position_;
+  for_each_rows([&](std::size_t i, std::size_t bytes) {
+    std::memcpy(rows_[i].get(), other.rows_[i].get(), bytes);
+  });
 }
 
 SequenceState& SequenceState::operator=(const SequenceState& other) {
@@ -71,12 +83,37 @@ void SequenceState::reset() {
   position_ = 0;
 }
 
+void SequenceState::reserve(std::int64_t tokens) {
+  if (layout_->bytes_per_token == 0 || position_ + tokens <= capacity_) return;
+  const std::int64_t needed = position_ + tokens;
+  // Half as much again: copying costs a constant per token in the long run.
+  const std::int64_t capacity = std::max(needed, capacity_ + capacity_ / 2);
+  std::vector<std::shared_ptr<void>> grown(rows_.size());
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    const StateBuffer& buffer = layout_->buffers[i];
+    if (!buffer.per_token) continue;
+    grown[i] = allocate_aligned(static_cast<std::size_t>(capacity) * row_bytes(buffer));
+  }
+  for_each_rows([&](std::size_t i, std::size_t bytes) {
+    std::memcpy(grown[i].get(), rows_[i].get(), bytes);
+  });
+  rows_ = std::move(grown);
+  capacity_ = capacity;
+}
+
+std::size_t SequenceState::bytes() const noexcept {
+  if (!layout_) return 0;
+  return layout_->bytes + static_cast<std::size_t>(position_) * layout_->bytes_per_token;
+}
+
 void* SequenceState::buffer(std::size_t index) noexcept {
-  return static_cast<std::byte*>(memory_.get()) + layout_->buffers[index].offset;
+  const StateBuffer& buffer = layout_->buffers[index];
+  if (buffer.per_token) return rows_[index].get();
+  return static_cast<std::byte*>(memory_.get()) + buffer.offset;
 }
 
 const void* SequenceState::buffer(std::size_t index) const noexcept {
-  return static_cast<const std::byte*>(memory_.get()) + layout_->buffers[index].offset;
+  return const_cast<SequenceState*>(this)->buffer(index);
 }
 
 std::string SequenceState::serialize() const {
@@ -85,8 +122,11 @@ std::string SequenceState::serialize() const {
   append(out, static_cast<std::uint32_t>(layout_->fingerprint.size()));
   out += layout_->fingerprint;
   append(out, position_);
-  append(out, static_cast<std::uint64_t>(layout_->bytes));
+  append(out, static_cast<std::uint64_t>(bytes()));
   out.append(static_cast<const char*>(memory_.get()), layout_->bytes);
+  for_each_rows([&](std::size_t i, std::size_t bytes) {
+    out.append(static_cast<const char*>(rows_[i].get()), bytes);
+  });
   append(out, fnv1a64(out));
   return out;
 }
@@ -107,14 +147,27 @@ SequenceState SequenceState::deserialize(std::string_view bytes,
   check(checksum == fnv1a64(bytes.substr(0, bytes.size() - sizeof checksum)), ErrorCode::bad_data,
         "the saved state is damaged: its checksum does not match");
   check(fingerprint == layout->fingerprint, ErrorCode::invalid_argument,
-        "the saved state belongs to another model: its fingerprint is not {}",
-        layout->fingerprint);
-  check(position >= 0 && size == layout->bytes, ErrorCode::bad_data,
-        "the saved state has position {} and {} bytes, expected {} bytes", position, size,
-        layout->bytes);
+        "the saved state belongs to another model: its fingerprint is not {}", layout->fingerprint);
+  // Divided, not multiplied: a hostile position must not overflow.
+  const bool fits =
+      position >= 0 && size >= layout->bytes &&
+      (layout->bytes_per_token == 0 ? size == layout->bytes
+                                    : (size - layout->bytes) % layout->bytes_per_token == 0 &&
+                                          (size - layout->bytes) / layout->bytes_per_token ==
+                                              static_cast<std::uint64_t>(position));
+  check(fits, ErrorCode::bad_data,
+        "the saved state has position {} and {} bytes, expected {} bytes and {} per token",
+        position, size, layout->bytes, layout->bytes_per_token);
   SequenceState state(std::move(layout));
-  std::memcpy(state.memory_.get(), payload.data(), size);
+  const char* from = payload.data();
+  std::memcpy(state.memory_.get(), from, state.layout_->bytes);
+  from += state.layout_->bytes;
+  state.reserve(position);
   state.position_ = position;
+  state.for_each_rows([&](std::size_t i, std::size_t count) {
+    std::memcpy(state.rows_[i].get(), from, count);
+    from += count;
+  });
   return state;
 }
 

@@ -11,27 +11,37 @@
 
 namespace krait {
 
-/// One buffer of the state, e.g. layer 3's "ssm_state" [N, C].
+/// One buffer of the state, e.g. layer 3's "ssm_state" [N, C], or rows that attention keeps of
+/// every token: "k_cache" [C] per token.
 struct StateBuffer {
   std::string name;
   int layer = 0;
   DType dtype = DType::f32;
-  Shape shape;
-  std::size_t offset = 0;  ///< into the state's bytes, 64-byte aligned
+  Shape shape;             ///< of one token's row if per_token
+  bool per_token = false;  ///< grows with the text: one row for each token consumed
+  std::size_t offset = 0;  ///< into the constant part, 64-byte aligned; unused if per_token
 };
+
+/// Of one token's row, or of the whole buffer if it does not grow.
+inline std::size_t row_bytes(const StateBuffer& buffer) noexcept {
+  return static_cast<std::size_t>(buffer.shape.elements()) * size_of(buffer.dtype);
+}
 
 /// Shared by all sequences of a model.
 struct StateLayout {
   std::vector<StateBuffer> buffers;
-  std::size_t bytes = 0;
+  std::size_t bytes = 0;            ///< of the constant part
+  std::size_t bytes_per_token = 0;  ///< of all rows of one token; 0 without attention
   std::string fingerprint;  ///< of architecture, shapes, numerics and weights: states of another
                             ///< model are refused
 
   std::size_t add(std::string name, int layer, DType dtype,
                   const Shape& shape);  ///< returns the index
+  std::size_t add_per_token(std::string name, int layer, DType dtype, const Shape& row);
 };
 
-/// Constant size whatever the length of the text. The zero state is the start of a sequence.
+/// Constant size whatever the length of the text, but for the rows that attention layers keep of
+/// every token. The zero state is the start of a sequence.
 class SequenceState {
  public:
   SequenceState() = default;
@@ -43,10 +53,13 @@ class SequenceState {
 
   void reset();
   std::int64_t position() const noexcept { return position_; }  ///< tokens consumed
-  void advance(std::int64_t tokens) noexcept { position_ += tokens; }
+  /// Room for `tokens` more rows in the buffers that grow: before a forward pass writes them.
+  void reserve(std::int64_t tokens);
+  void advance(std::int64_t tokens) noexcept { position_ += tokens; }  ///< reserve() them first
+  /// Constant, or the row of token 0 of a buffer that grows; valid until the next reserve().
   void* buffer(std::size_t index) noexcept;
   const void* buffer(std::size_t index) const noexcept;
-  std::size_t bytes() const noexcept { return layout_ ? layout_->bytes : 0; }
+  std::size_t bytes() const noexcept;  ///< of what is kept at this position
   const StateLayout& layout() const { return *layout_; }
 
   /// "KRSTATE1", fingerprint, position, payload, checksum: see docs/formats.md.
@@ -56,9 +69,20 @@ class SequenceState {
                                    std::shared_ptr<const StateLayout> layout);
 
  private:
+  /// fn(index, bytes) for every buffer that holds rows at this position.
+  template <typename Fn>
+  void for_each_rows(Fn&& fn) const {
+    if (position_ == 0) return;
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      const StateBuffer& b = layout_->buffers[i];
+      if (b.per_token) fn(i, static_cast<std::size_t>(position_) * row_bytes(b));
+    }
+  }
+
   std::shared_ptr<const StateLayout> layout_;
-  std::shared_ptr<void> memory_;
-  std::int64_t position_ = 0;
+  std::shared_ptr<void> memory_;              // the constant part
+  std::vector<std::shared_ptr<void>> rows_;   // by buffer; null for constant ones
+  std::int64_t position_ = 0, capacity_ = 0;  // tokens; capacity_ rows have room
 };
 
 }  // namespace krait

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "krait/error.h"
+#include "models/fingerprint.h"
 
 namespace krait {
 namespace {
@@ -65,6 +67,82 @@ TEST(State, SurvivesSerialization) {
   const SequenceState back = SequenceState::deserialize(state.serialize(), make_layout());
   EXPECT_EQ(back.position(), 42);
   EXPECT_EQ(std::memcmp(back.buffer(0), state.buffer(0), state.bytes()), 0);
+}
+
+std::shared_ptr<StateLayout> make_growing_layout() {
+  auto layout = make_layout();
+  layout->add_per_token("k_cache", 0, DType::f16, {6});
+  layout->add_per_token("v_cache", 0, DType::i8, {6});
+  return layout;
+}
+
+/// `tokens` tokens one by one: k_cache's row t holds t, v_cache's t + 1.
+void consume(SequenceState& state, int tokens) {
+  for (int i = 0; i < tokens; ++i) {
+    state.reserve(1);
+    const auto t = static_cast<std::size_t>(state.position());
+    std::fill_n(static_cast<std::uint16_t*>(state.buffer(2)) + 6 * t, 6, t);
+    std::memset(static_cast<char*>(state.buffer(3)) + 6 * t, static_cast<int>(t + 1), 6);
+    state.advance(1);
+  }
+}
+
+void expect_rows(const SequenceState& state, std::int64_t tokens) {
+  ASSERT_EQ(state.position(), tokens);
+  EXPECT_EQ(state.bytes(), 128u + 18u * static_cast<std::size_t>(tokens));
+  for (std::size_t t = 0; t < static_cast<std::size_t>(tokens); ++t) {
+    EXPECT_EQ(static_cast<const std::uint16_t*>(state.buffer(2))[6 * t + 5], t);
+    EXPECT_EQ(static_cast<const std::int8_t*>(state.buffer(3))[6 * t + 5],
+              static_cast<std::int8_t>(t + 1));
+  }
+}
+
+TEST(State, RowsGrowWithTheTextAndAreCopied) {
+  SequenceState state(make_growing_layout());
+  EXPECT_EQ(state.bytes(), 128u);
+  const SequenceState start = state;
+  consume(state, 50);
+  expect_rows(state, 50);
+  SequenceState copy = state;
+  consume(copy, 20);
+  expect_rows(copy, 70);
+  expect_rows(state, 50);
+  std::memset(static_cast<char*>(copy.buffer(3)), 99, 6);
+  EXPECT_EQ(*static_cast<const char*>(state.buffer(3)), 1);
+  copy = start;
+  expect_rows(copy, 0);
+  state.reset();
+  consume(state, 3);
+  expect_rows(state, 3);
+}
+
+TEST(State, RowsSurviveSerialization) {
+  SequenceState state(make_growing_layout());
+  consume(state, 33);
+  const std::string bytes = state.serialize();
+  SequenceState back = SequenceState::deserialize(bytes, make_growing_layout());
+  expect_rows(back, 33);
+  consume(back, 40);
+  expect_rows(back, 73);
+  for (std::size_t n = 0; n < bytes.size(); n += 7) {
+    EXPECT_EQ(error_of(bytes.substr(0, n), make_growing_layout()), ErrorCode::bad_data) << n;
+  }
+  const SequenceState empty = SequenceState::deserialize(
+      SequenceState(make_growing_layout()).serialize(), make_growing_layout());
+  expect_rows(empty, 0);
+}
+
+TEST(State, RefusesRowsThatDoNotFitThePosition) {
+  SequenceState state(make_growing_layout());
+  consume(state, 4);
+  std::string bytes = state.serialize();
+  const std::size_t position = 8 + 4 + 16;
+  for (const char wrong : {'\0', '\3', '\5', '\x7f'}) {
+    bytes[position] = wrong;
+    const std::uint64_t sum = fnv1a64(std::string_view(bytes).substr(0, bytes.size() - 8));
+    std::memcpy(bytes.data() + bytes.size() - 8, &sum, 8);
+    EXPECT_EQ(error_of(bytes, make_growing_layout()), ErrorCode::bad_data);
+  }
 }
 
 TEST(State, RefusesEveryTruncationAndEveryFlippedBit) {

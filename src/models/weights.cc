@@ -153,6 +153,12 @@ Site load_site(const TensorSource& tensors, const ModelLayout& layout, int index
   return site;
 }
 
+Site load_site(const TensorSource& tensors, const ModelLayout& layout, std::string_view role,
+               int layer, const std::map<std::string, ActivationNumerics>& numerics) {
+  const ActivationSite& site = find_site(layout.activations, role, layer);
+  return load_site(tensors, layout, static_cast<int>(&site - layout.activations.data()), numerics);
+}
+
 void require_int8_input(const Weight& weight, const LinearSite& site, const Site& input) {
   check(
       weight.data.dtype() != DType::i8 || input.is_int8(), ErrorCode::unsupported,

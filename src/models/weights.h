@@ -16,6 +16,13 @@
 
 namespace krait {
 
+/// The site of that role in a layer. Every caller asks for roles that its architecture describes.
+template <typename T>
+const T& find_site(const std::vector<T>& sites, std::string_view role, int layer) {
+  return *std::find_if(sites.begin(), sites.end(),
+                       [&](const T& site) { return site.layer == layer && site.role == role; });
+}
+
 /// Refuses tensors that hold NaN or infinity, naming all of them (bad_data). Float tensors only;
 /// scales must also be above 0.
 void check_finite(Context& ctx, const TensorSource& tensors);
@@ -44,15 +51,12 @@ struct Site {
 Site load_site(const TensorSource& tensors, const ModelLayout& layout, int index,
                const std::map<std::string, ActivationNumerics>& numerics);
 
+/// The site of that role in a layer.
+Site load_site(const TensorSource& tensors, const ModelLayout& layout, std::string_view role,
+               int layer, const std::map<std::string, ActivationNumerics>& numerics);
+
 /// Refuses an int8 weight whose input is not int8: no product takes them (unsupported).
 void require_int8_input(const Weight& weight, const LinearSite& site, const Site& input);
-
-/// The site of that role in a layer. Every caller asks for roles that its architecture describes.
-template <typename T>
-const T& find_site(const std::vector<T>& sites, std::string_view role, int layer) {
-  return *std::find_if(sites.begin(), sites.end(),
-                       [&](const T& site) { return site.layer == layer && site.role == role; });
-}
 
 /// Bytes that one pass over the weight reads: integers as packed, scales and bias.
 std::size_t read_bytes(const Weight& weight) noexcept;

@@ -5,10 +5,10 @@
 #include <numeric>
 
 #include "core/check.h"
+#include "core/printable.h"
 #include "core/rng.h"
 #include "io/checkpoint.h"
 #include "io/json.h"
-#include "io/printable.h"
 #include "quant/embedded.h"
 
 namespace krait {

@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "core/check.h"
-#include "quant/choices.h"
+#include "core/choices.h"
 
 namespace krait {
 namespace {

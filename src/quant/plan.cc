@@ -102,15 +102,14 @@ QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
   check(!config.is_object() || !config.contains("quantization_config"), invalid_argument,
         "{} is quantized already; quantize its float original instead", tensors.where());
   QuantizationPlan plan;
-  plan.recipe = recipe;
   plan.layout = describe_model(config, tensors);
-  check_recipe(recipe, plan.layout);
-  const std::map<std::string, std::int64_t> blocks = rotation_blocks(recipe, plan.layout);
+  plan.recipe = fit_recipe(recipe, plan.layout);
+  const std::map<std::string, std::int64_t> blocks = rotation_blocks(plan.recipe, plan.layout);
   const std::map<std::string, DType> dtypes = dtypes_of(tensors);
   plan_linears(dtypes, blocks, plan);
   for (const ParamSite& site : plan.layout.params) {
     plan.tensors.push_back(plan_tensor(site.name, site.name, site.shape,
-                                       target_of(recipe, site.role, dtypes.at(site.name)), 0));
+                                       target_of(plan.recipe, site.role, dtypes.at(site.name)), 0));
   }
   plan_activations(blocks, plan);
   plan.quantizes = !plan.numerics.empty() ||

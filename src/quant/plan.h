@@ -35,7 +35,7 @@ struct QuantizationPlan {
   std::size_t output_bytes() const;  ///< of all tensors, scales included
 };
 
-/// Checks the recipe against the model first. Errors: see check_recipe and describe_model;
+/// Checks the recipe against the model first. Errors: see fit_recipe and describe_model;
 /// invalid_argument for a checkpoint that is quantized already.
 QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
                                    const TensorSource& tensors);

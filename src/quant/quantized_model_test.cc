@@ -8,8 +8,8 @@
 
 #include "krait/error.h"
 #include "krait/quantize.h"
+#include "models/dummy.h"
 #include "models/test_support.h"
-#include "quant/dummy.h"
 #include "quant/quantize_to_memory.h"
 
 namespace krait {

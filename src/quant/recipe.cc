@@ -4,8 +4,8 @@
 #include <filesystem>
 
 #include "core/check.h"
-#include "io/printable.h"
-#include "quant/choices.h"
+#include "core/choices.h"
+#include "core/printable.h"
 #include "quant/embedded.h"
 #include "quant/observer.h"
 

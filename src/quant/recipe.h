@@ -67,7 +67,9 @@ struct Recipe {
 Recipe parse_recipe(const Json& json, const std::string& where);
 /// A shipped recipe by name (built into the library from recipes/*.json) or a JSON file by path.
 Recipe load_recipe(const std::string& name_or_path);
-/// Refuses what the model does not have or no kernel can do: invalid_argument, with the choices.
-void check_recipe(const Recipe& recipe, const ModelLayout& layout);
+/// The part of a recipe that concerns a model: rules, scales and steps for roles that only other
+/// architectures have are left out. Errors: invalid_argument, with the choices, for roles that no
+/// architecture has and for what no kernel can do.
+Recipe fit_recipe(const Recipe& recipe, const ModelLayout& layout);
 
 }  // namespace krait

@@ -1,12 +1,13 @@
-// check_recipe: a recipe against the sites of a model and the numerics that have kernels.
+// fit_recipe: a recipe against the sites of a model and the numerics that have kernels.
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <set>
 
 #include "core/check.h"
+#include "core/choices.h"
 #include "kernels/hadamard/hadamard.h"
-#include "quant/choices.h"
+#include "models/registry.h"
 #include "quant/recipe.h"
 #include "quant/rotate.h"
 
@@ -48,12 +49,41 @@ std::string describe(const QuantArgs& args, bool activation) {
   return activation ? text + (args.dynamic ? ", dynamic" : ", static") : text;
 }
 
-/// A model may have been made without a bias that others of its kind have: rules for it are void.
-bool is_absent_bias(const std::string& role, const Roles& known) {
-  const std::string suffix = ".bias";
-  if (!role.ends_with(suffix)) return false;
-  const std::string module = role.substr(0, role.size() - suffix.size());
-  return contains(known, module) || contains(known, module + ".weight");
+/// Roles that some architecture has: a rule for one of them is no mistake.
+Roles known_roles(const ModelLayout& layout) {
+  Roles roles = all_roles();
+  const auto add = [&](const Roles& more) { roles.insert(roles.end(), more.begin(), more.end()); };
+  add(roles_of(layout.linears));
+  add(roles_of(layout.params));
+  add(roles_of(layout.activations));
+  return roles;
+}
+
+/// Leaves out what belongs to roles that are known but not among `present`.
+template <typename Rule>
+void keep_present(std::map<std::string, Rule>& rules, const Roles& present, const Roles& known) {
+  std::erase_if(rules, [&](const auto& rule) {
+    return !contains(present, rule.first) && contains(known, rule.first);
+  });
+}
+
+Recipe leave_out_absent(const Recipe& recipe, const ModelLayout& layout) {
+  Recipe fitted = recipe;
+  const Roles known = known_roles(layout);
+  Roles weights = roles_of(layout.linears);
+  for (const ParamSite& site : layout.params) weights.push_back(site.role);
+  const Roles activations = roles_of(layout.activations);
+  keep_present(fitted.weights, weights, known);
+  keep_present(fitted.activations, activations, known);
+  const auto absent = [&](const std::string& role) {
+    return !contains(activations, role) && contains(known, role);
+  };
+  for (auto& list : fitted.shared_scales) std::erase_if(list, absent);
+  std::erase_if(fitted.shared_scales, [](const auto& list) { return list.size() < 2; });
+  std::erase_if(fitted.steps, [&](const RecipeStep& step) {
+    return step.name == "rotate" && absent(step.args.at("site").get<std::string>());
+  });
+  return fitted;
 }
 
 void check_weights(const Recipe& recipe, const ModelLayout& layout) {
@@ -64,7 +94,6 @@ void check_weights(const Recipe& recipe, const ModelLayout& layout) {
   for (const auto& [role, rule] : recipe.weights) {
     const bool is_linear = contains(linears, role);
     if (!is_linear && !contains(params, role)) {
-      if (is_absent_bias(role, known)) continue;
       fail(invalid_argument, "recipe {}: {} has no weight {}", recipe.name,
            layout.info.architecture, unknown_name(role, known));
     }
@@ -183,12 +212,14 @@ std::map<std::string, std::int64_t> rotation_blocks(const Recipe& recipe,
   return blocks;
 }
 
-void check_recipe(const Recipe& recipe, const ModelLayout& layout) {
-  check_weights(recipe, layout);
-  check_activations(recipe, layout);
-  check_linear_inputs(recipe, layout);
-  check_shared_scales(recipe, layout);
-  rotation_blocks(recipe, layout);
+Recipe fit_recipe(const Recipe& recipe, const ModelLayout& layout) {
+  Recipe fitted = leave_out_absent(recipe, layout);
+  check_weights(fitted, layout);
+  check_activations(fitted, layout);
+  check_linear_inputs(fitted, layout);
+  check_shared_scales(fitted, layout);
+  rotation_blocks(fitted, layout);
+  return fitted;
 }
 
 }  // namespace krait

@@ -22,7 +22,7 @@ void check_changed(const char* pointer, const Json& value,
                    const ModelLayout& layout = layout_of()) {
   Json json = quamba();
   json[Json::json_pointer(pointer)] = value;
-  check_recipe(parse_recipe(json, "r.json"), layout);
+  fit_recipe(parse_recipe(json, "r.json"), layout);
 }
 
 void expect_refused(const char* pointer, const Json& value,
@@ -40,7 +40,7 @@ TEST(Recipe, AllThatShipParseAndFitAModel) {
       const Recipe recipe = load_recipe(name);
       EXPECT_EQ(recipe.name, name);
       EXPECT_FALSE(recipe.description.empty()) << name;
-      EXPECT_NO_THROW(check_recipe(recipe, layout)) << name;
+      EXPECT_NO_THROW(fit_recipe(recipe, layout)) << name;
     }
   }
   EXPECT_TRUE(load_recipe("quamba-w8a8").needs_calibration());
@@ -160,7 +160,7 @@ TEST(CheckRecipe, RefusesIntegerWeightsWithFloatInputs) {
   Json json = quamba();
   json["activations"].erase("dt_proj.input");
   json["shared_scales"] = Json::array();
-  expect_error([&] { check_recipe(parse_recipe(json, "r"), layout_of()); },
+  expect_error([&] { fit_recipe(parse_recipe(json, "r"), layout_of()); },
                ErrorCode::invalid_argument, {"weights.dt_proj", "activations.dt_proj.input"});
 }
 

@@ -4,8 +4,8 @@
 #include <filesystem>
 
 #include "core/check.h"
+#include "core/printable.h"
 #include "io/checkpoint.h"
-#include "io/printable.h"
 #include "models/config.h"
 #include "runtime/engine_impl.h"
 

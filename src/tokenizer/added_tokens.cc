@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/check.h"
-#include "io/printable.h"
+#include "core/printable.h"
 #include "tokenizer/char_class.h"
 #include "tokenizer/utf8.h"
 

@@ -6,7 +6,7 @@
 #include <array>
 
 #include "core/check.h"
-#include "io/printable.h"
+#include "core/printable.h"
 #include "tokenizer/utf8.h"
 
 namespace krait {

@@ -1,7 +1,7 @@
 #include "tokenizer/post_processor.h"
 
 #include "core/check.h"
-#include "io/printable.h"
+#include "core/printable.h"
 
 namespace krait {
 namespace {

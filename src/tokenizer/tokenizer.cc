@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/printable.h"
 #include "io/json.h"
-#include "io/printable.h"
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/decoder.h"

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "core/check.h"
-#include "io/printable.h"
+#include "core/printable.h"
 
 namespace krait {
 namespace {

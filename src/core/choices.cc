@@ -1,4 +1,4 @@
-#include "quant/choices.h"
+#include "core/choices.h"
 
 #include <fmt/ranges.h>
 
@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <numeric>
 
-#include "io/printable.h"
+#include "core/printable.h"
 
 namespace krait {
 namespace {

@@ -1,0 +1,78 @@
+#include "models/decoder.h"
+
+#include <algorithm>
+
+#include "kernels/linear/linear.h"
+#include "kernels/norm/norm.h"
+#include "models/activations.h"
+
+namespace krait {
+
+void add_norm(Context& ctx, float* residual, const float* add, const Norm& norm,
+              const Activation& y) {
+  add_rms_norm(ctx, residual, add, norm.weight.as<float>().data(), norm.eps, y);
+}
+
+Ends load_ends(Context& ctx, const TensorSource& tensors, const ModelLayout& layout,
+               const std::map<std::string, ActivationNumerics>& numerics, float norm_eps) {
+  const LinearSite& table = layout.linears.front();
+  const LinearSite& head = layout.linears.back();
+  const bool tied = !head.tied_to.empty();
+  Ends ends;
+  ends.embeddings = load_weight(ctx, tensors, table, tied);
+  ends.norm = {load_param(tensors, layout.params.back()), norm_eps};
+  ends.lm_head = tied ? ends.embeddings : load_weight(ctx, tensors, head, true);
+  ends.head_input = load_site(tensors, layout, head.input_site, numerics);
+  require_int8_input(ends.lm_head, head, ends.head_input);
+  return ends;
+}
+
+float* embed(Context& ctx, const Ends& ends, const Batch& batch) {
+  const auto T = static_cast<std::int64_t>(batch.ids.size());
+  float* residual = ctx.arena.take<float>(T * ends.embeddings.cols());
+  embedding(ctx, ends.embeddings, batch.ids, residual);
+  return residual;
+}
+
+void head(Context& ctx, const Ends& ends, const Batch& batch, LogitRows rows, float* residual,
+          const float* add, float* logits) {
+  const std::int64_t D = ends.embeddings.cols();
+  auto T = static_cast<std::int64_t>(batch.ids.size());
+  if (rows == LogitRows::none && !ctx.tap) return;
+  if (rows == LogitRows::last) {  // only these rows are normed and multiplied
+    const auto sequences = static_cast<std::int64_t>(batch.states.size());
+    float* last_residual = ctx.arena.take<float>(sequences * D);
+    float* last_add = ctx.arena.take<float>(sequences * D);
+    for (std::int64_t i = 0; i < sequences; ++i) {
+      const std::int64_t t = batch.cu_seqlens[static_cast<std::size_t>(i) + 1] - 1;
+      std::copy_n(residual + t * D, D, last_residual + i * D);
+      std::copy_n(add + t * D, D, last_add + i * D);
+    }
+    residual = last_residual;
+    add = last_add;
+    T = sequences;
+  }
+  const Activation hidden = take_site(ctx, ends.head_input, T);
+  add_norm(ctx, residual, add, ends.norm, hidden);
+  observe(ctx, ends.head_input, hidden);
+  if (rows == LogitRows::none) return;
+  linear(ctx, ends.lm_head, hidden, f32_activation(logits, T, ends.lm_head.rows()));
+}
+
+std::size_t read_bytes(const Ends& ends) noexcept {
+  return ends.norm.weight.bytes() + read_bytes(ends.lm_head);
+}
+
+void reserve(const Batch& batch) {
+  for (std::size_t i = 0; i < batch.states.size(); ++i) {
+    batch.states[i]->reserve(batch.cu_seqlens[i + 1] - batch.cu_seqlens[i]);
+  }
+}
+
+void advance(const Batch& batch) {
+  for (std::size_t i = 0; i < batch.states.size(); ++i) {
+    batch.states[i]->advance(batch.cu_seqlens[i + 1] - batch.cu_seqlens[i]);
+  }
+}
+
+}  // namespace krait

@@ -1,0 +1,63 @@
+// What every architecture has around its layers: the embedding table, norms, the final norm and the
+// head.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/context.h"
+#include "models/model.h"
+#include "models/weights.h"
+
+namespace krait {
+
+/// RMSNorm (Zhang and Sennrich 2019).
+struct Norm {
+  Tensor weight;  ///< f32 [cols]
+  float eps = 1e-5f;
+};
+
+/// residual += add (unless nullptr); y = norm(residual), in the numerics of y. [T, cols] each.
+void add_norm(Context& ctx, float* residual, const float* add, const Norm& norm,
+              const Activation& y);
+
+/// The two ends of a language model.
+struct Ends {
+  Weight embeddings;  ///< [V, D]
+  Norm norm;          ///< the final norm
+  Weight lm_head;     ///< [V, D]; shares the table's memory if tied
+  Site head_input;    ///< the normed hidden state
+};
+
+/// The table is the layout's first linear site, the head its last, the final norm its last
+/// parameter. A head's int8 weights need an int8 input.
+Ends load_ends(Context& ctx, const TensorSource& tensors, const ModelLayout& layout,
+               const std::map<std::string, ActivationNumerics>& numerics, float norm_eps);
+
+/// The embeddings of the batch, f32 [T, D], taken from the arena: the residual stream.
+float* embed(Context& ctx, const Ends& ends, const Batch& batch);
+
+/// Final norm of residual + add [T, D] and logits [rows, V] of the rows that are asked for. Without
+/// rows nothing is computed, unless someone watches the head's input.
+void head(Context& ctx, const Ends& ends, const Batch& batch, LogitRows rows, float* residual,
+          const float* add, float* logits);
+
+/// Bytes that one decoded token reads of the ends: one row of the table is not counted.
+std::size_t read_bytes(const Ends& ends) noexcept;
+
+/// fn(state, begin, end) for every sequence with tokens [begin, end) in the batch.
+template <typename Fn>
+void for_each_sequence(const Batch& batch, Fn&& fn) {
+  for (std::size_t i = 0; i < batch.states.size(); ++i) {
+    const std::int64_t begin = batch.cu_seqlens[i], end = batch.cu_seqlens[i + 1];
+    if (begin < end) fn(*batch.states[i], begin, end);
+  }
+}
+
+/// Room for the batch's tokens in states that grow: the first thing a forward pass with attention
+/// does.
+void reserve(const Batch& batch);
+
+/// Counts the tokens of the batch in the states: the last thing a forward pass does.
+void advance(const Batch& batch);
+
+}  // namespace krait
