@@ -1,8 +1,10 @@
 #include "kernels/microkernels.h"
 
+#include "kernels/attention/attention_kernels.h"
 #include "kernels/causal_conv1d/causal_conv1d_kernels.h"
 #include "kernels/hadamard/hadamard_kernels.h"
 #include "kernels/linear/linear_kernels.h"
+#include "kernels/nonlinearity/nonlinearity_kernels.h"
 #include "kernels/norm/norm_kernels.h"
 #include "kernels/quantize/quantize_kernels.h"
 #include "kernels/selective_scan/selective_scan_kernels.h"
@@ -18,6 +20,8 @@ constexpr Microkernels kReference{
     .selective_scan = &selective_scan_reference,
     .hadamard = &hadamard_reference,
     .quantize = &quantize_reference,
+    .nonlinearity = &nonlinearity_reference,
+    .attention = &attention_reference,
 };
 constexpr Microkernels kAvx2{
     .isa = Isa::avx2,
@@ -27,6 +31,8 @@ constexpr Microkernels kAvx2{
     .selective_scan = &selective_scan_avx2,
     .hadamard = &hadamard_avx2,
     .quantize = &quantize_avx2,
+    .nonlinearity = &nonlinearity_avx2,
+    .attention = &attention_avx2,
 };
 constexpr Microkernels kAvx512{
     .isa = Isa::avx512_vnni,
@@ -36,6 +42,8 @@ constexpr Microkernels kAvx512{
     .selective_scan = &selective_scan_avx512,
     .hadamard = &hadamard_avx512,
     .quantize = &quantize_avx512,
+    .nonlinearity = &nonlinearity_avx512,
+    .attention = &attention_avx512,
 };
 
 }  // namespace

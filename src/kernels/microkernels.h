@@ -14,6 +14,8 @@ struct CausalConv1dKernels;
 struct SelectiveScanKernels;
 struct HadamardKernels;
 struct QuantizeKernels;
+struct NonlinearityKernels;
+struct AttentionKernels;
 
 struct Microkernels {
   Isa isa;
@@ -23,6 +25,8 @@ struct Microkernels {
   const SelectiveScanKernels* selective_scan;
   const HadamardKernels* hadamard;
   const QuantizeKernels* quantize;
+  const NonlinearityKernels* nonlinearity;
+  const AttentionKernels* attention;
 };
 
 /// The table of a level that this CPU supports (see select_isa()).

@@ -67,7 +67,8 @@ TEST(GoldenOriginal, HidesPaddingAndSharesTheHead) {
 
 INSTANTIATE_TEST_SUITE_P(Checkpoints, Golden,
                          testing::Values("mamba-f32-tied", "mamba-f16-untied", "mamba-bf16-bias",
-                                         "mamba-f32-sharded", "mamba-original"),
+                                         "mamba-f32-sharded", "mamba-original", "neox-f32",
+                                         "neox-bf16-tied", "neox-f16-plain"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "core/printable.h"
 #include "models/config.h"
+#include "models/gpt_neox.h"
 #include "models/mamba1.h"
 
 namespace krait {
@@ -12,6 +13,7 @@ namespace {
 
 const Architecture kArchitectures[] = {
     {"MambaForCausalLM", "mamba", "Mamba1", describe_mamba1, load_mamba1, mamba1_shapes()},
+    {"GPTNeoXForCausalLM", "gpt_neox", "", describe_gpt_neox, load_gpt_neox, gpt_neox_shapes()},
 };
 
 }  // namespace

@@ -20,6 +20,9 @@ class TensorCheck {
   const TensorInfo* find(std::string_view name) const;
   std::size_t size() const noexcept { return tensors_.size(); }
 
+  /// Tensors whose names end so are no weights: buffers that training left behind.
+  void ignore(std::string_view suffix);
+
   /// A matrix in F32, F16 or BF16, or I8 with a weight_scale [1], [rows] or [rows, 1]; and its
   /// bias.
   void expect(const LinearSite& site);

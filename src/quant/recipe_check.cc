@@ -125,7 +125,13 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
     }
     const QuantArgs& a = rule.args;
     const bool is_static = !a.dynamic && a.strategy == Strategy::tensor;
-    if (first_of(layout.activations, role).is_state) {
+    if (first_of(layout.activations, role).is_cache) {
+      const bool is_int = a.bits == 8 && !a.is_float && a.dynamic && a.strategy == Strategy::token;
+      check((a.is_float && a.bits == 16 && !a.dynamic) || is_int, invalid_argument,
+            "recipe {}: no kernel keeps activations.{} as {}; there are 16 bits, float, and 8 bits, "
+            "int, token, dynamic",
+            recipe.name, role, describe(a, true));
+    } else if (first_of(layout.activations, role).is_state) {
       check(
           !a.dynamic && (a.is_float ? a.bits == 16 : a.bits == 8 && is_static), invalid_argument,
           "recipe {}: no kernel keeps activations.{} as {}; there are 16 bits, float, and 8 bits, "
