@@ -74,15 +74,18 @@ const Architecture& find_architecture(const Json& config) {
 }
 
 std::vector<std::string> all_roles() {
-  std::set<std::string> roles;
-  for (const Architecture& row : kArchitectures) {
-    const DummyModel model = make_dummy_model(std::string(row.dummies.names.front()));
-    const ModelLayout layout = row.describe(model.config, *model.tensors);
-    for (const LinearSite& site : layout.linears) roles.insert(site.role);
-    for (const ParamSite& site : layout.params) roles.insert(site.role);
-    for (const ActivationSite& site : layout.activations) roles.insert(site.role);
-  }
-  return {roles.begin(), roles.end()};
+  static const std::set<std::string> known = [] {
+    std::set<std::string> roles;
+    for (const Architecture& row : kArchitectures) {
+      const DummyModel model = make_dummy_model(std::string(row.dummies.names.front()));
+      const ModelLayout layout = row.describe(model.config, *model.tensors);
+      for (const LinearSite& site : layout.linears) roles.insert(site.role);
+      for (const ParamSite& site : layout.params) roles.insert(site.role);
+      for (const ActivationSite& site : layout.activations) roles.insert(site.role);
+    }
+    return roles;
+  }();
+  return {known.begin(), known.end()};
 }
 
 ModelLayout describe_model(const Json& config, const TensorSource& tensors) {

@@ -6,10 +6,11 @@
 #include <cmath>
 #include <cstring>
 
+#include "io/test_support.h"
 #include "krait/error.h"
 #include "krait/quantize.h"
 #include "models/dummy.h"
-#include "models/test_support.h"
+#include "models/test_attention.h"
 #include "quant/quantize_to_memory.h"
 
 namespace krait {
@@ -43,8 +44,16 @@ bool same_bytes(const std::vector<float>& a, const std::vector<float>& b) {
 
 class EveryRecipe : public testing::TestWithParam<std::string> {};
 
-TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
-  const QuantizedModel made = quantized(load_recipe(GetParam()));
+/// The recipes that concern each family.
+std::vector<TestCheckpoint> models_of(const std::string& recipe) {
+  std::vector<TestCheckpoint> models = {tiny_mamba(kShape)};
+  const bool is_for_mamba = recipe.starts_with("quamba") || recipe.starts_with("hadamard") ||
+                            recipe.starts_with("percentile");
+  if (!is_for_mamba) models.push_back(tiny_neox({.V = kShape.V, .D = 40, .heads = 4}));
+  return models;
+}
+
+void expect_same_bits(const QuantizedModel& made, bool any_chunks) {
   const std::vector<std::int32_t> ids = random_ids(5, 29, kShape.V);
   const std::vector<float> expected = logits_of(made, ids, Isa::reference, 1, ids.size());
   for (float x : expected) ASSERT_TRUE(std::isfinite(x));
@@ -53,13 +62,25 @@ TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
     for (int threads : {1, 2, 5}) {
       EXPECT_TRUE(same_bytes(logits_of(made, ids, isa, threads, ids.size()), expected))
           << name_of(isa) << ", " << threads << " threads";
-      if (GetParam() == "dynamic-w8a8") continue;  // its scales span the tensor, so chunks matter
+      if (!any_chunks) continue;
       for (std::size_t chunk : {1, 3, 16}) {
         EXPECT_TRUE(same_bytes(logits_of(made, ids, isa, threads, chunk), expected))
             << name_of(isa) << ", " << threads << " threads, chunks of " << chunk;
       }
     }
   }
+}
+
+TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
+  for (const TestCheckpoint& checkpoint : models_of(GetParam())) {
+    // The scales of dynamic-w8a8 span the tensor, so chunks matter.
+    expect_same_bits(quantized(load_recipe(GetParam()), checkpoint), GetParam() != "dynamic-w8a8");
+  }
+}
+
+TEST(QuantizedModel, RecipesForOtherFamiliesAreRefused) {
+  expect_error([] { quantized(load_recipe("quamba-w8a8"), tiny_neox()); },
+               ErrorCode::invalid_argument, {"quamba-w8a8", "GPTNeoXForCausalLM"});
 }
 
 INSTANTIATE_TEST_SUITE_P(Shipped, EveryRecipe, testing::ValuesIn(recipe_names()),
@@ -96,8 +117,7 @@ TEST(Rotation, IsExactInFloat) {
   }
 }
 
-TEST(QuantizedModel, IsNearTheFloatModel) {
-  const TestCheckpoint checkpoint = tiny_mamba(kShape);
+void expect_near_the_float_model(const TestCheckpoint& checkpoint) {
   const std::vector<std::int32_t> ids = random_ids(7, 64, kShape.V);
   const std::vector<float> expected =
       logits_of({checkpoint.config, checkpoint.source()}, ids, select_isa(), 1, ids.size());
@@ -115,6 +135,11 @@ TEST(QuantizedModel, IsNearTheFloatModel) {
     EXPECT_LT(std::sqrt(errors / squares), bound) << name;
     EXPECT_GT(errors, 0) << name;
   }
+}
+
+TEST(QuantizedModel, IsNearTheFloatModel) {
+  expect_near_the_float_model(tiny_mamba(kShape));
+  expect_near_the_float_model(tiny_neox({.V = kShape.V, .D = 40, .heads = 4}));
 }
 
 TEST(DummyModel, HasThePublishedShapeAndTheSameBytesEveryTime) {
@@ -137,12 +162,22 @@ TEST(DummyModel, HasThePublishedShapeAndTheSameBytesEveryTime) {
   const auto n = static_cast<double>(a.elements());
   EXPECT_NEAR(sum / n, 0, 1e-4);
   EXPECT_NEAR(std::sqrt(squares / n), 1 / std::sqrt(1536), 1e-3);
-  EXPECT_EQ(dummy_names().size(), 5u);
   for (const std::string& shape : dummy_names()) {
     const DummyModel other = make_dummy_model(shape);
     EXPECT_NO_THROW(describe_model(other.config, *other.tensors)) << shape;
   }
   EXPECT_THROW(make_dummy_model("mamba-3b"), Error);
+}
+
+TEST(DummyModel, KnowsThePublishedShapesOfPythia) {
+  // Parameters as arXiv 2304.01373, table 1, counts them.
+  for (const auto& [name, parameters] : {std::pair{"pythia-160m", 162322944L},
+                                         {"pythia-410m", 405334016L},
+                                         {"pythia-1.4b", 1414647808L},
+                                         {"pythia-2.8b", 2775208960L}}) {
+    const DummyModel dummy = make_dummy_model(name);
+    EXPECT_EQ(describe_model(dummy.config, *dummy.tensors).info.parameters, parameters) << name;
+  }
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
-"""Make the golden checkpoints: small random models and the logits transformers gives them.
+"""Make the golden checkpoints: small random Mamba models and the logits transformers gives them.
 
-    python make_golden.py [name...]
+    python make_golden.py
 
-Writes a directory for each entry of MODELS (or each one named) beside this script: the checkpoint, ids.json (a list of
+Writes a directory for each entry of MODELS beside this script: the checkpoint, ids.json (a list of
 token ids) and logits.npy (float32 [tokens, vocabulary], of the whole sequence from an empty state,
 computed in float32 from the stored, rounded weights). Weights are drawn by numpy from fixed seeds,
 wide enough that states, gates and steps all matter.
@@ -13,7 +13,6 @@ import json
 import math
 import pathlib
 import shutil
-import sys
 import zlib
 
 import numpy as np
@@ -23,48 +22,35 @@ import transformers
 HERE = pathlib.Path(__file__).parent
 TOKENS = 40
 
-# name: config class, its arguments, storage type, size of a shard. Together: tied and untied heads, biases that are
+# name: MambaConfig, storage type, size of a shard. Together: tied and untied heads, biases that are
 # there or not, sizes that are no multiple of a vector, all three storage types, one and many files.
-MAMBA, NEOX = transformers.MambaConfig, transformers.GPTNeoXConfig
 MODELS = {
-    "mamba-f32-tied": (MAMBA, dict(
+    "mamba-f32-tied": (dict(
         hidden_size=20, state_size=16, expand=2, conv_kernel=4, time_step_rank=2,
         num_hidden_layers=2, vocab_size=67, tie_word_embeddings=True), torch.float32, "1GB"),
-    "mamba-f16-untied": (MAMBA, dict(
+    "mamba-f16-untied": (dict(
         hidden_size=36, state_size=8, expand=3, conv_kernel=3, time_step_rank=5,
         num_hidden_layers=3, vocab_size=101, tie_word_embeddings=False), torch.float16, "1GB"),
-    "mamba-bf16-bias": (MAMBA, dict(
+    "mamba-bf16-bias": (dict(
         hidden_size=48, state_size=5, expand=2, conv_kernel=2, time_step_rank=3, use_bias=True,
         num_hidden_layers=1, vocab_size=131, tie_word_embeddings=True), torch.bfloat16, "1GB"),
-    "mamba-f32-sharded": (MAMBA, dict(
+    "mamba-f32-sharded": (dict(
         hidden_size=64, state_size=16, expand=1, conv_kernel=4, time_step_rank=4,
         use_conv_bias=False, num_hidden_layers=2, vocab_size=89, tie_word_embeddings=False),
         torch.float32, "40KB"),
-    "neox-f32": (NEOX, dict(
-        hidden_size=36, num_attention_heads=3, intermediate_size=52, num_hidden_layers=2,
-        vocab_size=67, rotary_pct=0.5, rotary_emb_base=1000), torch.float32, "1GB"),
-    "neox-bf16-tied": (NEOX, dict(
-        hidden_size=40, num_attention_heads=2, intermediate_size=88, num_hidden_layers=3,
-        vocab_size=101, rotary_pct=0.3, use_parallel_residual=False, tie_word_embeddings=True,
-        hidden_act="gelu_new"), torch.bfloat16, "1GB"),
-    "neox-f16-plain": (NEOX, dict(
-        hidden_size=50, num_attention_heads=5, intermediate_size=61, num_hidden_layers=1,
-        vocab_size=131, rotary_pct=1.0, attention_bias=False), torch.float16, "30KB"),
 }
 ORIGINAL = "mamba-original"  # the state-spaces layout, vocabulary of 83 padded to 88 rows
 
 
 def fill(model, rng):
-    """Draws every parameter."""
+    """Draws every parameter of a MambaForCausalLM."""
     def normal(shape, std, mean=0.0):
         return rng.normal(mean, std, shape)
 
     for name, parameter in model.named_parameters():
         shape = tuple(parameter.shape)
-        if "embed_in" in name or "embeddings" in name:
+        if "embeddings" in name:
             value = normal(shape, 1.0)
-        elif "norm" in name and name.endswith("bias"):
-            value = normal(shape, 0.5)
         elif "norm" in name:
             value = np.exp(normal(shape, 0.5)) * rng.choice([-1.0, 1.0], shape, p=[0.1, 0.9])
         elif name.endswith("A_log"):
@@ -86,11 +72,9 @@ def fill(model, rng):
 
 def make(config, dtype, seed):
     """The model with weights rounded to dtype, but in float32 for computing."""
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    model = transformers.MambaForCausalLM(transformers.MambaConfig(**config))
     fill(model, np.random.default_rng(seed))
-    for parameter in model.parameters():  # not the buffers: rotary frequencies stay exact
-        parameter.data = parameter.data.to(dtype).float()
-    return model.eval()
+    return model.to(dtype).float().eval()
 
 
 def write_logits(model, directory, vocab_size, seed):
@@ -126,18 +110,13 @@ def fresh(name):
 
 
 def main():
-    wanted = sys.argv[1:]
-    for name, (kind, config, dtype, shard) in MODELS.items():
-        if wanted and name not in wanted:
-            continue
+    for name, (config, dtype, shard) in MODELS.items():
         directory, seed = fresh(name)
-        model = make(kind(**config), dtype, seed)
+        model = make(config, dtype, seed)
         write_logits(model, directory, config["vocab_size"], seed + 1)
         model.to(dtype).save_pretrained(directory, max_shard_size=shard)
-    if wanted and ORIGINAL not in wanted:
-        return
     directory, seed = fresh(ORIGINAL)
-    model = make(MAMBA(hidden_size=28, num_hidden_layers=2, vocab_size=88), torch.float32, seed)
+    model = make(dict(hidden_size=28, num_hidden_layers=2, vocab_size=88), torch.float32, seed)
     write_logits(model, directory, 83, seed + 1)
     save_original(model, directory, 83)
 

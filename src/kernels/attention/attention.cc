@@ -71,10 +71,10 @@ void run_task(const Context& ctx, const AttentionRun& run, const Task& task, flo
   const std::int64_t dim = run.shape.head_dim, group = run.shape.heads / run.shape.kv_heads;
   const std::int64_t rows = (task.end - task.begin) * group, keys = run.past + task.end;
   const HeadCache& cache = run.cache[task.kv];
-  float* q = scratch;               // [rows, dim]: row r is query r / group, head r % group
-  float* scores = q + rows * dim;   // [rows, keys]
-  float* o = scores + rows * keys;  // [rows, dim]
-  float* block = o + rows * dim;    // [kKeys, dim]
+  float* q = scratch;                 // [rows, dim]: row r is query r / group, head r % group
+  float* scores = q + rows * dim;     // [rows, keys]
+  float* o = scores + rows * keys;    // [rows, dim]
+  float* block = o + rows * dim;      // [kKeys, dim]
   float* sums = block + kKeys * dim;  // [rows]
   const auto head_of = [&](std::int64_t r) { return task.kv * group + r % group; };
   const auto query_of = [&](std::int64_t r) { return task.begin + r / group; };
