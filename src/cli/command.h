@@ -31,6 +31,7 @@ Runner declare_quantize(CLI::App& app);
 Runner declare_generate(CLI::App& app);
 Runner declare_perplexity(CLI::App& app);
 Runner declare_compare(CLI::App& app);
+Runner declare_eval(CLI::App& app);
 Runner declare_logits(CLI::App& app);
 Runner declare_tokenize(CLI::App& app);
 Runner declare_inspect(CLI::App& app);

@@ -39,6 +39,12 @@ const Command kCommands[] = {
      {"krait compare mamba-130m-hf mamba-130m-w8a8 -f wiki.test.raw",
       "krait compare models/krait-demo out -f text.txt --seq-len 512 --json"},
      declare_compare},
+    {"eval",
+     "Zero-shot tasks with the definitions of lm-evaluation-harness",
+     {"krait eval --tasks lambada_openai,piqa --data tasks",
+      "krait eval mamba-130m-w8a8 --reference mamba-130m-hf --tasks arc_easy --data tasks --limit "
+      "200"},
+     declare_eval},
     {"logits",
      "Write the logits of every token as a NumPy file",
      {"krait logits -p 'Hello' -o logits.npy",

@@ -23,7 +23,7 @@ import tiny_model  # noqa: E402
 
 KRAIT = ""
 COMMANDS = ["demo", "quantize", "generate", "perplexity", "compare", "logits", "tokenize",
-            "inspect", "bench", "info"]
+            "inspect", "bench", "info", "eval"]
 TEXT = "It is a truth universally acknowledged, that he who reads the help needs no other help. "
 
 
@@ -282,6 +282,27 @@ class Commands(Base):
             self.assertGreater(result["fraction_of_bound"], 0)
         self.assertEqual(told["n_threads"], 2)
         self.assertGreater(told["weight_bytes_per_token"], 0)
+
+    def test_eval(self):
+        output = self.quantized("krait-w8a8")
+        items = [{"query": "The sky", "choices": ["is blue", "of"], "gold": 0},
+                 {"query": "A word", "choices": ["is", "said the man"], "gold": 1}]
+        (self.folder / "arc_easy.jsonl").write_text("\n".join(json.dumps(item) for item in items))
+        samples = self.folder / "samples.jsonl"
+        told = self.json_of("eval", output, "--reference", self.model, "--tasks", "arc_easy", "--data",
+                            self.folder, "--samples", samples)
+        self.assertEqual(told["n-samples"], {"arc_easy": 2})
+        result = told["results"]["arc_easy"]
+        self.assertIn(result["acc,none"], (0, 0.5, 1))
+        self.assertAlmostEqual(result["difference"]["acc"]["mean"],
+                               result["acc,none"] - result["reference"]["acc"])
+        lines = [json.loads(line) for line in samples.read_text().splitlines()]
+        self.assertEqual([len(line["log_likelihoods"]) for line in lines], [2, 2])
+        self.assertTrue(all(value < 0 for line in lines for value in line["log_likelihoods"]))
+        text = self.succeed("eval", output, "--tasks", "arc_easy", "--data", self.folder).stdout.decode()
+        self.assertIn("acc_norm", text)
+        self.refuse(1, "piqa.jsonl", "eval", output, "--tasks", "piqa", "--data", self.folder)
+        self.refuse(1, "did you mean", "eval", output, "--tasks", "arc_easi", "--data", self.folder)
 
     def test_info(self):
         told = self.json_of("info", "-t", "2", env={"KRAIT_ISA": "reference"})
