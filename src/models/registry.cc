@@ -6,12 +6,14 @@
 #include "core/printable.h"
 #include "models/config.h"
 #include "models/mamba1.h"
+#include "models/mamba2.h"
 
 namespace krait {
 namespace {
 
 const Architecture kArchitectures[] = {
     {"MambaForCausalLM", "mamba", "Mamba1", describe_mamba1, load_mamba1, mamba1_shapes()},
+    {"Mamba2ForCausalLM", "mamba2", "Mamba2", describe_mamba2, load_mamba2, mamba2_shapes()},
 };
 
 }  // namespace
