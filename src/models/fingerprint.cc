@@ -34,6 +34,9 @@ std::string model_fingerprint(const Json& config, const ModelInfo& info,
   const Json numerics = config.value("/quantization_config/krait/activations"_json_pointer, Json());
   const Json eps = config.value("layer_norm_epsilon", Json());
   hash = fnv1a64(numerics.dump() + eps.dump(), hash);
+  for (const char* key : {"n_groups", "time_step_limit", "ssm_cfg"}) {  // no tensor shows these
+    if (config.contains(key)) hash = fnv1a64(key + config.at(key).dump(), hash);
+  }
   for (const TensorInfo& tensor : tensors.list()) {
     hash = fnv1a64(fmt::format("{} {} {}", tensor.name, name_of(tensor.dtype), tensor.shape.str()),
                    hash);

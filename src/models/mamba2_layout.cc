@@ -126,7 +126,7 @@ Mamba2Config read_config(const Json& config, const TensorSource& tensors,
     return value ? value : config_dim(ssm, {original});
   };
   c.vocab_rows = V.result(config_dim(config, {"vocab_size"}), "the vocabulary size");
-  c.d_model = D.result(config_dim(config, {"hidden_size", "d_model"}), "d_model");
+  c.d_model = D.result(config_dim(config, {"hidden_size", "d_model", "dim"}), "d_model");
   const std::int64_t expand = from({"expand"}, "expand").value_or(2);
   c.d_inner = E.result(from({"intermediate_size", "d_inner"}, "d_inner")
                            .value_or(std::min(expand, std::int64_t{1} << 20) * c.d_model),

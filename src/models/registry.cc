@@ -30,7 +30,9 @@ std::string known_architectures() {
 
 const Architecture& find_architecture(const Json& config) {
   if (!config.is_object()) fail(ErrorCode::bad_data, "config.json must be an object");
-  const std::string model_type = config_string(config, "model_type");
+  std::string model_type = config_string(config, "model_type");
+  // Mistral's params.json calls Mamba-2 mamba, and is told by the names of its sizes.
+  if (model_type == "mamba" && config.contains("dim")) model_type = "mamba2";
   for (const Architecture& row : kArchitectures) {
     if (row.model_type == model_type) return row;
   }
