@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::int64_t kTokens = 45, kVocab = 61;
 const TinyMamba kSizes{.V = kVocab, .D = 40, .E = 72, .N = 7, .R = 5};
+const TinyMamba2 kSizes2{.V = kVocab, .D = 40, .H = 6, .P = 12, .G = 2, .N = 7};
 const TinyNeox kNeox{.V = kVocab, .D = 40, .heads = 4, .F = 72};
 
 struct Case {
@@ -67,7 +68,7 @@ void add_cache_case(const std::string& model, const TestCheckpoint& base, std::v
   list.push_back({model + "_int8_cache", result});
 }
 
-constexpr std::size_t kCases = 19;
+constexpr std::size_t kCases = 28;
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = [] {
@@ -75,6 +76,9 @@ const std::vector<Case>& cases() {
     TinyMamba half = kSizes;
     half.dtype = DType::bf16;
     add_cases("mamba", tiny_mamba(kSizes), tiny_mamba(half), list);
+    TinyMamba2 half2 = kSizes2;
+    half2.dtype = DType::bf16;
+    add_cases("mamba2", tiny_mamba2(kSizes2), tiny_mamba2(half2), list);
     TinyNeox half_neox = kNeox;
     half_neox.dtype = DType::bf16;
     add_cases("neox", tiny_neox(kNeox), tiny_neox(half_neox), list);
@@ -220,6 +224,20 @@ INSTANTIATE_TEST_SUITE_P(Numerics, ModelBits, testing::Range(std::size_t{0}, kCa
                          [](const auto& test) { return cases()[test.param].name; });
 
 TEST(ModelBitsCases, AreAllTested) { EXPECT_EQ(cases().size(), kCases); }
+
+TEST(Fingerprint, TellsWhatNoTensorShows) {
+  const auto fingerprint = [](const TinyMamba2& sizes) {
+    return Loaded(tiny_mamba2(sizes)).model->state_layout()->fingerprint;
+  };
+  const TinyMamba2 base{.H = 6, .P = 6, .G = 2, .N = 6};
+  TinyMamba2 groups = base, limit = base;
+  groups.G = 1;
+  groups.N = 12;
+  limit.dt_max = 0.5;
+  EXPECT_EQ(fingerprint(base), fingerprint(base));
+  EXPECT_NE(fingerprint(groups), fingerprint(base));
+  EXPECT_NE(fingerprint(limit), fingerprint(base));
+}
 
 TEST(Fingerprint, TellsHowHeadsArePlaced) {
   const auto fingerprint = [](const TinyNeox& sizes) {

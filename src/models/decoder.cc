@@ -19,7 +19,7 @@ void add_norm(Context& ctx, float* residual, const float* add, const Norm& norm,
 }
 
 Norm load_norm(const TensorSource& tensors, const std::string& name, float eps) {
-  Norm norm{to_f32(tensors.get(name + ".weight").view()), {}, eps};
+  Norm norm{to_f32(tensors.get(name + ".weight").view()), eps};
   if (tensors.contains(name + ".bias")) norm.bias = to_f32(tensors.get(name + ".bias").view());
   return norm;
 }

@@ -13,8 +13,8 @@ namespace krait {
 /// RMSNorm (Zhang and Sennrich 2019), or LayerNorm (Ba et al. 2016) if it has a bias.
 struct Norm {
   Tensor weight;  ///< f32 [cols]
-  Tensor bias;    ///< f32 [cols] or empty
   float eps = 1e-5f;
+  Tensor bias = {};  ///< f32 [cols] or empty
 };
 
 /// name + ".weight" and, if the checkpoint has it, name + ".bias".

@@ -19,6 +19,7 @@ class TensorCheck {
   /// The tensor of that name, or nullptr.
   const TensorInfo* find(std::string_view name) const;
   std::size_t size() const noexcept { return tensors_.size(); }
+  const std::string& where() const noexcept { return where_; }
 
   /// Tensors whose names end so are no weights: buffers that training left behind.
   void ignore(std::string_view suffix);

@@ -96,6 +96,51 @@ inline TestCheckpoint tiny_mamba(const TinyMamba& m = {}) {
   return result;
 }
 
+/// The same for Mamba-2.
+struct TinyMamba2 {
+  std::int64_t V = 61, D = 20, H = 6, P = 6, G = 2, N = 5, K = 4, layers = 2;
+  bool linear_bias = false, conv_bias = true, tied = true, D_per_channel = false;
+  double dt_min = 0, dt_max = 1e9;
+  DType dtype = DType::f32;  ///< of the linears and the table
+  std::uint64_t seed = 1;
+  std::int64_t E() const { return H * P; }
+};
+
+inline TestCheckpoint tiny_mamba2(const TinyMamba2& m = {}) {
+  TestCheckpoint result;
+  RandomTensors random{result, m.dtype, Rng(m.seed)};
+  const std::int64_t E = m.E(), conv = E + 2 * m.G * m.N;
+  random.add("backbone.embeddings.weight", {m.V, m.D}, -1, 1, m.dtype);
+  if (!m.tied) random.linear("lm_head", m.V, m.D);
+  random.add("backbone.norm_f.weight", {m.D}, 0.5, 1.5);
+  for (std::int64_t i = 0; i < m.layers; ++i) {
+    const std::string block = "backbone.layers." + std::to_string(i) + ".";
+    const std::string mixer = block + "mixer.";
+    random.add(block + "norm.weight", {m.D}, 0.5, 1.5);
+    random.linear(mixer + "in_proj", E + conv + m.H, m.D, m.linear_bias);
+    random.add(mixer + "conv1d.weight", {conv, 1, m.K}, -0.8, 0.8);
+    if (m.conv_bias) random.add(mixer + "conv1d.bias", {conv}, -0.3, 0.3);
+    random.add(mixer + "dt_bias", {m.H}, -4, 0);
+    random.add(mixer + "A_log", {m.H}, 0, 2.5);
+    random.add(mixer + "D", {m.D_per_channel ? E : m.H}, 0.5, 1.5);
+    random.add(mixer + "norm.weight", {E}, 0.5, 1.5);
+    random.linear(mixer + "out_proj", m.D, E, m.linear_bias);
+  }
+  result.config = {{"model_type", "mamba2"},
+                   {"architectures", {"Mamba2ForCausalLM"}},
+                   {"hidden_size", m.D},
+                   {"num_hidden_layers", m.layers},
+                   {"num_heads", m.H},
+                   {"head_dim", m.P},
+                   {"n_groups", m.G},
+                   {"state_size", m.N},
+                   {"vocab_size", m.V},
+                   {"tie_word_embeddings", m.tied},
+                   {"time_step_limit", {m.dt_min, m.dt_max}},
+                   {"layer_norm_epsilon", 1e-5}};
+  return result;
+}
+
 inline std::vector<std::int32_t> random_ids(std::uint64_t seed, std::int64_t count,
                                             std::int64_t vocab) {
   Rng rng(seed);

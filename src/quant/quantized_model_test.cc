@@ -17,6 +17,8 @@ namespace krait {
 namespace {
 
 const TinyMamba kShape{.V = 61, .D = 20, .E = 40, .N = 16, .R = 3};
+const TinyMamba2 kShape2{.V = 61, .D = 20, .H = 10, .P = 4, .G = 2, .N = 16};
+const TinyNeox kNeox{.V = kShape.V, .D = 40, .heads = 4};
 
 QuantizedModel quantized(const Recipe& recipe,
                          const TestCheckpoint& checkpoint = tiny_mamba(kShape)) {
@@ -42,18 +44,30 @@ bool same_bytes(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-class EveryRecipe : public testing::TestWithParam<std::string> {};
-
-/// The recipes that concern each family.
-std::vector<TestCheckpoint> models_of(const std::string& recipe) {
-  std::vector<TestCheckpoint> models = {tiny_mamba(kShape)};
-  const bool is_for_mamba = recipe.starts_with("quamba") || recipe.starts_with("hadamard") ||
-                            recipe.starts_with("percentile");
-  if (!is_for_mamba) models.push_back(tiny_neox({.V = kShape.V, .D = 40, .heads = 4}));
-  return models;
+/// Methods for what only state-space models have.
+bool is_for_other_families(const std::string& recipe, const std::string& family) {
+  return family == "neox" && (recipe.starts_with("quamba") || recipe.starts_with("hadamard") ||
+                              recipe.starts_with("percentile"));
 }
 
-void expect_same_bits(const QuantizedModel& made, bool any_chunks) {
+/// A recipe and a kind of model.
+class EveryRecipe : public testing::TestWithParam<std::tuple<std::string, std::string>> {
+ protected:
+  const std::string& recipe() const { return std::get<0>(GetParam()); }
+  const std::string& family() const { return std::get<1>(GetParam()); }
+  TestCheckpoint checkpoint() const {
+    if (family() == "neox") return tiny_neox(kNeox);
+    return family() == "mamba2" ? tiny_mamba2(kShape2) : tiny_mamba(kShape);
+  }
+};
+
+TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
+  if (is_for_other_families(recipe(), family())) {
+    expect_error([&] { quantized(load_recipe(recipe()), checkpoint()); },
+                 ErrorCode::invalid_argument, {recipe(), "is not for GPTNeoXForCausalLM"});
+    return;
+  }
+  const QuantizedModel made = quantized(load_recipe(recipe()), checkpoint());
   const std::vector<std::int32_t> ids = random_ids(5, 29, kShape.V);
   const std::vector<float> expected = logits_of(made, ids, Isa::reference, 1, ids.size());
   for (float x : expected) ASSERT_TRUE(std::isfinite(x));
@@ -62,7 +76,7 @@ void expect_same_bits(const QuantizedModel& made, bool any_chunks) {
     for (int threads : {1, 2, 5}) {
       EXPECT_TRUE(same_bytes(logits_of(made, ids, isa, threads, ids.size()), expected))
           << name_of(isa) << ", " << threads << " threads";
-      if (!any_chunks) continue;
+      if (recipe() == "dynamic-w8a8") continue;  // its scales span the tensor, so chunks matter
       for (std::size_t chunk : {1, 3, 16}) {
         EXPECT_TRUE(same_bytes(logits_of(made, ids, isa, threads, chunk), expected))
             << name_of(isa) << ", " << threads << " threads, chunks of " << chunk;
@@ -71,21 +85,12 @@ void expect_same_bits(const QuantizedModel& made, bool any_chunks) {
   }
 }
 
-TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
-  for (const TestCheckpoint& checkpoint : models_of(GetParam())) {
-    // The scales of dynamic-w8a8 span the tensor, so chunks matter.
-    expect_same_bits(quantized(load_recipe(GetParam()), checkpoint), GetParam() != "dynamic-w8a8");
-  }
-}
-
-TEST(QuantizedModel, RecipesForOtherFamiliesAreRefused) {
-  expect_error([] { quantized(load_recipe("quamba-w8a8"), tiny_neox()); },
-               ErrorCode::invalid_argument, {"quamba-w8a8", "GPTNeoXForCausalLM"});
-}
-
-INSTANTIATE_TEST_SUITE_P(Shipped, EveryRecipe, testing::ValuesIn(recipe_names()),
-                         [](const auto& recipe) {
-                           std::string name = recipe.param;
+INSTANTIATE_TEST_SUITE_P(Shipped, EveryRecipe,
+                         testing::Combine(testing::ValuesIn(recipe_names()),
+                                          testing::Values("mamba", "mamba2", "neox")),
+                         [](const auto& test) {
+                           std::string name =
+                               std::get<1>(test.param) + "_" + std::get<0>(test.param);
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
@@ -117,29 +122,31 @@ TEST(Rotation, IsExactInFloat) {
   }
 }
 
-void expect_near_the_float_model(const TestCheckpoint& checkpoint) {
-  const std::vector<std::int32_t> ids = random_ids(7, 64, kShape.V);
-  const std::vector<float> expected =
-      logits_of({checkpoint.config, checkpoint.source()}, ids, select_isa(), 1, ids.size());
-  double squares = 0;
-  for (float x : expected) squares += static_cast<double>(x) * x;
-  for (const auto& [name, bound] :
-       {std::pair("f16", 0.01), {"bf16", 0.05}, {"krait-w8a8", 0.1}, {"dynamic-w8a8", 0.2}}) {
-    const std::vector<float> got =
-        logits_of(quantized(load_recipe(name), checkpoint), ids, select_isa(), 1, ids.size());
-    double errors = 0;
-    for (std::size_t i = 0; i < got.size(); ++i) {
-      errors +=
-          (static_cast<double>(got[i]) - expected[i]) * (static_cast<double>(got[i]) - expected[i]);
+TEST(QuantizedModel, IsNearTheFloatModel) {
+  for (const TestCheckpoint& checkpoint :
+       {tiny_mamba(kShape), tiny_mamba2(kShape2), tiny_neox(kNeox)}) {
+    const std::vector<std::int32_t> ids = random_ids(7, 64, kShape.V);
+    const std::vector<float> expected =
+        logits_of({checkpoint.config, checkpoint.source()}, ids, select_isa(), 1, ids.size());
+    double squares = 0;
+    for (float x : expected) squares += static_cast<double>(x) * x;
+    for (const auto& [name, bound] :
+         {std::pair("f16", 0.01), {"bf16", 0.05}, {"krait-w8a8", 0.1}, {"dynamic-w8a8", 0.2}}) {
+      const std::vector<float> got =
+          logits_of(quantized(load_recipe(name), checkpoint), ids, select_isa(), 1, ids.size());
+      double errors = 0;
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        errors += std::pow(static_cast<double>(got[i]) - expected[i], 2);
+      }
+      EXPECT_LT(std::sqrt(errors / squares), bound) << name;
+      EXPECT_GT(errors, 0) << name;
     }
-    EXPECT_LT(std::sqrt(errors / squares), bound) << name;
-    EXPECT_GT(errors, 0) << name;
   }
 }
 
-TEST(QuantizedModel, IsNearTheFloatModel) {
-  expect_near_the_float_model(tiny_mamba(kShape));
-  expect_near_the_float_model(tiny_neox({.V = kShape.V, .D = 40, .heads = 4}));
+ModelLayout describe(const char* name) {
+  const DummyModel dummy = make_dummy_model(name);
+  return describe_model(dummy.config, *dummy.tensors);
 }
 
 TEST(DummyModel, HasThePublishedShapeAndTheSameBytesEveryTime) {
@@ -162,6 +169,8 @@ TEST(DummyModel, HasThePublishedShapeAndTheSameBytesEveryTime) {
   const auto n = static_cast<double>(a.elements());
   EXPECT_NEAR(sum / n, 0, 1e-4);
   EXPECT_NEAR(std::sqrt(squares / n), 1 / std::sqrt(1536), 1e-3);
+  EXPECT_EQ(describe("mamba2-130m").info.parameters, 128989632);
+  EXPECT_GE(dummy_names().size(), 11u);
   for (const std::string& shape : dummy_names()) {
     const DummyModel other = make_dummy_model(shape);
     EXPECT_NO_THROW(describe_model(other.config, *other.tensors)) << shape;
