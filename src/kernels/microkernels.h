@@ -12,6 +12,8 @@ struct LinearKernels;
 struct NormKernels;
 struct CausalConv1dKernels;
 struct SelectiveScanKernels;
+struct SsdKernels;
+struct GatedNormKernels;
 struct HadamardKernels;
 struct QuantizeKernels;
 
@@ -21,6 +23,8 @@ struct Microkernels {
   const NormKernels* norm;
   const CausalConv1dKernels* causal_conv1d;
   const SelectiveScanKernels* selective_scan;
+  const SsdKernels* ssd;
+  const GatedNormKernels* gated_norm;
   const HadamardKernels* hadamard;
   const QuantizeKernels* quantize;
 };

@@ -79,7 +79,7 @@ std::int64_t Vote::result(std::optional<std::int64_t> from_config, std::string_v
 std::int64_t count_layers(const Json& config, const TensorCheck& tensors, std::string_view prefix,
                           std::string_view suffix) {
   std::int64_t layers = 0;
-  if (const auto given = config_dim(config, {"num_hidden_layers", "n_layer"})) {
+  if (const auto given = config_dim(config, {"num_hidden_layers", "n_layer", "n_layers"})) {
     layers = *given;
   } else {
     while (tensors.find(fmt::format("{}{}{}", prefix, layers, suffix))) ++layers;

@@ -6,12 +6,14 @@
 #include "core/printable.h"
 #include "models/config.h"
 #include "models/mamba1.h"
+#include "models/mamba2.h"
 
 namespace krait {
 namespace {
 
 const Architecture kArchitectures[] = {
     {"MambaForCausalLM", "mamba", "Mamba1", describe_mamba1, load_mamba1, mamba1_shapes()},
+    {"Mamba2ForCausalLM", "mamba2", "Mamba2", describe_mamba2, load_mamba2, mamba2_shapes()},
 };
 
 }  // namespace
@@ -28,7 +30,9 @@ std::string known_architectures() {
 
 const Architecture& find_architecture(const Json& config) {
   if (!config.is_object()) fail(ErrorCode::bad_data, "config.json must be an object");
-  const std::string model_type = config_string(config, "model_type");
+  std::string model_type = config_string(config, "model_type");
+  // Mistral's params.json calls Mamba-2 mamba, and is told by the names of its sizes.
+  if (model_type == "mamba" && config.contains("dim")) model_type = "mamba2";
   for (const Architecture& row : kArchitectures) {
     if (row.model_type == model_type) return row;
   }

@@ -19,6 +19,7 @@ class TensorCheck {
   /// The tensor of that name, or nullptr.
   const TensorInfo* find(std::string_view name) const;
   std::size_t size() const noexcept { return tensors_.size(); }
+  const std::string& where() const noexcept { return where_; }
 
   /// A matrix in F32, F16 or BF16, or I8 with a weight_scale [1], [rows] or [rows, 1]; and its
   /// bias.

@@ -16,6 +16,7 @@ namespace krait {
 namespace {
 
 const TinyMamba kShape{.V = 61, .D = 20, .E = 40, .N = 16, .R = 3};
+const TinyMamba2 kShape2{.V = 61, .D = 20, .H = 10, .P = 4, .G = 2, .N = 16};
 
 QuantizedModel quantized(const Recipe& recipe,
                          const TestCheckpoint& checkpoint = tiny_mamba(kShape)) {
@@ -41,10 +42,17 @@ bool same_bytes(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-class EveryRecipe : public testing::TestWithParam<std::string> {};
+/// A recipe and a kind of model.
+class EveryRecipe : public testing::TestWithParam<std::tuple<std::string, std::string>> {
+ protected:
+  const std::string& recipe() const { return std::get<0>(GetParam()); }
+  TestCheckpoint checkpoint() const {
+    return std::get<1>(GetParam()) == "mamba2" ? tiny_mamba2(kShape2) : tiny_mamba(kShape);
+  }
+};
 
 TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
-  const QuantizedModel made = quantized(load_recipe(GetParam()));
+  const QuantizedModel made = quantized(load_recipe(recipe()), checkpoint());
   const std::vector<std::int32_t> ids = random_ids(5, 29, kShape.V);
   const std::vector<float> expected = logits_of(made, ids, Isa::reference, 1, ids.size());
   for (float x : expected) ASSERT_TRUE(std::isfinite(x));
@@ -53,7 +61,7 @@ TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
     for (int threads : {1, 2, 5}) {
       EXPECT_TRUE(same_bytes(logits_of(made, ids, isa, threads, ids.size()), expected))
           << name_of(isa) << ", " << threads << " threads";
-      if (GetParam() == "dynamic-w8a8") continue;  // its scales span the tensor, so chunks matter
+      if (recipe() == "dynamic-w8a8") continue;  // its scales span the tensor, so chunks matter
       for (std::size_t chunk : {1, 3, 16}) {
         EXPECT_TRUE(same_bytes(logits_of(made, ids, isa, threads, chunk), expected))
             << name_of(isa) << ", " << threads << " threads, chunks of " << chunk;
@@ -62,9 +70,12 @@ TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shipped, EveryRecipe, testing::ValuesIn(recipe_names()),
-                         [](const auto& recipe) {
-                           std::string name = recipe.param;
+INSTANTIATE_TEST_SUITE_P(Shipped, EveryRecipe,
+                         testing::Combine(testing::ValuesIn(recipe_names()),
+                                          testing::Values("mamba", "mamba2")),
+                         [](const auto& test) {
+                           std::string name =
+                               std::get<1>(test.param) + "_" + std::get<0>(test.param);
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
@@ -97,24 +108,29 @@ TEST(Rotation, IsExactInFloat) {
 }
 
 TEST(QuantizedModel, IsNearTheFloatModel) {
-  const TestCheckpoint checkpoint = tiny_mamba(kShape);
-  const std::vector<std::int32_t> ids = random_ids(7, 64, kShape.V);
-  const std::vector<float> expected =
-      logits_of({checkpoint.config, checkpoint.source()}, ids, select_isa(), 1, ids.size());
-  double squares = 0;
-  for (float x : expected) squares += static_cast<double>(x) * x;
-  for (const auto& [name, bound] :
-       {std::pair("f16", 0.01), {"bf16", 0.05}, {"krait-w8a8", 0.1}, {"dynamic-w8a8", 0.2}}) {
-    const std::vector<float> got =
-        logits_of(quantized(load_recipe(name), checkpoint), ids, select_isa(), 1, ids.size());
-    double errors = 0;
-    for (std::size_t i = 0; i < got.size(); ++i) {
-      errors +=
-          (static_cast<double>(got[i]) - expected[i]) * (static_cast<double>(got[i]) - expected[i]);
+  for (const TestCheckpoint& checkpoint : {tiny_mamba(kShape), tiny_mamba2(kShape2)}) {
+    const std::vector<std::int32_t> ids = random_ids(7, 64, kShape.V);
+    const std::vector<float> expected =
+        logits_of({checkpoint.config, checkpoint.source()}, ids, select_isa(), 1, ids.size());
+    double squares = 0;
+    for (float x : expected) squares += static_cast<double>(x) * x;
+    for (const auto& [name, bound] :
+         {std::pair("f16", 0.01), {"bf16", 0.05}, {"krait-w8a8", 0.1}, {"dynamic-w8a8", 0.2}}) {
+      const std::vector<float> got =
+          logits_of(quantized(load_recipe(name), checkpoint), ids, select_isa(), 1, ids.size());
+      double errors = 0;
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        errors += std::pow(static_cast<double>(got[i]) - expected[i], 2);
+      }
+      EXPECT_LT(std::sqrt(errors / squares), bound) << name;
+      EXPECT_GT(errors, 0) << name;
     }
-    EXPECT_LT(std::sqrt(errors / squares), bound) << name;
-    EXPECT_GT(errors, 0) << name;
   }
+}
+
+ModelLayout describe(const char* name) {
+  const DummyModel dummy = make_dummy_model(name);
+  return describe_model(dummy.config, *dummy.tensors);
 }
 
 TEST(DummyModel, HasThePublishedShapeAndTheSameBytesEveryTime) {
@@ -137,7 +153,8 @@ TEST(DummyModel, HasThePublishedShapeAndTheSameBytesEveryTime) {
   const auto n = static_cast<double>(a.elements());
   EXPECT_NEAR(sum / n, 0, 1e-4);
   EXPECT_NEAR(std::sqrt(squares / n), 1 / std::sqrt(1536), 1e-3);
-  EXPECT_EQ(dummy_names().size(), 5u);
+  EXPECT_EQ(describe("mamba2-130m").info.parameters, 128989632);
+  EXPECT_GE(dummy_names().size(), 11u);
   for (const std::string& shape : dummy_names()) {
     const DummyModel other = make_dummy_model(shape);
     EXPECT_NO_THROW(describe_model(other.config, *other.tensors)) << shape;

@@ -78,8 +78,9 @@ Recipe leave_out_absent(const Recipe& recipe, const ModelLayout& layout) {
   const auto absent = [&](const std::string& role) {
     return !contains(activations, role) && contains(known, role);
   };
-  for (auto& list : fitted.shared_scales) std::erase_if(list, absent);
-  std::erase_if(fitted.shared_scales, [](const auto& list) { return list.size() < 2; });
+  // Scales are shared by the parts of one product's output: the whole list or nothing.
+  std::erase_if(fitted.shared_scales,
+                [&](const auto& list) { return std::any_of(list.begin(), list.end(), absent); });
   std::erase_if(fitted.steps, [&](const RecipeStep& step) {
     return step.name == "rotate" && absent(step.args.at("site").get<std::string>());
   });
