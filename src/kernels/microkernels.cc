@@ -1,9 +1,11 @@
 #include "kernels/microkernels.h"
 
+#include "kernels/attention/attention_kernels.h"
 #include "kernels/causal_conv1d/causal_conv1d_kernels.h"
 #include "kernels/gated_norm/gated_norm_kernels.h"
 #include "kernels/hadamard/hadamard_kernels.h"
 #include "kernels/linear/linear_kernels.h"
+#include "kernels/nonlinearity/nonlinearity_kernels.h"
 #include "kernels/norm/norm_kernels.h"
 #include "kernels/quantize/quantize_kernels.h"
 #include "kernels/selective_scan/selective_scan_kernels.h"
@@ -22,6 +24,8 @@ constexpr Microkernels kReference{
     .gated_norm = &gated_norm_reference,
     .hadamard = &hadamard_reference,
     .quantize = &quantize_reference,
+    .nonlinearity = &nonlinearity_reference,
+    .attention = &attention_reference,
 };
 constexpr Microkernels kAvx2{
     .isa = Isa::avx2,
@@ -33,6 +37,8 @@ constexpr Microkernels kAvx2{
     .gated_norm = &gated_norm_avx2,
     .hadamard = &hadamard_avx2,
     .quantize = &quantize_avx2,
+    .nonlinearity = &nonlinearity_avx2,
+    .attention = &attention_avx2,
 };
 constexpr Microkernels kAvx512{
     .isa = Isa::avx512_vnni,
@@ -44,6 +50,8 @@ constexpr Microkernels kAvx512{
     .gated_norm = &gated_norm_avx512,
     .hadamard = &hadamard_avx512,
     .quantize = &quantize_avx512,
+    .nonlinearity = &nonlinearity_avx512,
+    .attention = &attention_avx512,
 };
 
 }  // namespace

@@ -16,6 +16,8 @@ struct SsdKernels;
 struct GatedNormKernels;
 struct HadamardKernels;
 struct QuantizeKernels;
+struct NonlinearityKernels;
+struct AttentionKernels;
 
 struct Microkernels {
   Isa isa;
@@ -27,6 +29,8 @@ struct Microkernels {
   const GatedNormKernels* gated_norm;
   const HadamardKernels* hadamard;
   const QuantizeKernels* quantize;
+  const NonlinearityKernels* nonlinearity;
+  const AttentionKernels* attention;
 };
 
 /// The table of a level that this CPU supports (see select_isa()).

@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "models/test_attention.h"
 #include "models/test_int8.h"
 #include "models/test_support.h"
 
@@ -15,6 +16,7 @@ namespace {
 constexpr std::int64_t kTokens = 45, kVocab = 61;
 const TinyMamba kSizes{.V = kVocab, .D = 40, .E = 72, .N = 7, .R = 5};
 const TinyMamba2 kSizes2{.V = kVocab, .D = 40, .H = 6, .P = 12, .G = 2, .N = 7};
+const TinyNeox kNeox{.V = kVocab, .D = 40, .heads = 4, .F = 72};
 
 struct Case {
   std::string name;
@@ -30,6 +32,7 @@ TestCheckpoint with_channel_scales(const TestCheckpoint& base) {
   Rng rng(8);
   for (const ActivationSite& site : describe_model(base.config, *base.source()).activations) {
     if (site.role.ends_with(".input") && site.role != "conv1d.input") continue;
+    if (site.is_cache) continue;
     activations[site.role] = {{"bits", 8}, {"type", "int"}, {"strategy", "channel"}};
     std::vector<float> scale(static_cast<std::size_t>(site.channels));
     for (float& s : scale) s = static_cast<float>(0.01 + 0.05 * rng.uniform());
@@ -54,7 +57,18 @@ void add_cases(const std::string& model, const TestCheckpoint& base, const TestC
   list.push_back({model + "_static_channel", with_channel_scales(base)});
 }
 
-constexpr std::size_t kCasesPerModel = 9, kModels = 2;
+/// int8 with a cache of int8 rows.
+void add_cache_case(const std::string& model, const TestCheckpoint& base, std::vector<Case>& list) {
+  const auto ids = random_ids(4, kTokens, kVocab);
+  TestCheckpoint result = quantize_by_hand(base, HandScheme::dynamic_token, ids);
+  for (const char* role : {"k_cache", "v_cache"}) {
+    result.config["quantization_config"]["krait"]["activations"][role] = {
+        {"bits", 8}, {"type", "int"}, {"strategy", "token"}, {"dynamic", true}};
+  }
+  list.push_back({model + "_int8_cache", result});
+}
+
+constexpr std::size_t kCases = 28;
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = [] {
@@ -65,6 +79,10 @@ const std::vector<Case>& cases() {
     TinyMamba2 half2 = kSizes2;
     half2.dtype = DType::bf16;
     add_cases("mamba2", tiny_mamba2(kSizes2), tiny_mamba2(half2), list);
+    TinyNeox half_neox = kNeox;
+    half_neox.dtype = DType::bf16;
+    add_cases("neox", tiny_neox(kNeox), tiny_neox(half_neox), list);
+    add_cache_case("neox", tiny_neox(kNeox), list);
     return list;
   }();
   return all;
@@ -126,7 +144,7 @@ TEST_P(ModelBits, ChunksChangeNothing) {
       logits.insert(logits.end(), part.begin(), part.end());
     }
     EXPECT_TRUE(same_bits(logits, expected)) << "chunks of " << chunk;
-    EXPECT_EQ(std::memcmp(state.buffer(0), whole.buffer(0), whole.bytes()), 0) << chunk;
+    EXPECT_EQ(state.serialize(), whole.serialize()) << chunk;
   }
 }
 
@@ -145,7 +163,7 @@ TEST_P(ModelBits, LastAndNoLogitsAgreeWithAll) {
   }
   states[0] = &silent;
   loaded.model->forward(loaded.runtime.ctx, {ids_, cu_seqlens, states}, LogitRows::none, nullptr);
-  EXPECT_EQ(std::memcmp(silent.buffer(0), state.buffer(0), state.bytes()), 0);
+  EXPECT_EQ(silent.serialize(), state.serialize());
 }
 
 TEST_P(ModelBits, BatchesChangeNothing) {
@@ -202,9 +220,10 @@ TEST_P(ModelBits, SavedAndForkedStatesContinueAlike) {
   EXPECT_EQ(restored.position(), kTokens);
 }
 
-INSTANTIATE_TEST_SUITE_P(Numerics, ModelBits,
-                         testing::Range(std::size_t{0}, kModels* kCasesPerModel),
+INSTANTIATE_TEST_SUITE_P(Numerics, ModelBits, testing::Range(std::size_t{0}, kCases),
                          [](const auto& test) { return cases()[test.param].name; });
+
+TEST(ModelBitsCases, AreAllTested) { EXPECT_EQ(cases().size(), kCases); }
 
 TEST(Fingerprint, TellsWhatNoTensorShows) {
   const auto fingerprint = [](const TinyMamba2& sizes) {
@@ -218,6 +237,18 @@ TEST(Fingerprint, TellsWhatNoTensorShows) {
   EXPECT_EQ(fingerprint(base), fingerprint(base));
   EXPECT_NE(fingerprint(groups), fingerprint(base));
   EXPECT_NE(fingerprint(limit), fingerprint(base));
+}
+
+TEST(Fingerprint, TellsHowHeadsArePlaced) {
+  const auto fingerprint = [](const TinyNeox& sizes) {
+    return Loaded(tiny_neox(sizes)).model->state_layout()->fingerprint;
+  };
+  TinyNeox heads = kNeox, rotary = kNeox;
+  heads.heads = 2;
+  rotary.rotary_pct = 1;
+  EXPECT_EQ(fingerprint(kNeox), fingerprint(kNeox));
+  EXPECT_NE(fingerprint(heads), fingerprint(kNeox));
+  EXPECT_NE(fingerprint(rotary), fingerprint(kNeox));
 }
 
 TEST(Fingerprint, TellsModelsApart) {

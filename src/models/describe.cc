@@ -37,6 +37,12 @@ int SiteWriter::state(std::string_view role, std::int64_t channels) const {
   return add_site(*this, role, channels, true, false);
 }
 
+int SiteWriter::cache(std::string_view role, std::int64_t channels) const {
+  const int site = state(role, channels);
+  layout.activations.back().is_cache = true;
+  return site;
+}
+
 void SiteWriter::linear(std::string_view role, std::int64_t rows, std::int64_t cols, int input_site,
                         bool has_bias) const {
   layout.linears.push_back(

@@ -39,7 +39,10 @@ std::string model_fingerprint(const Json& config, const ModelInfo& info,
   const Json numerics = config.value("/quantization_config/krait/activations"_json_pointer, Json());
   const Json eps = config.value("layer_norm_epsilon", Json());
   hash = fnv1a64(numerics.dump() + eps.dump(), hash);
-  for (const char* key : {"n_groups", "time_step_limit", "ssm_cfg"}) {  // no tensor shows these
+  for (const char* key :  // what no tensor shows
+       {"n_groups", "time_step_limit", "ssm_cfg", "num_attention_heads", "num_key_value_heads",
+        "rotary_pct", "rotary_emb_base", "rope_parameters", "layer_norm_eps", "rms_norm_eps",
+        "use_parallel_residual", "num_experts_per_tok"}) {
     if (config.contains(key)) hash = fnv1a64(key + text_of(config.at(key)), hash);
   }
   for (const TensorInfo& tensor : tensors.list()) {

@@ -69,7 +69,8 @@ INSTANTIATE_TEST_SUITE_P(Checkpoints, Golden,
                          testing::Values("mamba-f32-tied", "mamba-f16-untied", "mamba-bf16-bias",
                                          "mamba-f32-sharded", "mamba-original", "mamba2-f32-tied",
                                          "mamba2-bf16-groups", "mamba2-original",
-                                         "mamba2-consolidated"),
+                                         "mamba2-consolidated", "neox-f32", "neox-bf16-tied",
+                                         "neox-f16-plain"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::replace(name.begin(), name.end(), '-', '_');

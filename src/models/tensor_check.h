@@ -21,6 +21,9 @@ class TensorCheck {
   std::size_t size() const noexcept { return tensors_.size(); }
   const std::string& where() const noexcept { return where_; }
 
+  /// Tensors whose names end so are no weights: buffers that training left behind.
+  void ignore(std::string_view suffix);
+
   /// A matrix in F32, F16 or BF16, or I8 with a weight_scale [1], [rows] or [rows, 1]; and its
   /// bias.
   void expect(const LinearSite& site);

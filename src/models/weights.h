@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,8 +25,9 @@ const T& find_site(const std::vector<T>& sites, std::string_view role, int layer
 }
 
 /// Refuses tensors that hold NaN or infinity, naming all of them (bad_data). Float tensors only;
-/// scales must also be above 0.
-void check_finite(Context& ctx, const TensorSource& tensors);
+/// scales must also be above 0. Names that end with one of `ignored` are not read.
+void check_finite(Context& ctx, const TensorSource& tensors,
+                  std::span<const std::string_view> ignored = {});
 
 /// The matrix of a site: floats as they lie in the source; I8 packed if a product will read it.
 Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& site,

@@ -6,10 +6,11 @@
 #include <cmath>
 #include <cstring>
 
+#include "io/test_support.h"
 #include "krait/error.h"
 #include "krait/quantize.h"
 #include "models/dummy.h"
-#include "models/test_support.h"
+#include "models/test_attention.h"
 #include "quant/quantize_to_memory.h"
 
 namespace krait {
@@ -17,6 +18,7 @@ namespace {
 
 const TinyMamba kShape{.V = 61, .D = 20, .E = 40, .N = 16, .R = 3};
 const TinyMamba2 kShape2{.V = 61, .D = 20, .H = 10, .P = 4, .G = 2, .N = 16};
+const TinyNeox kNeox{.V = kShape.V, .D = 40, .heads = 4};
 
 QuantizedModel quantized(const Recipe& recipe,
                          const TestCheckpoint& checkpoint = tiny_mamba(kShape)) {
@@ -42,16 +44,29 @@ bool same_bytes(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
+/// Methods for what only state-space models have.
+bool is_for_other_families(const std::string& recipe, const std::string& family) {
+  return family == "neox" && (recipe.starts_with("quamba") || recipe.starts_with("hadamard") ||
+                              recipe.starts_with("percentile"));
+}
+
 /// A recipe and a kind of model.
 class EveryRecipe : public testing::TestWithParam<std::tuple<std::string, std::string>> {
  protected:
   const std::string& recipe() const { return std::get<0>(GetParam()); }
+  const std::string& family() const { return std::get<1>(GetParam()); }
   TestCheckpoint checkpoint() const {
-    return std::get<1>(GetParam()) == "mamba2" ? tiny_mamba2(kShape2) : tiny_mamba(kShape);
+    if (family() == "neox") return tiny_neox(kNeox);
+    return family() == "mamba2" ? tiny_mamba2(kShape2) : tiny_mamba(kShape);
   }
 };
 
 TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
+  if (is_for_other_families(recipe(), family())) {
+    expect_error([&] { quantized(load_recipe(recipe()), checkpoint()); },
+                 ErrorCode::invalid_argument, {recipe(), "is not for GPTNeoXForCausalLM"});
+    return;
+  }
   const QuantizedModel made = quantized(load_recipe(recipe()), checkpoint());
   const std::vector<std::int32_t> ids = random_ids(5, 29, kShape.V);
   const std::vector<float> expected = logits_of(made, ids, Isa::reference, 1, ids.size());
@@ -72,7 +87,7 @@ TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
 
 INSTANTIATE_TEST_SUITE_P(Shipped, EveryRecipe,
                          testing::Combine(testing::ValuesIn(recipe_names()),
-                                          testing::Values("mamba", "mamba2")),
+                                          testing::Values("mamba", "mamba2", "neox")),
                          [](const auto& test) {
                            std::string name =
                                std::get<1>(test.param) + "_" + std::get<0>(test.param);
@@ -108,7 +123,8 @@ TEST(Rotation, IsExactInFloat) {
 }
 
 TEST(QuantizedModel, IsNearTheFloatModel) {
-  for (const TestCheckpoint& checkpoint : {tiny_mamba(kShape), tiny_mamba2(kShape2)}) {
+  for (const TestCheckpoint& checkpoint :
+       {tiny_mamba(kShape), tiny_mamba2(kShape2), tiny_neox(kNeox)}) {
     const std::vector<std::int32_t> ids = random_ids(7, 64, kShape.V);
     const std::vector<float> expected =
         logits_of({checkpoint.config, checkpoint.source()}, ids, select_isa(), 1, ids.size());
@@ -160,6 +176,17 @@ TEST(DummyModel, HasThePublishedShapeAndTheSameBytesEveryTime) {
     EXPECT_NO_THROW(describe_model(other.config, *other.tensors)) << shape;
   }
   EXPECT_THROW(make_dummy_model("mamba-3b"), Error);
+}
+
+TEST(DummyModel, KnowsThePublishedShapesOfPythia) {
+  // Parameters as arXiv 2304.01373, table 1, counts them.
+  for (const auto& [name, parameters] : {std::pair{"pythia-160m", 162322944L},
+                                         {"pythia-410m", 405334016L},
+                                         {"pythia-1.4b", 1414647808L},
+                                         {"pythia-2.8b", 2775208960L}}) {
+    const DummyModel dummy = make_dummy_model(name);
+    EXPECT_EQ(describe_model(dummy.config, *dummy.tensors).info.parameters, parameters) << name;
+  }
 }
 
 }  // namespace

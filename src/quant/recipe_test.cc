@@ -140,8 +140,7 @@ TEST(Recipe, RefusesStepsThatMakeNoSense) {
                  {"order is rotate, calibrate"});
   expect_refused("/steps/2/name", "calibrate", {"occurs twice"});
   Json json = load_recipe("krait-w8a8").source;
-  json["steps"].push_back({{"name", "calibrate"}});
-  std::swap(json["steps"][1], json["steps"][2]);
+  json["steps"].insert(json["steps"].end() - 1, Json::object({{"name", "calibrate"}}));
   expect_error([&] { parse_recipe(json, "r"); }, ErrorCode::invalid_argument,
                {"no activation with a static scale"});
 }
