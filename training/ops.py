@@ -1,6 +1,7 @@
 """Fused operations of a Mamba block on the CPU, and the slow references they are tested against.
 
-The C++ side is kernels.cpp, compiled for this machine on first use into build/ beside it.
+The C++ side is kernels.cpp, ssd.cpp and attention.cpp, compiled for this machine on first use
+into build/ beside them.
 """
 
 import ctypes
@@ -20,15 +21,17 @@ CHUNK, LANES, STATE, ROWS = 32, 16, 16, 128  # as in kernels.cpp
 
 @functools.cache
 def library():
-    """The compiled kernels. The file's name holds the source's hash: an edit builds anew."""
-    source = HERE / "kernels.cpp"
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    """The compiled kernels. The file's name holds the sources' hash: an edit builds anew."""
+    sources = [HERE / name for name in ("kernels.cpp", "ssd.cpp", "attention.cpp")]
+    content = b"".join(path.read_bytes() for path in [HERE / "vec.h", *sources])
+    digest = hashlib.sha256(content).hexdigest()[:12]
     target = HERE / "build" / f"kernels-{digest}.so"
     if not target.exists():
         target.parent.mkdir(exist_ok=True)
         partial = target.with_suffix(".partial")
         subprocess.run(["g++", "-std=c++20", "-O3", "-march=native", "-ffast-math", "-shared",
-                        "-fPIC", "-pthread", str(source), "-o", str(partial), "-lm"], check=True)
+                        "-fPIC", "-pthread", *map(str, sources), "-o", str(partial), "-lm"],
+                       check=True)
         partial.rename(target)
     return ctypes.CDLL(str(target))
 
