@@ -11,11 +11,12 @@ import json
 import safetensors.torch
 import torch
 
+import jamba
 import mamba
 import mamba2
 import pythia
 
-FAMILIES = {"mamba": mamba, "mamba2": mamba2, "pythia": pythia}
+FAMILIES = {"mamba": mamba, "mamba2": mamba2, "pythia": pythia, "jamba": jamba}
 
 
 def load_checkpoint(path):

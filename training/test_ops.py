@@ -28,18 +28,22 @@ def leaves(tensors, dtype):
     return [t.to(dtype).requires_grad_() for t in tensors]
 
 
-def test_mamba_core(kind, tolerance):
+def test_mamba_core(kind, tolerance, normed):
     B, T, E, K, R, N = 2, 75, 48, 4, 3, 16  # two chunks and a half
     generator = torch.Generator().manual_seed(1)
     r = lambda *shape: torch.randn(*shape, generator=generator)
     inputs = [r(B, T, 2 * E), 0.5 * r(E, K), r(E), 0.3 * r(R + 2 * N, E), r(E, R), r(E) - 3,
               0.5 * r(E, N), r(E)]
+    inputs += [r(R), r(N), r(N)] if normed else []
+    eps = (1e-3,) if normed else ()
     inputs[0] = inputs[0].to(kind).float()
     weights = [r(B, T, E).to(kind).double()]
     ours = leaves(inputs, torch.float32)
     ours[0] = inputs[0].to(kind).requires_grad_()
-    compare(f"core {kind}", gradients(ops.MambaCore.apply, ours, weights),
-            gradients(ops.mamba_core_reference, leaves(inputs, torch.float64), weights), tolerance)
+    compare(f"core {kind}{' normed' if normed else ''}",
+            gradients(lambda *a: ops.MambaCore.apply(*a, *eps), ours, weights),
+            gradients(lambda *a: ops.mamba_core_reference(*a, *eps),
+                      leaves(inputs, torch.float64), weights), tolerance)
 
 
 def test_mamba2_core(kind, tolerance):
@@ -107,7 +111,8 @@ def test_head_loss(kind, tolerance):
 
 if __name__ == "__main__":
     for kind, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
-        test_mamba_core(kind, tolerance)
+        test_mamba_core(kind, tolerance, normed=False)
+        test_mamba_core(kind, tolerance, normed=True)
         test_mamba2_core(kind, tolerance)
         test_attention(kind, tolerance)
         test_add_norm(kind, tolerance)
