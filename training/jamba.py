@@ -138,7 +138,7 @@ class Experts(nn.Module):
 
     def route(self, h):
         """h [n,D] -> shares [n,experts], the best shares and their experts [n,chosen]."""
-        shares = (h.float() @ self.router.weight.t()).softmax(-1)
+        shares = self.router(h.float()).softmax(-1)
         return shares, *shares.topk(self.chosen, dim=-1)
 
     def forward(self, h):
@@ -226,9 +226,8 @@ class Model(nn.Module):
         balance = self.config.router_aux_loss_coef * self.config.num_experts * (counts @ shares)
         return nll + balance - balance.detach()
 
-    @torch.no_grad()
-    def logits(self, ids):
-        """ids [B,T] -> float32 logits [B,T,V], by the slow reference operations only."""
+    def hidden(self, ids):
+        """ids [B,T] -> float32 [B,T,D], what the head reads, by the slow reference operations."""
         eps = self.config.rms_norm_eps
         x = self.model.embed_tokens(ids)
         for layer in self.model.layers:
@@ -237,7 +236,12 @@ class Model(nn.Module):
             _, h = ops.add_norm_reference(x, None, layer.pre_ff_layernorm.weight, eps)
             x = x + layer.feed_forward.reference(h)
         _, h = ops.add_norm_reference(x, None, self.model.final_layernorm.weight, eps)
-        return h @ self.model.embed_tokens.weight.t()
+        return h
+
+    @torch.no_grad()
+    def logits(self, ids):
+        """ids [B,T] -> float32 logits [B,T,V], by the slow reference operations only."""
+        return self.hidden(ids) @ self.model.embed_tokens.weight.t()
 
 
 def product(x, linear):

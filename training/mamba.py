@@ -102,9 +102,8 @@ class Model(nn.Module):
         h = h.reshape(-1, h.shape[-1])
         return ops.HeadLoss.apply(h, self.backbone.embeddings.weight, target.reshape(-1), 1024)
 
-    @torch.no_grad()
-    def logits(self, ids):
-        """ids [B,T] -> float32 logits [B,T,V], by the slow reference operations only."""
+    def hidden(self, ids):
+        """ids [B,T] -> float32 [B,T,D], what the head reads, by the slow reference operations."""
         eps = self.config.layer_norm_epsilon
         residual, branch = self.backbone.embeddings(ids), None
         for layer in self.backbone.layers:
@@ -113,7 +112,12 @@ class Model(nn.Module):
             y = ops.mamba_core_reference(xz, *layer.mixer.core_parameters())
             branch = layer.mixer.out_proj(y)
         _, h = ops.add_norm_reference(residual, branch, self.backbone.norm_f.weight, eps)
-        return h @ self.backbone.embeddings.weight.t()
+        return h
+
+    @torch.no_grad()
+    def logits(self, ids):
+        """ids [B,T] -> float32 logits [B,T,V], by the slow reference operations only."""
+        return self.hidden(ids) @ self.backbone.embeddings.weight.t()
 
 
 def decays(name):

@@ -183,8 +183,12 @@ def norm_parts(x, dt_weight, b_weight, c_weight, eps):
                       for p, w in zip(parts, weights, strict=True)], dim=-1)
 
 
-def mamba_core_reference(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A_log, D, *norms):
-    """MambaCore in plain PyTorch with a loop over time (Mamba, algorithm 2)."""
+def mamba_sites(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A_log, D, *norms):
+    """MambaCore in plain PyTorch with a loop over time (Mamba, algorithm 2): all values on the way.
+
+    A dict in the order of the computation; the names are those of krait's activation sites, and
+    scan.output, which is no site of its own: y before the gate.
+    """
     E, K, R, N = D.shape[0], conv_weight.shape[1], dt_proj.shape[1], A_log.shape[1]
     T = xz.shape[1]
     x, z = xz.split(E, dim=-1)
@@ -194,7 +198,8 @@ def mamba_core_reference(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A
     if norms:
         projected = norm_parts(projected, *norms)
     dt, B, C = projected.split([R, N, N], dim=-1)
-    delta = F.softplus(dt @ dt_proj.t() + dt_bias)
+    raw = dt @ dt_proj.t()
+    delta = F.softplus(raw + dt_bias)
     A = -A_log.exp()
     h = torch.zeros(xz.shape[0], E, N, dtype=xz.dtype)
     ys = []
@@ -202,7 +207,15 @@ def mamba_core_reference(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A
         decay = torch.exp(delta[:, t, :, None] * A)
         h = decay * h + (delta[:, t] * u[:, t])[..., None] * B[:, t, None]
         ys.append((h * C[:, t, None]).sum(-1) + D * u[:, t])
-    return torch.stack(ys, dim=1) * F.silu(z)
+    y = torch.stack(ys, dim=1)
+    return {"conv1d.input": x, "z": z, "x_proj.input": u, "dt_proj.input": dt, "B": B, "C": C,
+            "dt_proj.output": raw, "ssm_state": h, "scan.output": y,
+            "out_proj.input": y * F.silu(z)}
+
+
+def mamba_core_reference(*arguments):
+    """MambaCore in plain PyTorch."""
+    return mamba_sites(*arguments)["out_proj.input"]
 
 
 def add_norm_reference(residual, x, weight, eps):

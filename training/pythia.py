@@ -101,9 +101,8 @@ class Model(nn.Module):
         h = backbone.final_layer_norm(x).to(kind).reshape(-1, c.hidden_size)
         return ops.HeadLoss.apply(h, backbone.embed_in.weight, target.reshape(-1), 1024)
 
-    @torch.no_grad()
-    def logits(self, ids):
-        """ids [B,T] -> float32 logits [B,T,V], by the slow reference operations only."""
+    def hidden(self, ids):
+        """ids [B,T] -> float32 [B,T,D], what the head reads, by the slow reference operations."""
         c, backbone, turn = self.config, self.gpt_neox, self.turn(ids.shape[1])
         heads = c.num_attention_heads
         x = backbone.embed_in(ids)
@@ -114,7 +113,12 @@ class Model(nn.Module):
             attended = layer.attention.dense(attention.merge_heads(mixed, heads))
             h = F.gelu(layer.mlp.dense_h_to_4h(layer.post_attention_layernorm(x)))
             x = x + attended + layer.mlp.dense_4h_to_h(h)
-        return backbone.final_layer_norm(x) @ backbone.embed_in.weight.t()
+        return backbone.final_layer_norm(x)
+
+    @torch.no_grad()
+    def logits(self, ids):
+        """ids [B,T] -> float32 logits [B,T,V], by the slow reference operations only."""
+        return self.hidden(ids) @ self.gpt_neox.embed_in.weight.t()
 
 
 def linear(module, x):

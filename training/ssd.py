@@ -57,15 +57,19 @@ class Mamba2Core(torch.autograd.Function):
                 dskip.sum(0), dnorm.sum(0), None)
 
 
-def mamba2_core_reference(zxbcdt, conv_weight, conv_bias, dt_bias, A_log, D, norm, eps):
-    """Mamba2Core in plain PyTorch with a loop over time (Dao and Gu 2024, section 3)."""
+def mamba2_sites(zxbcdt, conv_weight, conv_bias, dt_bias, A_log, D, norm, eps):
+    """Mamba2Core in plain PyTorch with a loop over time (Dao and Gu 2024, section 3).
+
+    A dict of all values on the way, named and ordered as ops.mamba_sites does; scan.input, B and C
+    are the parts of the convolution's output, norm.input is y * silu(z).
+    """
     E, H, (channels, K) = len(norm), len(D), conv_weight.shape
     P, N, T = E // H, (channels - E) // 2, zxbcdt.shape[1]
-    z, xbc, dt = zxbcdt.split([E, channels, H], dim=-1)
-    xbc = F.conv1d(xbc.transpose(1, 2), conv_weight[:, None], conv_bias, padding=K - 1,
+    z, raw, dt = zxbcdt.split([E, channels, H], dim=-1)
+    xbc = F.conv1d(raw.transpose(1, 2), conv_weight[:, None], conv_bias, padding=K - 1,
                    groups=channels)
-    x, B, C = F.silu(xbc[..., :T].transpose(1, 2)).split([E, N, N], dim=-1)
-    x = x.unflatten(-1, (H, P))
+    u, B, C = F.silu(xbc[..., :T].transpose(1, 2)).split([E, N, N], dim=-1)
+    x = u.unflatten(-1, (H, P))
     delta = F.softplus(dt + dt_bias)
     decay = torch.exp(delta * -A_log.exp())
     h = torch.zeros(len(x), H, P, N, dtype=zxbcdt.dtype)
@@ -74,5 +78,14 @@ def mamba2_core_reference(zxbcdt, conv_weight, conv_bias, dt_bias, A_log, D, nor
         step = delta[:, t, :, None, None] * x[:, t, :, :, None] * B[:, t, None, None]
         h = decay[:, t, :, None, None] * h + step
         ys.append((h * C[:, t, None, None]).sum(-1) + D[:, None] * x[:, t])
-    gated = torch.stack(ys, dim=1).flatten(2) * F.silu(z)
-    return gated * torch.rsqrt(gated.square().mean(-1, keepdim=True) + eps) * norm
+    y = torch.stack(ys, dim=1).flatten(2)
+    gated = y * F.silu(z)
+    normed = gated * torch.rsqrt(gated.square().mean(-1, keepdim=True) + eps) * norm
+    return {"z": z, "conv1d.input": raw, "dt": dt, "scan.input": u, "B": B, "C": C,
+            "ssm_state": h.flatten(1, 2), "scan.output": y, "norm.input": gated,
+            "out_proj.input": normed}
+
+
+def mamba2_core_reference(*arguments):
+    """Mamba2Core in plain PyTorch."""
+    return mamba2_sites(*arguments)["out_proj.input"]
