@@ -18,6 +18,31 @@ import pythia
 
 FAMILIES = {"mamba": mamba, "mamba2": mamba2, "pythia": pythia, "jamba": jamba}
 
+# Fields of each family's Config that differ from its defaults, the sizes of models/.
+SIZES = {
+    "4m": {name: {} for name in FAMILIES},
+    "15m": {
+        "mamba": dict(hidden_size=384, intermediate_size=768, num_hidden_layers=12,
+                      time_step_rank=24),
+        "mamba2": dict(hidden_size=384, num_heads=24, num_hidden_layers=12),
+        "pythia": dict(hidden_size=384, num_attention_heads=12, intermediate_size=1408,
+                       num_hidden_layers=7),
+        "jamba": dict(hidden_size=384, num_attention_heads=12, num_key_value_heads=3,
+                      intermediate_size=192, num_hidden_layers=8, attn_layer_period=8,
+                      attn_layer_offset=4, mamba_dt_rank=24),
+    },
+    "30m": {
+        "mamba": dict(hidden_size=512, intermediate_size=1024, num_hidden_layers=15,
+                      time_step_rank=32),
+        "mamba2": dict(hidden_size=512, num_heads=32, num_hidden_layers=15),
+        "pythia": dict(hidden_size=512, num_attention_heads=16, intermediate_size=2048,
+                       num_hidden_layers=8),
+        "jamba": dict(hidden_size=512, num_attention_heads=16, num_key_value_heads=4,
+                      intermediate_size=448, num_hidden_layers=8, attn_layer_period=8,
+                      attn_layer_offset=4, mamba_dt_rank=32),
+    },
+}
+
 
 def load_checkpoint(path):
     """(family's name, model, tokens it was trained on) of a checkpoint of train.py."""

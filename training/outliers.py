@@ -138,7 +138,7 @@ LEFT, PANEL, GAP, ROW, TOP = 190, 210, 22, 22, 46
 
 
 def draw(figures, title):
-    """An SVG: a row per site, a panel per figure (logarithmic), a dot per layer, deeper is darker."""
+    """An SVG: a row per site, a panel per figure (logarithmic), a dot per layer."""
     width, height = LEFT + 3 * (PANEL + GAP), TOP + ROW * len(figures) + 26
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
              'font-family="sans-serif" font-size="12">',

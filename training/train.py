@@ -97,6 +97,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", choices=families.FAMILIES, default="mamba")
+    parser.add_argument("--size", choices=families.SIZES, default="4m")
     parser.add_argument("--data", type=pathlib.Path, required=True, help="from prepare.py")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--steps", type=int, default=4200)
@@ -121,7 +122,7 @@ def main():
     assert args.steps * args.batch <= len(order), "more steps than one epoch has"
 
     family = families.FAMILIES[args.family]
-    model = family.Model(family.Config())
+    model = family.Model(family.Config(**families.SIZES[args.size][args.family]))
     optimizer = make_optimizer(family, model, args)
     parameters = list(model.parameters())
     args.out.mkdir(parents=True, exist_ok=True)
