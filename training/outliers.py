@@ -132,9 +132,10 @@ def layers_of(model):
     return model.model.layers if isinstance(model, jamba.Model) else model.backbone.layers
 
 
-PANELS = (("max_over_rms", "max / RMS", 1, 1000), ("kurtosis", "kurtosis", 1, 100000),
-          ("top_channel", "top channel's energy / mean", 1, 1000))
-LEFT, PANEL, GAP, ROW, TOP = 190, 210, 22, 22, 46
+PANELS = (("max_over_rms", "max / RMS", 3), ("kurtosis", "kurtosis", 5),
+          ("top_channel", "top channel's energy / mean", 3))  # ranges in decades from 1
+LEFT, PANEL, GAP, ROW, TOP = 190, 200, 32, 22, 46
+POWERS = ("1", "10", "100", "1k", "10k", "100k")
 
 
 def draw(figures, title):
@@ -147,18 +148,17 @@ def draw(figures, title):
     for row, site in enumerate(figures):
         y = TOP + ROW * (row + 0.5)
         parts.append(text(LEFT - 8, y + 4, site, "end"))
-    for panel, (key, label, low, high) in enumerate(PANELS):
+    for panel, (key, label, decades) in enumerate(PANELS):
         x0 = LEFT + panel * (PANEL + GAP)
-        decades = round(np.log10(high / low))
         parts.append(text(x0 + PANEL / 2, TOP - 8, label))
         for decade in range(decades + 1):
             x = x0 + PANEL * decade / decades
             parts.append(line([(x, TOP), (x, height - 26)], "#ddd", 1))
-            parts.append(text(x, height - 10, f"{low * 10 ** decade:,}"))
+            parts.append(text(x, height - 10, POWERS[decade]))
         for row, layers in enumerate(figures.values()):
             y = TOP + ROW * (row + 0.5)
             for i, layer in enumerate(layers):
-                share = min(max(np.log10(layer[key] / low) / decades, 0), 1)
+                share = min(max(np.log10(layer[key]) / decades, 0), 1)
                 grey = round(200 - 170 * i / max(len(layers) - 1, 1))
                 parts.append(f'<circle cx="{x0 + PANEL * share:.1f}" cy="{y:.1f}" r="3.5" '
                              f'fill="rgb({grey // 2},{grey * 3 // 4},{grey})"/>')
