@@ -21,10 +21,10 @@ from mamba import Norm
 class Config:
     vocab_size: int = 8192
     hidden_size: int = 192
-    num_hidden_layers: int = 6
-    intermediate_size: int = 128
-    attn_layer_period: int = 6
-    attn_layer_offset: int = 3
+    num_hidden_layers: int = 4
+    intermediate_size: int = 192
+    attn_layer_period: int = 4
+    attn_layer_offset: int = 2
     num_attention_heads: int = 6
     num_key_value_heads: int = 2
     expert_layer_period: int = 2
