@@ -63,11 +63,19 @@ class Mixer(mamba.Mixer):
                 self.c_layernorm.weight, self.eps)
 
     def forward(self, h):
-        xz = product(h, self.in_proj)
-        return product(ops.MambaCore.apply(xz, *self.core_parameters()), self.out_proj)
+        xz = h @ self.in_proj.weight.to(h.dtype).t()
+        y = ops.MambaCore.apply(xz, *self.core_parameters())
+        return y @ self.out_proj.weight.to(h.dtype).t()
 
     def reference(self, h):
         return self.out_proj(ops.mamba_core_reference(self.in_proj(h), *self.core_parameters()))
+
+
+class Linear(nn.Linear):
+    """x W^T in x's type."""
+
+    def forward(self, x):
+        return x @ self.weight.to(x.dtype).t()
 
 
 class SelfAttention(nn.Module):
@@ -77,10 +85,10 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads, self.size = c.num_attention_heads, c.hidden_size // c.num_attention_heads
         shared = c.num_key_value_heads * self.size
-        self.q_proj = nn.Linear(c.hidden_size, c.hidden_size, bias=False)
-        self.k_proj = nn.Linear(c.hidden_size, shared, bias=False)
-        self.v_proj = nn.Linear(c.hidden_size, shared, bias=False)
-        self.o_proj = nn.Linear(c.hidden_size, c.hidden_size, bias=False)
+        self.q_proj = Linear(c.hidden_size, c.hidden_size, bias=False)
+        self.k_proj = Linear(c.hidden_size, shared, bias=False)
+        self.v_proj = Linear(c.hidden_size, shared, bias=False)
+        self.o_proj = Linear(c.hidden_size, c.hidden_size, bias=False)
 
     def split(self, x):
         """[B,T,heads' size] -> [B*H,T,size], shared heads repeated."""
@@ -88,8 +96,8 @@ class SelfAttention(nn.Module):
         return x.repeat_interleave(self.heads // x.shape[1], dim=1).flatten(0, 1)
 
     def mix(self, h, attend):
-        q, k, v = (self.split(product(h, p)) for p in (self.q_proj, self.k_proj, self.v_proj))
-        return product(attention.merge_heads(attend(q, k, v), self.heads), self.o_proj)
+        q, k, v = (self.split(p(h)) for p in (self.q_proj, self.k_proj, self.v_proj))
+        return self.o_proj(attention.merge_heads(attend(q, k, v), self.heads))
 
     def forward(self, h):
         return self.mix(h, attention.Attention.apply)
@@ -101,14 +109,14 @@ class SelfAttention(nn.Module):
 class Mlp(nn.Module):
     def __init__(self, c: Config):
         super().__init__()
-        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
+        self.gate_proj = Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.up_proj = Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.down_proj = Linear(c.intermediate_size, c.hidden_size, bias=False)
 
     def forward(self, h):
         joint = torch.cat([self.gate_proj.weight, self.up_proj.weight]).to(h.dtype)
         gate, up = (h @ joint.t()).chunk(2, dim=-1)
-        return product(F.silu(gate) * up, self.down_proj)
+        return self.down_proj(F.silu(gate) * up)
 
     def reference(self, h):
         return self.down_proj(F.silu(self.gate_proj(h)) * self.up_proj(h))
@@ -242,11 +250,6 @@ class Model(nn.Module):
     def logits(self, ids):
         """ids [B,T] -> float32 logits [B,T,V], by the slow reference operations only."""
         return self.hidden(ids) @ self.model.embed_tokens.weight.t()
-
-
-def product(x, linear):
-    """x W^T in x's type."""
-    return x @ linear.weight.to(x.dtype).t()
 
 
 def decays(name):

@@ -32,29 +32,43 @@ import ssd
 from plot import line, text
 from train import batch_at
 
-ROTATED = "out_proj.input, rotated"
+# Sites that krait's recipes can rotate before they quantize them.
+ROTATABLE = ("out_proj.input", "dense.input", "dense_4h_to_h.input", "o_proj.input",
+             "down_proj.input", "experts.down_proj.input")
+LINEAR_SITES = {"query_key_value": "query_key_value.input", "dense": "dense.input",
+                "dense_h_to_4h": "dense_h_to_4h.input", "dense_4h_to_h": "dense_4h_to_h.input",
+                "q_proj": "q_proj.input", "o_proj": "o_proj.input",
+                "gate_proj": "feed_forward.input", "down_proj": "down_proj.input"}
 
 
-def hadamard(order):
-    """An orthogonal Hadamard matrix [order, order], order = m 2^k with m 1, 12 or 20.
+def jacobsthal(prime):
+    """[prime, prime]: the quadratic character of i - j."""
+    residues = {x * x % prime for x in range(1, prime)}
+    return torch.tensor([[0.0 if i == j else 1.0 if (i - j) % prime in residues else -1.0
+                          for j in range(prime)] for i in range(prime)])
 
-    Paley's first construction (1933) for m, from the quadratic residues modulo m - 1, doubled by
-    Sylvester's.
-    """
-    m = next(m for m in (1, 12, 20) if order % m == 0 and (order // m) & (order // m - 1) == 0)
-    matrix = torch.ones(1, 1)
-    if m > 1:
-        prime = m - 1
-        residues = {x * x % prime for x in range(1, prime)}
-        jacobsthal = torch.tensor([[0.0 if i == j else 1.0 if (i - j) % prime in residues else -1.0
-                                    for j in range(prime)] for i in range(prime)])
-        skew = torch.zeros(m, m)
-        skew[0, 1:], skew[1:, 0], skew[1:, 1:] = 1, -1, jacobsthal
-        matrix = skew + torch.eye(m)
+
+def paley(order):
+    """A Hadamard matrix of order 12 or 20 (Paley's first construction, 1933) or 28 (his second)."""
+    second = order == 28
+    core = jacobsthal(order // 2 - 1 if second else order - 1)
+    border = torch.zeros(len(core) + 1, len(core) + 1)
+    border[0, 1:], border[1:, 0], border[1:, 1:] = 1, 1 if second else -1, core
+    if not second:
+        return border + torch.eye(order)
+    return (torch.kron(border, torch.tensor([[1.0, 1.0], [1.0, -1.0]]))
+            + torch.kron(torch.eye(len(border)), torch.tensor([[1.0, -1.0], [-1.0, -1.0]])))
+
+
+def rotate(x):
+    """x [.., n] by an orthogonal Hadamard matrix, in the largest blocks m 2^k that divide n."""
+    n = x.shape[-1]
+    order, m = max((m << k, m) for m in (1, 12, 20, 28) for k in range(16) if n % (m << k) == 0)
+    matrix = paley(m) if m > 1 else torch.ones(1, 1)
     while len(matrix) < order:
         matrix = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), matrix)
     assert torch.equal(matrix @ matrix.t(), order * torch.eye(order))
-    return matrix / order ** 0.5
+    return (x.unflatten(-1, (-1, order)) @ (matrix / order ** 0.5)).flatten(-2)
 
 
 def measure(x):
@@ -88,6 +102,8 @@ class Sites:
 
     def add(self, site, x):
         self.figures.setdefault(site, []).append(measure(x))
+        if site in ROTATABLE:
+            self.figures.setdefault(f"{site}, rotated", []).append(measure(rotate(x)))
 
     def watch_mixer(self, mixer, sites, *more):
         """All sites of a mixer follow from the output of its first projection."""
@@ -95,8 +111,6 @@ class Sites:
             self.add("in_proj.input", inputs[0])
             for site, x in sites(output, *mixer.core_parameters(), *more).items():
                 self.add(site, x.transpose(1, 2) if site == "ssm_state" else x)
-                if site == "out_proj.input":
-                    self.add(ROTATED, x @ hadamard(x.shape[-1]))
         mixer.in_proj.register_forward_hook(hook)
 
     def watch_linear(self, layer, name, module):
@@ -104,25 +118,18 @@ class Sites:
         part, _, role = name.rpartition(".")
         if role == "router":
             def route(module, inputs, output):
-                self.add("feed_forward.input", inputs[0])
+                self.add("router.input", inputs[0])
                 chosen = output.topk(2, dim=-1).indices
                 self.masks[layer] = [(chosen == e).any(-1) for e in range(output.shape[-1])]
             module.register_forward_hook(route)
         elif ".experts." in part and role == "down_proj":
             expert = int(part.rpartition(".")[2])
             module.register_forward_hook(
-                lambda m, inputs, out: self.add("experts down_proj.input",
+                lambda m, inputs, out: self.add("experts.down_proj.input",
                                                 inputs[0][self.masks[layer][expert]]))
         elif ".experts." not in part and role in LINEAR_SITES:
             site = LINEAR_SITES[role]
             module.register_forward_hook(lambda m, inputs, out: self.add(site, inputs[0]))
-
-
-LINEAR_SITES = {
-    "query_key_value": "query_key_value.input", "dense": "attention dense.input",
-    "dense_h_to_4h": "dense_h_to_4h.input", "dense_4h_to_h": "dense_4h_to_h.input",
-    "q_proj": "q_proj.input", "o_proj": "o_proj.input", "gate_proj": "feed_forward.input",
-    "down_proj": "mlp down_proj.input"}
 
 
 def layers_of(model):

@@ -60,8 +60,8 @@ class Mamba2Core(torch.autograd.Function):
 def mamba2_sites(zxbcdt, conv_weight, conv_bias, dt_bias, A_log, D, norm, eps):
     """Mamba2Core in plain PyTorch with a loop over time (Dao and Gu 2024, section 3).
 
-    A dict of all values on the way, named and ordered as ops.mamba_sites does; scan.input, B and C
-    are the parts of the convolution's output, norm.input is y * silu(z).
+    A dict of all values on the way, named and ordered as ops.mamba_sites does; x, B and C are the
+    parts of the convolution's output; norm.input, no site of krait's, is y * silu(z).
     """
     E, H, (channels, K) = len(norm), len(D), conv_weight.shape
     P, N, T = E // H, (channels - E) // 2, zxbcdt.shape[1]
@@ -81,8 +81,9 @@ def mamba2_sites(zxbcdt, conv_weight, conv_bias, dt_bias, A_log, D, norm, eps):
     y = torch.stack(ys, dim=1).flatten(2)
     gated = y * F.silu(z)
     normed = gated * torch.rsqrt(gated.square().mean(-1, keepdim=True) + eps) * norm
-    return {"z": z, "conv1d.input": raw, "dt": dt, "scan.input": u, "B": B, "C": C,
-            "ssm_state": h.flatten(1, 2), "scan.output": y, "norm.input": gated,
+    conv_x, conv_B, conv_C = raw.split([E, N, N], dim=-1)
+    return {"z": z, "conv1d.x": conv_x, "conv1d.B": conv_B, "conv1d.C": conv_C, "dt": dt, "x": u,
+            "B": B, "C": C, "ssm_state": h.flatten(1, 2), "scan.output": y, "norm.input": gated,
             "out_proj.input": normed}
 
 
