@@ -2,6 +2,7 @@
 
 #include "kernels/causal_conv1d/causal_conv1d_kernels.h"
 #include "kernels/hadamard/hadamard_kernels.h"
+#include "kernels/linear/linear4_kernels.h"
 #include "kernels/linear/linear_kernels.h"
 #include "kernels/norm/norm_kernels.h"
 #include "kernels/quantize/quantize_kernels.h"
@@ -13,6 +14,7 @@ namespace {
 constexpr Microkernels kReference{
     .isa = Isa::reference,
     .linear = &linear_reference,
+    .linear4 = &linear4_reference,
     .norm = &norm_reference,
     .causal_conv1d = &causal_conv1d_reference,
     .selective_scan = &selective_scan_reference,
@@ -22,6 +24,7 @@ constexpr Microkernels kReference{
 constexpr Microkernels kAvx2{
     .isa = Isa::avx2,
     .linear = &linear_avx2,
+    .linear4 = &linear4_avx2,
     .norm = &norm_avx2,
     .causal_conv1d = &causal_conv1d_avx2,
     .selective_scan = &selective_scan_avx2,
@@ -31,6 +34,7 @@ constexpr Microkernels kAvx2{
 constexpr Microkernels kAvx512{
     .isa = Isa::avx512_vnni,
     .linear = &linear_avx512,
+    .linear4 = &linear4_avx512,
     .norm = &norm_avx512,
     .causal_conv1d = &causal_conv1d_avx512,
     .selective_scan = &selective_scan_avx512,

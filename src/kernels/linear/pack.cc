@@ -1,0 +1,97 @@
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "core/float16.h"
+#include "kernels/linear/linear.h"
+
+namespace krait {
+namespace {
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+void pack_i8(Context& ctx, Weight& weight) {
+  const std::int64_t rows = weight.rows(), cols = weight.cols();
+  const std::int64_t tile_rows = ceil_div(rows, 16), cols4 = ceil_div(cols, 4);
+  auto packed = std::make_shared<PackedI8>();
+  packed->tiles = Tensor(DType::i8, {tile_rows, cols4, 16, 4});
+  packed->row_sum.resize(static_cast<std::size_t>(tile_rows * 16));
+  const std::int8_t* q = weight.data.as<std::int8_t>().data();
+  std::int8_t* tiles = packed->tiles.mutable_as<std::int8_t>().data();
+  std::int32_t* row_sum = packed->row_sum.data();
+  const auto pack_rows = [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin * 16; row < std::min(rows, end * 16); ++row) {
+      const std::int8_t* from = q + row * cols;
+      std::int8_t* to = tiles + row / 16 * cols4 * 64 + row % 16 * 4;
+      for (std::int64_t j = 0; j < cols / 4; ++j) std::memcpy(to + j * 64, from + j * 4, 4);
+      for (std::int64_t k = cols / 4 * 4; k < cols; ++k) to[k / 4 * 64 + k % 4] = from[k];
+      std::int32_t sum = 0;
+      for (std::int64_t k = 0; k < cols; ++k) sum += from[k];
+      row_sum[row] = sum;
+    }
+  };
+  ctx.threads.parallel_for(tile_rows, ceil_div(1 << 16, cols * 16), pack_rows);
+  weight.packed = std::move(packed);
+}
+
+/// Four half bytes, the lowest first, to the low halves of four bytes.
+std::uint32_t spread(std::uint32_t halves) {
+  halves = (halves | halves << 8) & 0x00ff00ffu;
+  return (halves | halves << 4) & 0x0f0f0f0fu;
+}
+
+bool is_bf16(float value) { return (std::bit_cast<std::uint32_t>(value) & 0xffffu) == 0; }
+
+/// [rows, groups] -> [ceil(rows/16), groups, 16]; 1 for rows beyond the last.
+template <typename T, typename Narrow>
+void pack_scales(std::span<const float> scale, std::int64_t rows, std::int64_t groups,
+                 std::span<T> out, Narrow narrow) {
+  std::ranges::fill(out, narrow(1.0F));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t g = 0; g < groups; ++g) {
+      out[static_cast<std::size_t>((r / 16 * groups + g) * 16 + r % 16)] =
+          narrow(scale[static_cast<std::size_t>(r * groups + g)]);
+    }
+  }
+}
+
+void pack_i4(Context& ctx, Weight& weight) {
+  const std::int64_t rows = weight.rows(), cols8 = weight.cols() / 8;
+  const std::int64_t tile_rows = ceil_div(rows, 16), groups = weight.cols() / weight.group_size;
+  auto packed = std::make_shared<PackedI4>();
+  packed->tiles = Tensor(DType::u8, {tile_rows, cols8, 16, 4});
+  const auto* words = static_cast<const char*>(weight.data.view().data);  // at any address
+  std::uint8_t* tiles = packed->tiles.mutable_as<std::uint8_t>().data();
+  const auto pack_rows = [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin * 16; row < end * 16; ++row) {
+      std::uint8_t* to = tiles + (row / 16 * cols8 * 16 + row % 16) * 4;
+      for (std::int64_t j = 0; j < cols8; ++j) {
+        std::uint32_t word = 0x88888888u;  // zeros
+        if (row < rows) std::memcpy(&word, words + (row * cols8 + j) * 4, 4);
+        const std::uint32_t line = spread(word & 0xffffu) | spread(word >> 16) << 4;
+        std::memcpy(to + j * 64, &line, 4);
+      }
+    }
+  };
+  ctx.threads.parallel_for(tile_rows, ceil_div(1 << 16, cols8 * 8 * 16), pack_rows);
+
+  const Tensor scale = to_f32(weight.scale.view());
+  const std::span<const float> values = scale.as<float>();
+  const bool narrow = std::ranges::all_of(values, is_bf16);
+  packed->scale = Tensor(narrow ? DType::bf16 : DType::f32, {tile_rows, groups, 16});
+  if (narrow) {
+    pack_scales(values, rows, groups, packed->scale.mutable_as<std::uint16_t>(), f32_to_bf16);
+  } else {
+    pack_scales(values, rows, groups, packed->scale.mutable_as<float>(), [](float s) { return s; });
+  }
+  weight.packed4 = std::move(packed);
+}
+
+}  // namespace
+
+void pack(Context& ctx, Weight& weight) {
+  if (weight.data.dtype() == DType::i8) pack_i8(ctx, weight);
+  if (weight.is_4bit()) pack_i4(ctx, weight);
+}
+
+}  // namespace krait
