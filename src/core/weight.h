@@ -19,13 +19,15 @@ struct PackedI8 {
   std::vector<std::int32_t> row_sum;  ///< [16 * ceil(rows/16)] sum of q over the row
 };
 
-/// 4-bit weights as the CPU kernels read them: tiles of 16 rows by 8 columns in one cache line,
-/// tile (i, j) holding q[16 i + r][8 j + k] + 8 in the low half of byte ((i * cols8 + j) * 16 + r)
-/// * 4 + k for k < 4 and in the high half of byte ... + k - 4 for the others. Rows beyond the last
-/// hold zeros. The layout is one for all instruction sets; it is made once at load by pack().
+/// 4-bit weights as the CPU kernels read them: one stream of cache lines per 16 rows. A line of
+/// weights is 16 rows by 8 columns: the first 4 columns in the low halves of its bytes, the others
+/// in the high halves, q[r][8 j + k] + 8 at byte 4 r + k % 4. A line of scales precedes the lines
+/// of the two groups (bf16) or the one group (f32) that it is for, [groups, 16 rows]; an odd last
+/// group leaves half of its line unused. Rows beyond the last hold zeros. The layout is one for all
+/// instruction sets; it is made once at load by pack().
 struct PackedI4 {
-  Tensor tiles;  ///< u8 [ceil(rows/16), cols8, 16, 4], cols8 = cols/8
-  Tensor scale;  ///< [ceil(rows/16), groups, 16]: bf16 if that holds every scale exactly, else f32
+  Tensor lines;               ///< u8 [ceil(rows/16), lines per 16 rows, 64]
+  bool scale_is_f32 = false;  ///< where bf16 would not hold every scale exactly
 };
 
 /// The matrix of y = x W^T (+ bias): data [rows = outputs, cols = inputs], row-major, as on disk.

@@ -143,11 +143,10 @@ void multiply_4bit(const Linear4Kernels& kernels, const Weight& weight, const In
                    const Block& b, const float* bias, float* y, std::int64_t y_stride) {
   const PackedI4& packed = *weight.packed4;
   const std::int64_t cols = weight.cols(), groups = cols / weight.group_size;
-  const auto scale_bytes = static_cast<std::int64_t>(size_of(packed.scale.dtype()));
-  const I4Rows rows{.tiles = packed.tiles.as<std::uint8_t>().data() + b.row_begin * cols / 2,
-                    .scale = static_cast<const char*>(packed.scale.view().data) +
-                             b.row_begin * groups * scale_bytes,
-                    .scale_is_f32 = packed.scale.dtype() == DType::f32,
+  const std::int64_t stride = packed.lines.shape()[1] * 64;
+  const I4Rows rows{.lines = packed.lines.as<std::uint8_t>().data() + b.row_begin / 16 * stride,
+                    .stride = stride,
+                    .scale_is_f32 = packed.scale_is_f32,
                     .rows = b.row_end - b.row_begin,
                     .cols = cols,
                     .group = weight.group_size};

@@ -32,18 +32,33 @@ __m256i broadcast4(const std::int8_t* x) {
 /// Into the first-level cache.
 void prefetch_l1(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
-/// The scales of 8 rows of one group; `i` counts such blocks.
+/// The scales of rows 0 to 7 (half 0) or 8 to 15 of one of the groups `together` on a line.
 struct BF16Scale {
-  static __m256 load8(const void* scale, std::int64_t i) {
-    const __m128i h = _mm_loadu_si128(static_cast<const __m128i*>(scale) + i);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+  static constexpr std::int64_t together = 2;
+  static __m256 load8(const std::uint8_t* line, std::int64_t group, std::int64_t half) {
+    const __m128i* scales = reinterpret_cast<const __m128i*>(line) + group % 2 * 2 + half;
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(scales)), 16));
   }
 };
 struct F32Scale {
-  static __m256 load8(const void* scale, std::int64_t i) {
-    return _mm256_loadu_ps(static_cast<const float*>(scale) + i * 8);
+  static constexpr std::int64_t together = 1;
+  static __m256 load8(const std::uint8_t* line, std::int64_t, std::int64_t half) {
+    return _mm256_loadu_ps(reinterpret_cast<const float*>(line) + half * 8);
   }
 };
+
+/// The line of scales for group g, in the lines of 16 rows.
+template <typename S>
+const std::uint8_t* scales_of(const std::uint8_t* lines, std::int64_t g, std::int64_t group_lines) {
+  return lines + g / S::together * (S::together * group_lines + 1) * 64;
+}
+/// The lines of weights of group g.
+template <typename S>
+const std::uint8_t* weights_of(const std::uint8_t* lines, std::int64_t g,
+                               std::int64_t group_lines) {
+  return scales_of<S>(lines, g, group_lines) + (1 + g % S::together * group_lines) * 64;
+}
 
 void group_sums(const std::int8_t* x, std::int64_t cols, std::int64_t group, std::int32_t* sums) {
   for (std::int64_t g = 0; g * group < cols; ++g) {
@@ -59,9 +74,8 @@ void group_sums(const std::int8_t* x, std::int64_t cols, std::int64_t group, std
 template <typename S, int C, int H>
 void tile_product(const I4Product& p, std::int64_t tile_row, std::int64_t half,
                   std::int64_t token) {
-  const std::int64_t lines = p.w.cols / 8, group_lines = p.w.group / 8;
-  const std::int64_t groups = p.w.cols / p.w.group;
-  const std::uint8_t* w = p.w.tiles + tile_row * lines * 64 + half * 32;
+  const std::int64_t group_lines = p.w.group / 8, groups = p.w.cols / p.w.group;
+  const std::uint8_t* lines = p.w.lines + tile_row * p.w.stride;
   const std::int8_t* x = p.x + token * p.x_stride;
   const std::int32_t* x_sum = p.x_sum + token * groups;
   const __m256i low_half = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
@@ -78,15 +92,15 @@ void tile_product(const I4Product& p, std::int64_t tile_row, std::int64_t half,
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) sum[h][c] = _mm256_set1_epi32(x_sum[c * groups + g]);
     }
-    const std::int64_t end = (g + 1) * group_lines;
-    for (std::int64_t i = g * group_lines; i < end;) {
+    const std::uint8_t* w = weights_of<S>(lines, g, group_lines) + half * 32;
+    for (std::int64_t i = 0; i < group_lines;) {
       __m256i pairs[H][C];
 #pragma GCC unroll 8
       for (int h = 0; h < H; ++h) {
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) pairs[h][c] = _mm256_setzero_si256();
       }
-      for (const std::int64_t stop = smaller(end, i + 4); i < stop; ++i) {
+      for (const std::int64_t stop = smaller(group_lines, i + 4); i < stop; ++i) {
         prefetch_l1(w + i * 64 + 4096);
         __m256i low[H], high[H];
 #pragma GCC unroll 8
@@ -97,8 +111,8 @@ void tile_product(const I4Product& p, std::int64_t tile_row, std::int64_t half,
         }
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) {
-          const __m256i x_low = broadcast4(x + c * p.x_stride + i * 8);
-          const __m256i x_high = broadcast4(x + c * p.x_stride + i * 8 + 4);
+          const __m256i x_low = broadcast4(x + c * p.x_stride + (g * group_lines + i) * 8);
+          const __m256i x_high = broadcast4(x + c * p.x_stride + (g * group_lines + i) * 8 + 4);
 #pragma GCC unroll 8
           for (int h = 0; h < H; ++h) {
             pairs[h][c] = _mm256_add_epi16(pairs[h][c], _mm256_maddubs_epi16(low[h], x_low));
@@ -116,7 +130,7 @@ void tile_product(const I4Product& p, std::int64_t tile_row, std::int64_t half,
     }
 #pragma GCC unroll 8
     for (int h = 0; h < H; ++h) {
-      const __m256 scale = S::load8(p.w.scale, (tile_row * groups + g) * 2 + half + h);
+      const __m256 scale = S::load8(scales_of<S>(lines, g, group_lines), g, half + h);
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) {
         y[h][c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[h][c]), scale, y[h][c]);
@@ -148,9 +162,8 @@ constexpr int shift_of(int k) { return k < 4 ? 8 * k : 8 * (k - 4) + 4; }
 template <typename S, int C, int H, int U>
 void float_tile_product(const I4FloatProduct& p, std::int64_t tile_row, std::int64_t half,
                         std::int64_t token) {
-  const std::int64_t lines = p.w.cols / 8, group_lines = p.w.group / 8;
-  const std::int64_t groups = p.w.cols / p.w.group;
-  const std::uint8_t* w = p.w.tiles + tile_row * lines * 64 + half * 32;
+  const std::int64_t group_lines = p.w.group / 8, groups = p.w.cols / p.w.group;
+  const std::uint8_t* lines = p.w.lines + tile_row * p.w.stride;
   const float* x = p.x + token * p.x_stride;
   const __m256i low_bits = _mm256_set1_epi32(15);
   const __m256 eight = _mm256_set1_ps(8);
@@ -170,23 +183,27 @@ void float_tile_product(const I4FloatProduct& p, std::int64_t tile_row, std::int
         for (int c = 0; c < C; ++c) sum[n][h][c] = _mm256_setzero_ps();
       }
     }
-    for (std::int64_t i = g * group_lines; i < (g + 1) * group_lines; ++i) {
-      prefetch_l1(w + i * 64 + 4096);
+    const std::uint8_t* w[N];
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) w[n] = weights_of<S>(lines, g + n, group_lines) + half * 32;
+    for (std::int64_t i = 0; i < group_lines; ++i) {
+#pragma GCC unroll 8
+      for (int n = 0; n < N; ++n) prefetch_l1(w[n] + i * 64 + 8192);
 #pragma GCC unroll 8
       for (int k = 0; k < 8; ++k) {
 #pragma GCC unroll 8
         for (int n = 0; n < N; ++n) {
-          const std::int64_t line = i + n * group_lines;
           __m256 q[H];
 #pragma GCC unroll 8
           for (int h = 0; h < H; ++h) {
-            const __m256i words = load(w + line * 64 + h * 32);
+            const __m256i words = load(w[n] + i * 64 + h * 32);
             const __m256i bits = _mm256_and_si256(_mm256_srli_epi32(words, shift_of(k)), low_bits);
             q[h] = _mm256_sub_ps(_mm256_cvtepi32_ps(bits), eight);
           }
 #pragma GCC unroll 8
           for (int c = 0; c < C; ++c) {
-            const __m256 x_k = _mm256_set1_ps(x[c * p.x_stride + line * 8 + k]);
+            const __m256 x_k =
+                _mm256_set1_ps(x[c * p.x_stride + ((g + n) * group_lines + i) * 8 + k]);
 #pragma GCC unroll 8
             for (int h = 0; h < H; ++h) sum[n][h][c] = _mm256_fmadd_ps(x_k, q[h], sum[n][h][c]);
           }
@@ -197,7 +214,7 @@ void float_tile_product(const I4FloatProduct& p, std::int64_t tile_row, std::int
     for (int n = 0; n < N; ++n) {
 #pragma GCC unroll 8
       for (int h = 0; h < H; ++h) {
-        const __m256 scale = S::load8(p.w.scale, (tile_row * groups + g + n) * 2 + half + h);
+        const __m256 scale = S::load8(scales_of<S>(lines, g + n, group_lines), g + n, half + h);
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) y[h][c] = _mm256_fmadd_ps(sum[n][h][c], scale, y[h][c]);
       }

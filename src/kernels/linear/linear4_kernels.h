@@ -8,8 +8,8 @@ namespace krait {
 
 /// A block of rows of a PackedI4.
 struct I4Rows {
-  const std::uint8_t* tiles;  ///< from the tile of the first row on
-  const void* scale;          ///< from the block of the first row on: bf16, or f32 if scale_is_f32
+  const std::uint8_t* lines;  ///< from the first line of the first 16 rows on
+  std::int64_t stride;        ///< bytes from 16 rows to the next 16
   bool scale_is_f32;
   std::int64_t rows;   ///< > 0
   std::int64_t cols;   ///< a multiple of group

@@ -1,5 +1,6 @@
 // Plain C++: says what the numbers are; the other variants are compared with it byte by byte.
 #include <cmath>
+#include <cstring>
 
 #include "core/float16.h"
 #include "kernels/linear/linear4_kernels.h"
@@ -7,17 +8,30 @@
 namespace krait {
 namespace {
 
-/// Weight of row r (within the block), column k, as -8 to 7.
-std::int32_t weight_at(const I4Rows& w, std::int64_t r, std::int64_t k) {
-  const std::uint8_t* line = w.tiles + (r / 16 * (w.cols / 8) + k / 8) * 64;
-  const std::uint8_t byte = line[r % 16 * 4 + k % 4];
-  return (k % 8 < 4 ? byte & 15 : byte >> 4) - 8;
+/// The line of scales of group g for the 16 rows that row r is one of.
+const std::uint8_t* scales_of(const I4Rows& w, std::int64_t r, std::int64_t g) {
+  const std::int64_t together = w.scale_is_f32 ? 1 : 2;
+  return w.lines + r / 16 * w.stride + g / together * (together * w.group / 8 + 1) * 64;
 }
 
 float scale_at(const I4Rows& w, std::int64_t r, std::int64_t g) {
-  const std::int64_t at = (r / 16 * (w.cols / w.group) + g) * 16 + r % 16;
-  return w.scale_is_f32 ? static_cast<const float*>(w.scale)[at]
-                        : bf16_to_f32(static_cast<const std::uint16_t*>(w.scale)[at]);
+  const std::uint8_t* line = scales_of(w, r, g);
+  if (w.scale_is_f32) {
+    float scale;
+    std::memcpy(&scale, line + r % 16 * 4, 4);
+    return scale;
+  }
+  std::uint16_t scale;
+  std::memcpy(&scale, line + (g % 2 * 16 + r % 16) * 2, 2);
+  return bf16_to_f32(scale);
+}
+
+/// Weight of row r (within the block), column k, as -8 to 7.
+std::int32_t weight_at(const I4Rows& w, std::int64_t r, std::int64_t k) {
+  const std::int64_t together = w.scale_is_f32 ? 1 : 2;
+  const std::int64_t j = k / 8 % (together * w.group / 8);
+  const std::uint8_t byte = scales_of(w, r, k / w.group)[64 * (1 + j) + r % 16 * 4 + k % 4];
+  return (k % 8 < 4 ? byte & 15 : byte >> 4) - 8;
 }
 
 void group_sums(const std::int8_t* x, std::int64_t cols, std::int64_t group, std::int32_t* sums) {

@@ -67,7 +67,7 @@ Made make(std::int64_t rows, Groups groups, std::vector<int> q, DType scale_dtyp
   pack(runner.ctx, weight);
   const bool narrow =
       std::ranges::all_of(made.scale, [](float s) { return bf16_to_f32(f32_to_bf16(s)) == s; });
-  EXPECT_EQ(weight.packed4->scale.dtype(), narrow ? DType::bf16 : DType::f32);
+  EXPECT_EQ(weight.packed4->scale_is_f32, !narrow);
   return made;
 }
 
@@ -260,33 +260,49 @@ TEST(Linear4, QuantizedOutputsAreTheQuantizedFloatOutput) {
   }
 }
 
-TEST(Pack4, TilesHoldEveryWeightOnceAndZerosBeyondTheLastRow) {
+// The layout as core/weight.h describes it, line by line.
+TEST(Pack4, LinesHoldEveryWeightAndScaleOnceAndZerosBeyondTheLastRow) {
   Rng rng(5);
   for (const std::int64_t rows : kRows) {
-    for (const int threads : {1, 3}) {
-      Made made = make_random(rows, {3, 24}, DType::bf16, false, rng);
+    for (const DType scale : {DType::bf16, DType::f32}) {
+      Made made = make_random(rows, {3, 24}, scale, false, rng);
+      if (scale == DType::f32) {  // no bf16
+        made.weight.scale.mutable_as<float>()[0] = made.scale[0] = 0.1F;
+      }
       // A mapped tensor may lie at any address.
       const std::size_t bytes = made.weight.data.bytes();
       const std::shared_ptr<char> odd(new char[bytes + 1], std::default_delete<char[]>());
       std::memcpy(odd.get() + 1, made.weight.data.view().data, bytes);
       made.weight.data =
           Tensor(TensorView{odd.get() + 1, DType::i32, made.weight.data.shape()}, odd);
-      pack(context_of(Isa::reference, threads), made.weight);
-      const std::int64_t cols = made.weight.cols(), tile_rows = (rows + 15) / 16;
-      const PackedI4& packed = *made.weight.packed4;
-      ASSERT_EQ(packed.tiles.shape(), (Shape{tile_rows, cols / 8, 16, 4}));
-      ASSERT_EQ(packed.scale.shape(), (Shape{tile_rows, 3, 16}));
-      for (std::int64_t r = 0; r < tile_rows * 16; ++r) {
-        for (std::int64_t k = 0; k < cols; ++k) {
-          const auto at = ((r / 16 * (cols / 8) + k / 8) * 16 + r % 16) * 4 + k % 4;
-          const int byte = packed.tiles.as<std::uint8_t>()[static_cast<std::size_t>(at)];
-          const int q = (k % 8 < 4 ? byte & 15 : byte >> 4) - 8;
-          ASSERT_EQ(q, r < rows ? made.q[static_cast<std::size_t>(r * cols + k)] : 0);
-        }
-        for (std::int64_t g = 0; g < 3 && r < rows; ++g) {
-          const auto at = static_cast<std::size_t>((r / 16 * 3 + g) * 16 + r % 16);
-          ASSERT_EQ(bf16_to_f32(packed.scale.as<std::uint16_t>()[at]),
-                    made.scale[static_cast<std::size_t>(r * 3 + g)]);
+      for (const int threads : {1, 3}) {
+        pack(context_of(Isa::reference, threads), made.weight);
+        const PackedI4& packed = *made.weight.packed4;
+        ASSERT_EQ(packed.scale_is_f32, scale == DType::f32);
+        // Scales of two groups, 2 x 3 lines, scales of the last, 3 lines; or 3 times 1 + 3.
+        const std::vector<int> first_line =
+            packed.scale_is_f32 ? std::vector{1, 5, 9} : std::vector{1, 4, 8};
+        const std::vector<int> scale_line =
+            packed.scale_is_f32 ? std::vector{0, 4, 8} : std::vector{0, 0, 7};
+        const std::int64_t lines = packed.scale_is_f32 ? 12 : 11, tile_rows = (rows + 15) / 16;
+        ASSERT_EQ(packed.lines.shape(), (Shape{tile_rows, lines, 64}));
+        for (std::int64_t r = 0; r < tile_rows * 16; ++r) {
+          const std::uint8_t* tile = packed.lines.as<std::uint8_t>().data() + r / 16 * lines * 64;
+          for (std::int64_t k = 0; k < 72; ++k) {
+            const std::int64_t line = first_line[static_cast<std::size_t>(k / 24)] + k % 24 / 8;
+            const int byte = tile[line * 64 + r % 16 * 4 + k % 4];
+            const int q = (k % 8 < 4 ? byte & 15 : byte >> 4) - 8;
+            ASSERT_EQ(q, r < rows ? made.q[static_cast<std::size_t>(r * 72 + k)] : 0);
+          }
+          for (std::int64_t g = 0; g < 3 && r < rows; ++g) {
+            const std::uint8_t* at = tile + scale_line[static_cast<std::size_t>(g)] * 64;
+            std::uint16_t half = 0;
+            float value = 0;
+            std::memcpy(&value, at + r % 16 * 4, 4);
+            std::memcpy(&half, at + (g % 2 * 16 + r % 16) * 2, 2);
+            ASSERT_EQ(packed.scale_is_f32 ? value : bf16_to_f32(half),
+                      made.scale[static_cast<std::size_t>(r * 3 + g)]);
+          }
         }
       }
     }

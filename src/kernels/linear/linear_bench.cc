@@ -88,7 +88,7 @@ Weight random_weight(Context& ctx, const Format& format, const Layer& layer) {
 }
 
 std::size_t bytes_of(const Weight& weight) {
-  if (weight.packed4) return weight.packed4->tiles.bytes() + weight.packed4->scale.bytes();
+  if (weight.packed4) return weight.packed4->lines.bytes();
   return weight.packed ? weight.packed->tiles.bytes() : weight.data.bytes();
 }
 

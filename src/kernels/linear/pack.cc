@@ -42,48 +42,44 @@ std::uint32_t spread(std::uint32_t halves) {
 
 bool is_bf16(float value) { return (std::bit_cast<std::uint32_t>(value) & 0xffffu) == 0; }
 
-/// [rows, groups] -> [ceil(rows/16), groups, 16]; 1 for rows beyond the last.
-template <typename T, typename Narrow>
-void pack_scales(std::span<const float> scale, std::int64_t rows, std::int64_t groups,
-                 std::span<T> out, Narrow narrow) {
-  std::ranges::fill(out, narrow(1.0F));
-  for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t g = 0; g < groups; ++g) {
-      out[static_cast<std::size_t>((r / 16 * groups + g) * 16 + r % 16)] =
-          narrow(scale[static_cast<std::size_t>(r * groups + g)]);
-    }
-  }
-}
-
 void pack_i4(Context& ctx, Weight& weight) {
-  const std::int64_t rows = weight.rows(), cols8 = weight.cols() / 8;
-  const std::int64_t tile_rows = ceil_div(rows, 16), groups = weight.cols() / weight.group_size;
+  const std::int64_t rows = weight.rows(), words = weight.cols() / 8;
+  const std::int64_t group_lines = weight.group_size / 8, groups = words / group_lines;
+  const Tensor scale = to_f32(weight.scale.view());
+  const float* scales = scale.as<float>().data();
   auto packed = std::make_shared<PackedI4>();
-  packed->tiles = Tensor(DType::u8, {tile_rows, cols8, 16, 4});
-  const auto* words = static_cast<const char*>(weight.data.view().data);  // at any address
-  std::uint8_t* tiles = packed->tiles.mutable_as<std::uint8_t>().data();
-  const auto pack_rows = [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t row = begin * 16; row < end * 16; ++row) {
-      std::uint8_t* to = tiles + (row / 16 * cols8 * 16 + row % 16) * 4;
-      for (std::int64_t j = 0; j < cols8; ++j) {
+  packed->scale_is_f32 = !std::ranges::all_of(scale.as<float>(), is_bf16);
+  const std::int64_t together = packed->scale_is_f32 ? 1 : 2;
+  const std::int64_t tile_rows = ceil_div(rows, 16), lines = words + ceil_div(groups, together);
+  packed->lines = Tensor(DType::u8, {tile_rows, lines, 64});
+  const auto* from = static_cast<const char*>(weight.data.view().data);  // at any address
+  std::uint8_t* to = packed->lines.mutable_as<std::uint8_t>().data();
+
+  const auto pack_row = [&](std::int64_t row) {
+    std::uint8_t* line = to + row / 16 * lines * 64;
+    const std::int64_t r = row % 16;
+    for (std::int64_t g = 0; g < groups; ++g) {
+      if (g % together == 0) line += 64;
+      std::uint8_t* scale_line = line - (g % together * group_lines + 1) * 64;
+      const float s = row < rows ? scales[row * groups + g] : 1.0F;
+      const std::uint16_t half = f32_to_bf16(s);
+      if (packed->scale_is_f32) {
+        std::memcpy(scale_line + r * 4, &s, 4);
+      } else {
+        std::memcpy(scale_line + (g % 2 * 16 + r) * 2, &half, 2);
+      }
+      for (std::int64_t i = 0; i < group_lines; ++i, line += 64) {
         std::uint32_t word = 0x88888888u;  // zeros
-        if (row < rows) std::memcpy(&word, words + (row * cols8 + j) * 4, 4);
-        const std::uint32_t line = spread(word & 0xffffu) | spread(word >> 16) << 4;
-        std::memcpy(to + j * 64, &line, 4);
+        if (row < rows) std::memcpy(&word, from + (row * words + g * group_lines + i) * 4, 4);
+        const std::uint32_t bytes = spread(word & 0xffffu) | spread(word >> 16) << 4;
+        std::memcpy(line + r * 4, &bytes, 4);
       }
     }
   };
-  ctx.threads.parallel_for(tile_rows, ceil_div(1 << 16, cols8 * 8 * 16), pack_rows);
-
-  const Tensor scale = to_f32(weight.scale.view());
-  const std::span<const float> values = scale.as<float>();
-  const bool narrow = std::ranges::all_of(values, is_bf16);
-  packed->scale = Tensor(narrow ? DType::bf16 : DType::f32, {tile_rows, groups, 16});
-  if (narrow) {
-    pack_scales(values, rows, groups, packed->scale.mutable_as<std::uint16_t>(), f32_to_bf16);
-  } else {
-    pack_scales(values, rows, groups, packed->scale.mutable_as<float>(), [](float s) { return s; });
-  }
+  ctx.threads.parallel_for(tile_rows, ceil_div(1 << 16, words * 8 * 16),
+                           [&](std::int64_t begin, std::int64_t end, int) {
+                             for (std::int64_t r = begin * 16; r < end * 16; ++r) pack_row(r);
+                           });
   weight.packed4 = std::move(packed);
 }
 
