@@ -24,10 +24,11 @@ const T& find_site(const std::vector<T>& sites, std::string_view role, int layer
 }
 
 /// Refuses tensors that hold NaN or infinity, naming all of them (bad_data). Float tensors only;
-/// scales must also be above 0.
+/// scales must also be above 0, in whichever float type.
 void check_finite(Context& ctx, const TensorSource& tensors);
 
-/// The matrix of a site: floats as they lie in the source; I8 packed if a product will read it.
+/// The matrix of a site: floats as they lie in the source; I8 and 4 bits packed if a product will
+/// read it. Errors: see check_linear; bad_data for a weight_shape that says something else.
 Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& site,
                    bool for_product);
 /// A small parameter as f32, whatever it is stored in.
