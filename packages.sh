@@ -1,13 +1,15 @@
 #!/bin/bash
-# Installs the Debian packages of packages.txt that are missing; says nothing where none is.
+# Installs the Debian packages of packages.txt, and those given as arguments, that are missing; says
+# nothing where none is.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 missing=()
 while read -r package; do
+  [ -n "$package" ] || continue
   dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
     missing+=("$package")
-done < packages.txt
+done < <(cat packages.txt; printf '%s\n' "$@")
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 echo "installing: ${missing[*]}" >&2

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what is missing, builds krait with its tests, and runs them all: the parsers also under
-# AddressSanitizer and UBSan, the kernels and whole models also as a lesser CPU would.
-# ./test.sh --quick leaves out the sanitizers.
+# AddressSanitizer and UBSan, the kernels and whole models also as a lesser CPU would, the sources also
+# by clang-tidy. ./test.sh --quick leaves out the sanitizers and clang-tidy.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -20,6 +20,9 @@ if [ $quick = no ]; then
   # shellcheck disable=SC2086
   cmake --build --preset asan -j "$jobs" --target "${parsers[@]}" $fuzz
   ctest --preset asan -j "$jobs" -L parser
+
+  ./packages.sh clang-tidy
+  tests/policy/tidy.sh
 fi
 
 available=$(build/release/krait info --json | python3 -c \

@@ -181,6 +181,7 @@ Measurements run_tests(const Engine& engine, const Options& options) {
 /// Median of one of the peaks over all measurements.
 double median_peak(const std::vector<MachinePeaks>& peaks, double MachinePeaks::*peak) {
   std::vector<double> values;
+  values.reserve(peaks.size());
   for (const MachinePeaks& p : peaks) values.push_back(p.*peak);
   return median(values);
 }

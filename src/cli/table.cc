@@ -46,6 +46,7 @@ std::string Table::str() const {
   };
   add_line(header_);
   std::vector<std::string> rule;
+  rule.reserve(widths.size());
   for (const std::size_t w : widths) rule.emplace_back(w, '-');
   add_line(rule);
   for (const auto& row : rows_) add_line(row);

@@ -30,10 +30,15 @@ void relax() noexcept {
 }  // namespace
 
 struct ThreadPool::Shared {
-  // A job is published by writing its fields and then bumping `epoch`; workers read the fields
-  // after seeing the new epoch and count down `pending` when done.
+  explicit Shared(int threads) : claimed(static_cast<std::size_t>(threads)) {}
+
+  // A job is published by writing its fields and then bumping `epoch`. Its parts, one per thread,
+  // are claimed by moving claimed[part] from the epoch before to this one; only who has claimed a
+  // part of an epoch may read the fields, and the job cannot end before that part is done. So a
+  // thread that wakes late finds nothing to claim, and nobody has waited for it.
   std::atomic<std::uint64_t> epoch{0};
-  std::atomic<int> pending{0};
+  std::vector<std::atomic<std::uint64_t>> claimed;
+  std::atomic<int> pending{0};  // parts that are not done
   std::atomic<bool> stop{false};
   std::int64_t n = 0;
   std::int64_t step = 0;
@@ -44,10 +49,23 @@ struct ThreadPool::Shared {
   std::vector<std::thread> workers;
   bool spin = true;
 
-  void run_part(int thread) {
-    const std::int64_t begin = std::min(n, step * thread);
-    const std::int64_t end = std::min(n, begin + step);
-    if (begin < end) invoke(context, begin, end, thread);
+  /// Runs all parts of the job that nobody has begun, `thread`'s own first. Returns whether the
+  /// last part of the job was among them.
+  bool run_parts(std::uint64_t job, int thread) {
+    const int parts = static_cast<int>(claimed.size());
+    bool last = false;
+    for (int i = 0; i < parts; ++i) {
+      const int part = thread + i < parts ? thread + i : thread + i - parts;
+      std::uint64_t before = job - 1;
+      if (!claimed[static_cast<std::size_t>(part)].compare_exchange_strong(
+              before, job, std::memory_order_acq_rel)) {
+        continue;
+      }
+      const std::int64_t begin = std::min(n, step * part), end = std::min(n, begin + step);
+      if (begin < end) invoke(context, begin, end, thread);
+      last = pending.fetch_sub(1, std::memory_order_acq_rel) == 1;
+    }
+    return last;
   }
 
   void worker(int thread) {
@@ -61,8 +79,7 @@ struct ThreadPool::Shared {
       }
       seen = epoch.load(std::memory_order_acquire);
       if (stop.load(std::memory_order_acquire)) return;
-      run_part(thread);
-      if (pending.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      if (run_parts(seen, thread)) {
         std::lock_guard lock(mutex);
         done.notify_one();
       }
@@ -84,7 +101,8 @@ struct ThreadPool::Shared {
   }
 };
 
-ThreadPool::ThreadPool(int threads) : shared_(std::make_unique<Shared>()), threads_(threads) {
+ThreadPool::ThreadPool(int threads)
+    : shared_(std::make_unique<Shared>(std::max(threads, 1))), threads_(threads) {
   check(threads >= 1 && threads <= 1024, ErrorCode::invalid_argument,
         "the number of threads must be between 1 and 1024, got {}", threads);
   // With more threads than cores a spinning worker only keeps another one from its core.
@@ -114,9 +132,9 @@ void ThreadPool::run(std::int64_t n, std::int64_t grain, void* context, Invoke i
   s.step = (pieces + threads_ - 1) / threads_ * grain;
   s.context = context;
   s.invoke = invoke;
-  s.pending.store(threads_ - 1, std::memory_order_relaxed);
+  s.pending.store(threads_, std::memory_order_relaxed);
   s.publish();
-  s.run_part(0);
+  s.run_parts(s.epoch.load(std::memory_order_relaxed), 0);
   for (int i = 0; s.spin && i < kSpins && s.pending.load(std::memory_order_acquire) > 0; ++i)
     relax();
   if (s.pending.load(std::memory_order_acquire) > 0) {

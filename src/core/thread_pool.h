@@ -17,10 +17,10 @@ class ThreadPool {
 
   int threads() const noexcept { return threads_; }
 
-  /// Calls fn(begin, end, thread) on disjoint ranges that cover [0, n), each a multiple of `grain`
-  /// long but for the last, at most one call per thread; `thread` < threads() indexes per-thread
-  /// scratch. Returns when all are done. One range (n <= grain, or one thread) runs in place.
-  /// fn must not throw. Not reentrant. How work is split never changes a result.
+  /// Calls fn(begin, end, thread) on at most threads() disjoint ranges covering [0, n), multiples
+  /// of `grain` but for the last. `thread` indexes per-thread scratch; who is done takes ranges
+  /// that nobody has begun. Returns when all are done; one range (n <= grain, or one thread) runs
+  /// in place. fn must not throw. Not reentrant. How work is split never changes a result.
   template <typename Fn>
   void parallel_for(std::int64_t n, std::int64_t grain, Fn&& fn) {
     using F = std::remove_reference_t<Fn>;

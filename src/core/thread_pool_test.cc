@@ -34,12 +34,11 @@ TEST_P(Pools, PartsAreDisjointCoverTheRangeAndKeepTheGrain) {
         calls.push_back({begin, end, thread});
       });
       std::vector<int> covered(static_cast<std::size_t>(n), 0);
-      std::vector<int> called(static_cast<std::size_t>(pool_.threads()), 0);
+      ASSERT_LE(calls.size(), static_cast<std::size_t>(pool_.threads()));
       for (const Call& call : calls) {
         ASSERT_LT(call.begin, call.end);
         ASSERT_GE(call.thread, 0);
         ASSERT_LT(call.thread, pool_.threads());
-        EXPECT_EQ(++called[static_cast<std::size_t>(call.thread)], 1);
         if (call.end < n && grain > 0) {
           EXPECT_EQ((call.end - call.begin) % grain, 0);
         }

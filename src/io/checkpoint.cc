@@ -20,12 +20,15 @@ struct Layout {
   bool is_index;
   std::shared_ptr<TensorSource> (*open)(const std::string& path);
 };
-constexpr std::array<Layout, 4> kLayouts{{
+constexpr std::array<Layout, 5> kLayouts{{
     {"model.safetensors", false, open_safetensors},
     {"model.safetensors.index.json", true, open_safetensors},
     {"pytorch_model.bin", false, open_torch_pickle},
     {"pytorch_model.bin.index.json", true, open_torch_pickle},
+    {"consolidated.safetensors", false, open_safetensors},
 }};
+// Mistral's layout calls it params.json.
+constexpr std::array<std::string_view, 2> kConfigs{"config.json", "params.json"};
 
 std::string join(const std::string& directory, std::string_view name) {
   return fmt::format("{}/{}", directory, name);
@@ -36,12 +39,17 @@ bool exists(const std::string& path) {
   return std::filesystem::exists(path, ignored);
 }
 
-const Layout& find_layout(const std::string& directory) {
+std::string find_config(const std::string& directory) {
   std::error_code ignored;
   check(std::filesystem::is_directory(directory, ignored), ErrorCode::not_found,
         "there is no checkpoint directory {}", directory);
-  check(exists(join(directory, "config.json")), ErrorCode::not_found,
-        "there is no config.json in {}", directory);
+  for (std::string_view config : kConfigs) {
+    if (exists(join(directory, config))) return std::string(config);
+  }
+  fail(ErrorCode::not_found, "there is no config.json in {}", directory);
+}
+
+const Layout& find_layout(const std::string& directory) {
   std::string wanted;
   for (const Layout& layout : kLayouts) {
     if (exists(join(directory, layout.file))) return layout;
@@ -133,12 +141,13 @@ class ShardedTensors final : public TensorSource {
 }  // namespace
 
 Checkpoint open_checkpoint(const std::string& directory) {
+  const std::string config = find_config(directory);
   const Layout& layout = find_layout(directory);
   Checkpoint checkpoint;
   checkpoint.directory = directory;
-  checkpoint.config = read_json_file(join(directory, "config.json"));
-  check(checkpoint.config.is_object(), ErrorCode::bad_data, "{}/config.json is not a JSON object",
-        directory);
+  checkpoint.config = read_json_file(join(directory, config));
+  check(checkpoint.config.is_object(), ErrorCode::bad_data, "{}/{} is not a JSON object", directory,
+        config);
   const std::string generation = join(directory, "generation_config.json");
   if (exists(generation)) checkpoint.generation_config = read_json_file(generation);
   if (layout.is_index) {
@@ -150,8 +159,9 @@ Checkpoint open_checkpoint(const std::string& directory) {
 }
 
 std::string checkpoint_hash(const std::string& directory) {
+  const std::string config = find_config(directory);
   const Layout& layout = find_layout(directory);
-  std::set<std::string> files{"config.json", std::string(layout.file)};
+  std::set<std::string> files{config, std::string(layout.file)};
   if (layout.is_index) {
     for (const auto& [name, file] : read_index(join(directory, layout.file))) files.insert(file);
   }

@@ -12,15 +12,16 @@ namespace krait {
 
 struct Checkpoint {
   std::string directory;
-  Json config;             ///< config.json
+  Json config;             ///< config.json, or params.json
   Json generation_config;  ///< generation_config.json, or null
   std::shared_ptr<const TensorSource> tensors;
 };
 
 /// Errors: not_found for a missing directory, config.json, tensor file or shard, with what was
 /// looked for; bad_data for a broken one.
-/// Opens model.safetensors, model.safetensors.index.json and its shards, pytorch_model.bin, or
-/// pytorch_model.bin.index.json, in that order of preference. Shards named in an index must lie in
+/// Opens model.safetensors, model.safetensors.index.json and its shards, pytorch_model.bin,
+/// pytorch_model.bin.index.json, or Mistral's consolidated.safetensors, in that order of preference;
+/// params.json stands in for config.json. Shards named in an index must lie in
 /// the directory (no "/" or ".." in a name), hold what the index says, and not repeat a tensor.
 Checkpoint open_checkpoint(const std::string& directory);
 

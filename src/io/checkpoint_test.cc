@@ -54,6 +54,18 @@ TEST_F(CheckpointDirectory, OpensASingleFile) {
   EXPECT_EQ(checkpoint.tensors->list().size(), 2u);
 }
 
+TEST_F(CheckpointDirectory, OpensTheLayoutOfMistral) {
+  write_tensors("consolidated.safetensors", {"a"});
+  std::filesystem::remove(directory_ / "config.json");
+  write("params.json", R"({"dim": 4096})");
+  const Checkpoint checkpoint = open_checkpoint(directory_.path());
+  EXPECT_EQ(checkpoint.config["dim"], 4096);
+  EXPECT_TRUE(checkpoint.tensors->contains("a"));
+  const std::string hash = checkpoint_hash(directory_.path());
+  write("params.json", R"({"dim": 4097})");
+  EXPECT_NE(checkpoint_hash(directory_.path()), hash);
+}
+
 TEST_F(CheckpointDirectory, OpensShards) {
   write_shards();
   write("generation_config.json", R"({"eos_token_id": 0})");

@@ -1,6 +1,7 @@
 #include "io/json.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -185,6 +186,21 @@ std::string place(std::string_view text, std::size_t offset) {
   return fmt::format("{}:{}", line, column);
 }
 
+/// Wraps the numbers that JSON has not. Depth is bounded by what parse_json() lets in.
+Json wrapped(const Json& json) {
+  if (json.is_number_float() && !std::isfinite(json.get<double>())) {
+    const auto number = json.get<double>();
+    return {{std::string(kFloatKey), std::isnan(number) ? "NaN"
+                                     : number > 0       ? "Infinity"
+                                                        : "-Infinity"}};
+  }
+  Json result = json;
+  if (json.is_structured()) {
+    for (Json& child : result) child = wrapped(child);
+  }
+  return result;
+}
+
 }  // namespace
 
 Json parse_json(std::string_view text, const std::string& where, DuplicateKeys duplicates) {
@@ -198,6 +214,10 @@ Json parse_json(std::string_view text, const std::string& where, DuplicateKeys d
   }
   fail(ErrorCode::bad_data, "{}:{}: invalid JSON: {}", where,
        place(text, rewritten.original_offset(builder.offset)), printable(builder.refusal));
+}
+
+std::string format_json(const Json& json) {
+  return wrapped(json).dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 Json read_json_file(const std::string& path) { return parse_json(read_file(path), path); }

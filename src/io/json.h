@@ -21,4 +21,8 @@ Json parse_json(std::string_view text, const std::string& where,
                 DuplicateKeys duplicates = DuplicateKeys::keep_last);
 Json read_json_file(const std::string& path);  ///< not_found, io_error, bad_data
 
+/// The text of a file, indented by 2, in UTF-8 (other bytes are replaced), with a newline at its
+/// end. Infinity and NaN, which JSON has not, as {"__float__": "Infinity"}.
+std::string format_json(const Json& json);
+
 }  // namespace krait

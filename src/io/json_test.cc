@@ -44,6 +44,17 @@ TEST(Json, ReadsWrappedFloats) {
   EXPECT_TRUE(json["e"].is_object());
 }
 
+TEST(Json, WritesWhatItReads) {
+  const Json json = {{"limit", {0.0, INFINITY, -INFINITY}}, {"a", {{"b", 3}}}, {"c", "x\xff"}};
+  const std::string text = format_json(json);
+  EXPECT_TRUE(text.ends_with("}\n"));
+  EXPECT_NE(text.find("\"__float__\": \"-Infinity\""), std::string::npos);
+  const Json back = parse_json(text, "x");
+  EXPECT_EQ(back["limit"], json["limit"]);
+  EXPECT_EQ(back["a"], json["a"]);
+  EXPECT_TRUE(std::isnan(parse_json(format_json({NAN}), "x")[0].get<double>()));
+}
+
 TEST(Json, ReadsEveryKindOfValue) {
   const Json json = parse_json(
       "\xEF\xBB\xBF [null, true, false, -3, 18446744073709551615, 1.5e3, \"\\u00e9\", {}, []]",

@@ -13,8 +13,12 @@ struct Linear4Kernels;
 struct NormKernels;
 struct CausalConv1dKernels;
 struct SelectiveScanKernels;
+struct SsdKernels;
+struct GatedNormKernels;
 struct HadamardKernels;
 struct QuantizeKernels;
+struct NonlinearityKernels;
+struct AttentionKernels;
 
 struct Microkernels {
   Isa isa;
@@ -23,8 +27,12 @@ struct Microkernels {
   const NormKernels* norm;
   const CausalConv1dKernels* causal_conv1d;
   const SelectiveScanKernels* selective_scan;
+  const SsdKernels* ssd;
+  const GatedNormKernels* gated_norm;
   const HadamardKernels* hadamard;
   const QuantizeKernels* quantize;
+  const NonlinearityKernels* nonlinearity;
+  const AttentionKernels* attention;
 };
 
 /// The table of a level that this CPU supports (see select_isa()).

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/hadamard/hadamard.h"
 #include "kernels/quantize/quantize.h"
 
 namespace krait {
@@ -29,6 +30,17 @@ Activation take_site(Context& ctx, const Site& site, std::int64_t rows) {
           .strategy = args.strategy,
           .dynamic = args.dynamic,
           .scale = scale};
+}
+
+Activation to_site(Context& ctx, const Site& site, const Activation& values) {
+  const Activation kept = site.is_int8() ? take_site(ctx, site, values.rows) : values;
+  if (const std::int64_t block = site.numerics.hadamard_block) {
+    hadamard(ctx, values, block, kept);
+  } else {
+    quantize(ctx, values, kept);
+  }
+  observe(ctx, site, kept);
+  return kept;
 }
 
 Tensor joint_scale(Parts parts) {

@@ -19,6 +19,10 @@ inline void observe(const Context& ctx, const Site& site, const Activation& valu
   if (ctx.tap) ctx.tap->observe(site.index, value);
 }
 
+/// f32 values as a site keeps them: rotated where its weights are, and quantized. The site is
+/// observed. `values` may be the result, rotated in place.
+Activation to_site(Context& ctx, const Site& site, const Activation& values);
+
 /// What several sites take of one product's output: consecutive columns.
 using Parts = std::span<const Site* const>;
 

@@ -10,7 +10,22 @@ namespace krait {
 
 void add_norm(Context& ctx, float* residual, const float* add, const Norm& norm,
               const Activation& y) {
-  add_rms_norm(ctx, residual, add, norm.weight.as<float>().data(), norm.eps, y);
+  const float* weight = norm.weight.as<float>().data();
+  if (norm.bias.empty()) {
+    add_rms_norm(ctx, residual, add, weight, norm.eps, y);
+  } else {
+    add_layer_norm(ctx, residual, add, weight, norm.bias.as<float>().data(), norm.eps, y);
+  }
+}
+
+Norm load_norm(const TensorSource& tensors, const std::string& name, float eps) {
+  Norm norm{to_f32(tensors.get(name + ".weight").view()), eps};
+  if (tensors.contains(name + ".bias")) norm.bias = to_f32(tensors.get(name + ".bias").view());
+  return norm;
+}
+
+std::size_t read_bytes(const Norm& norm) noexcept {
+  return norm.weight.bytes() + (norm.bias.empty() ? 0 : norm.bias.bytes());
 }
 
 Ends load_ends(Context& ctx, const TensorSource& tensors, const ModelLayout& layout,
@@ -20,7 +35,9 @@ Ends load_ends(Context& ctx, const TensorSource& tensors, const ModelLayout& lay
   const bool tied = !head.tied_to.empty();
   Ends ends;
   ends.embeddings = load_weight(ctx, tensors, table, tied);
-  ends.norm = {load_param(tensors, layout.params.back()), norm_eps};
+  std::string norm = find_site(layout.params, "norm_f", -1).name;
+  norm.resize(norm.size() - std::string_view(".weight").size());
+  ends.norm = load_norm(tensors, norm, norm_eps);
   ends.lm_head = tied ? ends.embeddings : load_weight(ctx, tensors, head, true);
   ends.head_input = load_site(tensors, layout, head.input_site, numerics);
   require_int8_input(ends.lm_head, head, ends.head_input);
@@ -60,7 +77,7 @@ void head(Context& ctx, const Ends& ends, const Batch& batch, LogitRows rows, fl
 }
 
 std::size_t read_bytes(const Ends& ends) noexcept {
-  return ends.norm.weight.bytes() + read_bytes(ends.lm_head);
+  return read_bytes(ends.norm) + read_bytes(ends.lm_head);
 }
 
 void reserve(const Batch& batch) {

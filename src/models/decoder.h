@@ -10,11 +10,17 @@
 
 namespace krait {
 
-/// RMSNorm (Zhang and Sennrich 2019).
+/// RMSNorm (Zhang and Sennrich 2019), or LayerNorm (Ba et al. 2016) if it has a bias.
 struct Norm {
   Tensor weight;  ///< f32 [cols]
   float eps = 1e-5f;
+  Tensor bias = {};  ///< f32 [cols] or empty
 };
+
+/// name + ".weight" and, if the checkpoint has it, name + ".bias".
+Norm load_norm(const TensorSource& tensors, const std::string& name, float eps);
+
+std::size_t read_bytes(const Norm& norm) noexcept;
 
 /// residual += add (unless nullptr); y = norm(residual), in the numerics of y. [T, cols] each.
 void add_norm(Context& ctx, float* residual, const float* add, const Norm& norm,
@@ -28,8 +34,8 @@ struct Ends {
   Site head_input;    ///< the normed hidden state
 };
 
-/// The table is the layout's first linear site, the head its last, the final norm its last
-/// parameter. A head's int8 weights need an int8 input.
+/// The table is the layout's first linear site, the head its last, the final norm the
+/// parameter norm_f. A head's int8 weights need an int8 input.
 Ends load_ends(Context& ctx, const TensorSource& tensors, const ModelLayout& layout,
                const std::map<std::string, ActivationNumerics>& numerics, float norm_eps);
 

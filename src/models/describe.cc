@@ -37,6 +37,12 @@ int SiteWriter::state(std::string_view role, std::int64_t channels) const {
   return add_site(*this, role, channels, true, false);
 }
 
+int SiteWriter::cache(std::string_view role, std::int64_t channels) const {
+  const int site = state(role, channels);
+  layout.activations.back().is_cache = true;
+  return site;
+}
+
 void SiteWriter::linear(std::string_view role, std::int64_t rows, std::int64_t cols, int input_site,
                         bool has_bias) const {
   layout.linears.push_back(
@@ -79,7 +85,7 @@ std::int64_t Vote::result(std::optional<std::int64_t> from_config, std::string_v
 std::int64_t count_layers(const Json& config, const TensorCheck& tensors, std::string_view prefix,
                           std::string_view suffix) {
   std::int64_t layers = 0;
-  if (const auto given = config_dim(config, {"num_hidden_layers", "n_layer"})) {
+  if (const auto given = config_dim(config, {"num_hidden_layers", "n_layer", "n_layers"})) {
     layers = *given;
   } else {
     while (tensors.find(fmt::format("{}{}{}", prefix, layers, suffix))) ++layers;

@@ -22,6 +22,7 @@ struct SiteWriter {
   int activation(std::string_view role, std::int64_t channels) const;
   int rotatable(std::string_view role, std::int64_t channels) const;
   int state(std::string_view role, std::int64_t channels) const;
+  int cache(std::string_view role, std::int64_t channels) const;
   void linear(std::string_view role, std::int64_t rows, std::int64_t cols, int input_site,
               bool has_bias = false) const;
   /// A parameter whose role is its name.

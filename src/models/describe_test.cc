@@ -113,12 +113,12 @@ TEST(Describe, AnAbsentHeadIsTiedUnlessTheConfigDeniesIt) {
 
 TEST(Describe, RefusesOtherArchitecturesWithTheKnownOnes) {
   TestCheckpoint checkpoint = tiny_mamba();
-  checkpoint.config["model_type"] = "mamba2";
+  checkpoint.config["model_type"] = "mamba3";
   expect_contains(describe_error(checkpoint, ErrorCode::unsupported),
-                  {"model_type mamba2", "mamba (MambaForCausalLM)"});
-  checkpoint.config = {{"ssm_cfg", {{"layer", "Mamba2"}}}};
+                  {"model_type mamba3", "mamba (MambaForCausalLM)"});
+  checkpoint.config = {{"ssm_cfg", {{"layer", "Mamba3"}}}};
   expect_contains(describe_error(checkpoint, ErrorCode::unsupported),
-                  {"ssm_cfg.layer Mamba2", "mamba (MambaForCausalLM)"});
+                  {"ssm_cfg.layer Mamba3", "mamba (MambaForCausalLM)"});
   checkpoint.config = {{"architectures", {"LlamaForCausalLM"}}};
   expect_contains(describe_error(checkpoint, ErrorCode::unsupported), {"LlamaForCausalLM"});
   checkpoint.config = {{"ssm_cfg", Json::object()}, {"attn_layer_idx", {3}}};

@@ -1,4 +1,4 @@
-// Logits of transformers on the small checkpoints of tests/golden, see its README.
+// Logits of others on the small checkpoints of tests/golden, see its README.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -35,7 +35,7 @@ std::vector<float> read_npy(const std::string& path, std::int64_t rows, std::int
 
 class Golden : public testing::TestWithParam<std::string> {};
 
-TEST_P(Golden, LogitsAgreeWithTransformers) {
+TEST_P(Golden, LogitsAgree) {
   const std::string directory = std::string(KRAIT_SOURCE_DIR "/tests/golden/") + GetParam();
   const Checkpoint checkpoint = open_checkpoint(directory);
   const auto ids = read_json_file(directory + "/ids.json").get<std::vector<std::int32_t>>();
@@ -67,7 +67,10 @@ TEST(GoldenOriginal, HidesPaddingAndSharesTheHead) {
 
 INSTANTIATE_TEST_SUITE_P(Checkpoints, Golden,
                          testing::Values("mamba-f32-tied", "mamba-f16-untied", "mamba-bf16-bias",
-                                         "mamba-f32-sharded", "mamba-original"),
+                                         "mamba-f32-sharded", "mamba-original", "mamba2-f32-tied",
+                                         "mamba2-bf16-groups", "mamba2-original",
+                                         "mamba2-consolidated", "neox-f32", "neox-bf16-tied",
+                                         "neox-f16-plain"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -48,6 +48,7 @@ struct ActivationSite {
   std::int64_t channels = 0;
   bool is_state = false;   ///< ssm_state: float16 and static int8 only
   bool rotatable = false;  ///< the forward pass can apply a Hadamard transform here
+  bool is_cache = false;   ///< a state of rows per token: float16 and dynamic int8 per token only
 };
 
 struct ModelInfo {

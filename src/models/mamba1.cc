@@ -1,5 +1,6 @@
 #include "models/mamba1.h"
 
+#include "core/check.h"
 #include "models/activations.h"
 #include "models/decoder.h"
 #include "models/fingerprint.h"
@@ -51,9 +52,9 @@ Mamba1::Mamba1(Context& ctx, const Json& config, const TensorSource& tensors) {
   ends_ = load_ends(ctx, tensors, layout_, numerics_, c.norm_eps);
   weight_bytes_ = read_bytes(ends_);
   for (int i = 0; i < c.layers; ++i) {
-    layers_.push_back({{load_param(tensors, find_site(layout_.params, "norm", i)), c.norm_eps},
+    layers_.push_back({load_norm(tensors, fmt::format("backbone.layers.{}.norm", i), c.norm_eps),
                        load_mamba_mixer(ctx, tensors, layout_, numerics_, c.mixer, i, *state)});
-    weight_bytes_ += layers_.back().norm.weight.bytes() + read_bytes(layers_.back().mixer);
+    weight_bytes_ += read_bytes(layers_.back().norm) + read_bytes(layers_.back().mixer);
   }
   state_layout_ = std::move(state);
 }

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <numbers>
 
-#include "kernels/hadamard/hadamard.h"
 #include "kernels/linear/linear.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/selective_scan/selective_scan.h"
@@ -99,14 +98,7 @@ void run_mamba_mixer(Context& ctx, const MambaMixer& l, const Batch& batch,
     observe(ctx, l.ssm_state, h);
   });
 
-  Activation gated = y;  // in out_proj's numerics, rotated where its weights are
-  if (l.out_proj_input.is_int8()) gated = take_site(ctx, l.out_proj_input, T);
-  if (const std::int64_t block = l.out_proj_input.numerics.hadamard_block) {
-    hadamard(ctx, y, block, gated);
-  } else {
-    quantize(ctx, y, gated);
-  }
-  observe(ctx, l.out_proj_input, gated);
+  const Activation gated = to_site(ctx, l.out_proj_input, y);
   linear(ctx, l.out_proj, gated, f32_activation(out, T, D));
 }
 

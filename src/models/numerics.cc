@@ -29,6 +29,7 @@ bool feeds_a_product(const ModelLayout& layout, std::string_view role) {
 
 /// What kernels exist for a role, for messages.
 std::string choices(const ActivationSite& site, bool product_input) {
+  if (site.is_cache) return "16-bit float; 8-bit int, token, dynamic";
   if (site.is_state) return "16-bit float; 8-bit int, tensor or channel, static";
   return product_input ? "8-bit int, tensor, static or dynamic; 8-bit int, token, dynamic"
                        : "8-bit int, tensor, static or dynamic; 8-bit int, token, dynamic; "
@@ -38,6 +39,7 @@ std::string choices(const ActivationSite& site, bool product_input) {
 bool has_kernel(const QuantArgs& args, const ActivationSite& site, bool product_input) {
   if (args.is_float) return site.is_state && args.bits == 16;
   if (args.bits != 8) return false;
+  if (site.is_cache) return args.strategy == Strategy::token && args.dynamic;
   switch (args.strategy) {
     case Strategy::tensor:
       return !site.is_state || !args.dynamic;

@@ -5,13 +5,17 @@
 #include "core/check.h"
 #include "core/printable.h"
 #include "models/config.h"
+#include "models/gpt_neox.h"
 #include "models/mamba1.h"
+#include "models/mamba2.h"
 
 namespace krait {
 namespace {
 
 const Architecture kArchitectures[] = {
     {"MambaForCausalLM", "mamba", "Mamba1", describe_mamba1, load_mamba1, mamba1_shapes()},
+    {"GPTNeoXForCausalLM", "gpt_neox", "", describe_gpt_neox, load_gpt_neox, gpt_neox_shapes()},
+    {"Mamba2ForCausalLM", "mamba2", "Mamba2", describe_mamba2, load_mamba2, mamba2_shapes()},
 };
 
 }  // namespace
@@ -28,7 +32,9 @@ std::string known_architectures() {
 
 const Architecture& find_architecture(const Json& config) {
   if (!config.is_object()) fail(ErrorCode::bad_data, "config.json must be an object");
-  const std::string model_type = config_string(config, "model_type");
+  std::string model_type = config_string(config, "model_type");
+  // Mistral's params.json calls Mamba-2 mamba, and is told by the names of its sizes.
+  if (model_type == "mamba" && config.contains("dim")) model_type = "mamba2";
   for (const Architecture& row : kArchitectures) {
     if (row.model_type == model_type) return row;
   }
@@ -72,15 +78,18 @@ const Architecture& find_architecture(const Json& config) {
 }
 
 std::vector<std::string> all_roles() {
-  std::set<std::string> roles;
-  for (const Architecture& row : kArchitectures) {
-    const DummyModel model = make_dummy_model(std::string(row.dummies.names.front()));
-    const ModelLayout layout = row.describe(model.config, *model.tensors);
-    for (const LinearSite& site : layout.linears) roles.insert(site.role);
-    for (const ParamSite& site : layout.params) roles.insert(site.role);
-    for (const ActivationSite& site : layout.activations) roles.insert(site.role);
-  }
-  return {roles.begin(), roles.end()};
+  static const std::set<std::string> known = [] {
+    std::set<std::string> roles;
+    for (const Architecture& row : kArchitectures) {
+      const DummyModel model = make_dummy_model(std::string(row.dummies.names.front()));
+      const ModelLayout layout = row.describe(model.config, *model.tensors);
+      for (const LinearSite& site : layout.linears) roles.insert(site.role);
+      for (const ParamSite& site : layout.params) roles.insert(site.role);
+      for (const ActivationSite& site : layout.activations) roles.insert(site.role);
+    }
+    return roles;
+  }();
+  return {known.begin(), known.end()};
 }
 
 ModelLayout describe_model(const Json& config, const TensorSource& tensors) {

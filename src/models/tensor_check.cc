@@ -34,6 +34,10 @@ const TensorInfo* TensorCheck::find(std::string_view name) const {
   return unpacked == unpacked_.end() ? nullptr : &unpacked->second;
 }
 
+void TensorCheck::ignore(std::string_view suffix) {
+  for (auto& [name, entry] : tensors_) entry.used |= name.ends_with(suffix);
+}
+
 const TensorInfo* TensorCheck::use(const std::string& name, const Shape& shape) {
   const auto it = tensors_.find(name);
   if (it == tensors_.end()) {

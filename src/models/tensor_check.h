@@ -20,6 +20,10 @@ class TensorCheck {
   /// with the dtype and the shape that NAME.weight_packed stands for.
   const TensorInfo* find(std::string_view name) const;
   std::size_t size() const noexcept { return tensors_.size(); }
+  const std::string& where() const noexcept { return where_; }
+
+  /// Tensors whose names end so are no weights: buffers that training left behind.
+  void ignore(std::string_view suffix);
 
   /// A matrix in F32, F16 or BF16, or I8 with a weight_scale [1], [rows] or [rows, 1], or in 4 bits
   /// as weight_packed I32 [rows, cols / 8] with a weight_scale [rows, groups] and weight_shape [2]

@@ -66,14 +66,15 @@ inline void quantize_tensor(TestCheckpoint& checkpoint, const std::string& name,
   checkpoint.tensors[name + "_scale"] = scale;
 }
 
-/// The float checkpoint with out_proj's weights rotated and its input rotated in the forward pass:
-/// the same function.
+/// The float checkpoint with the inputs of products rotated in the forward pass, wherever that is
+/// possible, and their weights to match: the same function.
 inline TestCheckpoint rotate_by_hand(const TestCheckpoint& original, const ModelLayout& layout) {
   TestCheckpoint result = original;
-  std::int64_t block = 1;
   for (const LinearSite& site : layout.linears) {
-    if (site.role != "out_proj") continue;
-    block = largest_hadamard_block(site.cols);
+    if (site.input_site < 0) continue;
+    const ActivationSite& input = layout.activations[static_cast<std::size_t>(site.input_site)];
+    if (!input.rotatable) continue;
+    const std::int64_t block = largest_hadamard_block(site.cols);
     const Tensor values = to_f32(original.tensors.at(site.name + ".weight").view());
     Tensor rotated(DType::f32, values.shape());
     for (std::int64_t r = 0; r < site.rows; ++r) {
@@ -87,9 +88,9 @@ inline TestCheckpoint rotate_by_hand(const TestCheckpoint& original, const Model
       std::copy(row.begin(), row.end(), rotated.mutable_as<float>().begin() + r * site.cols);
     }
     result.tensors[site.name + ".weight"] = rotated;
+    result.config["quantization_config"]["krait"]["activations"][input.role] = {
+        {"hadamard_block", block}};
   }
-  result.config["quantization_config"]["krait"]["activations"]["out_proj.input"] = {
-      {"hadamard_block", block}};
   return result;
 }
 

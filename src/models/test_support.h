@@ -1,4 +1,4 @@
-// Small random Mamba-1 checkpoints in memory, for the tests of models, runtime, quant and eval.
+// Small random Mamba checkpoints in memory, for the tests of models, runtime, quant and eval.
 #pragma once
 
 #include <cmath>
@@ -48,42 +48,95 @@ inline Tensor test_tensor(const Shape& shape, std::span<const float> values,
   return tensor;
 }
 
-/// Weights of the size that training leaves behind: no activation explodes or dies.
-inline TestCheckpoint tiny_mamba(const TinyMamba& m = {}) {
-  Rng rng(m.seed);
-  TestCheckpoint result;
-  const auto add = [&](const std::string& name, const Shape& shape, double low, double high,
-                       DType dtype) {
+/// Adds random tensors of the size that training leaves behind: no activation explodes or dies.
+struct RandomTensors {
+  TestCheckpoint& checkpoint;
+  DType dtype;  ///< of the matrices
+  Rng rng;
+
+  void add(const std::string& name, const Shape& shape, double low, double high, DType as) {
     std::vector<float> values(static_cast<std::size_t>(shape.elements()));
     for (float& v : values) v = static_cast<float>(low + rng.uniform() * (high - low));
-    result.tensors[name] = test_tensor(shape, values, dtype);
-  };
-  const auto linear = [&](const std::string& name, std::int64_t rows, std::int64_t cols,
-                          bool bias) {
+    checkpoint.tensors[name] = test_tensor(shape, values, as);
+  }
+  void add(const std::string& name, const Shape& shape, double low, double high) {
+    add(name, shape, low, high, DType::f32);
+  }
+  void linear(const std::string& name, std::int64_t rows, std::int64_t cols, bool bias = false) {
     const double bound = 2.0 / std::sqrt(static_cast<double>(cols));
-    add(name + ".weight", {rows, cols}, -bound, bound, m.dtype);
-    if (bias) add(name + ".bias", {rows}, -0.3, 0.3, DType::f32);
-  };
-  add("backbone.embeddings.weight", {m.V, m.D}, -1, 1, m.dtype);
-  if (!m.tied) linear("lm_head", m.V, m.D, false);
-  add("backbone.norm_f.weight", {m.D}, 0.5, 1.5, DType::f32);
+    add(name + ".weight", {rows, cols}, -bound, bound, dtype);
+    if (bias) add(name + ".bias", {rows}, -0.3, 0.3);
+  }
+};
+
+inline TestCheckpoint tiny_mamba(const TinyMamba& m = {}) {
+  TestCheckpoint result;
+  RandomTensors random{result, m.dtype, Rng(m.seed)};
+  random.add("backbone.embeddings.weight", {m.V, m.D}, -1, 1, m.dtype);
+  if (!m.tied) random.linear("lm_head", m.V, m.D);
+  random.add("backbone.norm_f.weight", {m.D}, 0.5, 1.5);
   for (std::int64_t i = 0; i < m.layers; ++i) {
     const std::string block = "backbone.layers." + std::to_string(i) + ".";
     const std::string mixer = block + "mixer.";
-    add(block + "norm.weight", {m.D}, 0.5, 1.5, DType::f32);
-    linear(mixer + "in_proj", 2 * m.E, m.D, m.linear_bias);
-    add(mixer + "conv1d.weight", {m.E, 1, m.K}, -0.8, 0.8, DType::f32);
-    if (m.conv_bias) add(mixer + "conv1d.bias", {m.E}, -0.3, 0.3, DType::f32);
-    linear(mixer + "x_proj", m.R + 2 * m.N, m.E, false);
-    linear(mixer + "dt_proj", m.E, m.R, false);
-    add(mixer + "dt_proj.bias", {m.E}, -4, 0, DType::f32);
-    add(mixer + "A_log", {m.E, m.N}, 0, 2.5, DType::f32);
-    add(mixer + "D", {m.E}, 0.5, 1.5, DType::f32);
-    linear(mixer + "out_proj", m.D, m.E, m.linear_bias);
+    random.add(block + "norm.weight", {m.D}, 0.5, 1.5);
+    random.linear(mixer + "in_proj", 2 * m.E, m.D, m.linear_bias);
+    random.add(mixer + "conv1d.weight", {m.E, 1, m.K}, -0.8, 0.8);
+    if (m.conv_bias) random.add(mixer + "conv1d.bias", {m.E}, -0.3, 0.3);
+    random.linear(mixer + "x_proj", m.R + 2 * m.N, m.E);
+    random.linear(mixer + "dt_proj", m.E, m.R);
+    random.add(mixer + "dt_proj.bias", {m.E}, -4, 0);
+    random.add(mixer + "A_log", {m.E, m.N}, 0, 2.5);
+    random.add(mixer + "D", {m.E}, 0.5, 1.5);
+    random.linear(mixer + "out_proj", m.D, m.E, m.linear_bias);
   }
   result.config = {{"model_type", "mamba"},     {"architectures", {"MambaForCausalLM"}},
                    {"hidden_size", m.D},        {"num_hidden_layers", m.layers},
                    {"vocab_size", m.V},         {"tie_word_embeddings", m.tied},
+                   {"layer_norm_epsilon", 1e-5}};
+  return result;
+}
+
+/// The same for Mamba-2.
+struct TinyMamba2 {
+  std::int64_t V = 61, D = 20, H = 6, P = 6, G = 2, N = 5, K = 4, layers = 2;
+  bool linear_bias = false, conv_bias = true, tied = true, D_per_channel = false;
+  double dt_min = 0, dt_max = 1e9;
+  DType dtype = DType::f32;  ///< of the linears and the table
+  std::uint64_t seed = 1;
+  std::int64_t E() const { return H * P; }
+};
+
+inline TestCheckpoint tiny_mamba2(const TinyMamba2& m = {}) {
+  TestCheckpoint result;
+  RandomTensors random{result, m.dtype, Rng(m.seed)};
+  const std::int64_t E = m.E(), conv = E + 2 * m.G * m.N;
+  random.add("backbone.embeddings.weight", {m.V, m.D}, -1, 1, m.dtype);
+  if (!m.tied) random.linear("lm_head", m.V, m.D);
+  random.add("backbone.norm_f.weight", {m.D}, 0.5, 1.5);
+  for (std::int64_t i = 0; i < m.layers; ++i) {
+    const std::string block = "backbone.layers." + std::to_string(i) + ".";
+    const std::string mixer = block + "mixer.";
+    random.add(block + "norm.weight", {m.D}, 0.5, 1.5);
+    random.linear(mixer + "in_proj", E + conv + m.H, m.D, m.linear_bias);
+    random.add(mixer + "conv1d.weight", {conv, 1, m.K}, -0.8, 0.8);
+    if (m.conv_bias) random.add(mixer + "conv1d.bias", {conv}, -0.3, 0.3);
+    random.add(mixer + "dt_bias", {m.H}, -4, 0);
+    random.add(mixer + "A_log", {m.H}, 0, 2.5);
+    random.add(mixer + "D", {m.D_per_channel ? E : m.H}, 0.5, 1.5);
+    random.add(mixer + "norm.weight", {E}, 0.5, 1.5);
+    random.linear(mixer + "out_proj", m.D, E, m.linear_bias);
+  }
+  result.config = {{"model_type", "mamba2"},
+                   {"architectures", {"Mamba2ForCausalLM"}},
+                   {"hidden_size", m.D},
+                   {"num_hidden_layers", m.layers},
+                   {"num_heads", m.H},
+                   {"head_dim", m.P},
+                   {"n_groups", m.G},
+                   {"state_size", m.N},
+                   {"vocab_size", m.V},
+                   {"tie_word_embeddings", m.tied},
+                   {"time_step_limit", {m.dt_min, m.dt_max}},
                    {"layer_norm_epsilon", 1e-5}};
   return result;
 }

@@ -47,14 +47,16 @@ Tensor expand_scale(const Tensor& scale, std::int64_t rows) {
 
 }  // namespace
 
-void check_finite(Context& ctx, const TensorSource& tensors) {
+void check_finite(Context& ctx, const TensorSource& tensors,
+                  std::span<const std::string_view> ignored) {
   std::string bad;
   const auto report = [&](const TensorInfo& info, const char* what) {
     bad +=
         fmt::format("{}{} {} holds {}", bad.empty() ? "" : "; ", info.name, info.shape.str(), what);
   };
   for (const TensorInfo& info : tensors.list()) {
-    if (!is_float(info.dtype)) continue;
+    const auto is_suffix = [&](std::string_view suffix) { return info.name.ends_with(suffix); };
+    if (!is_float(info.dtype) || std::ranges::any_of(ignored, is_suffix)) continue;
     const Tensor tensor = tensors.get(info.name);
     std::vector<char> found(static_cast<std::size_t>(ctx.threads.threads()), 0);
     ctx.threads.parallel_for(

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,8 +25,10 @@ const T& find_site(const std::vector<T>& sites, std::string_view role, int layer
 }
 
 /// Refuses tensors that hold NaN or infinity, naming all of them (bad_data). Float tensors only;
-/// scales must also be above 0, in whichever float type.
-void check_finite(Context& ctx, const TensorSource& tensors);
+/// scales must also be above 0, in whichever float type. Names that end with one of `ignored` are
+/// not read.
+void check_finite(Context& ctx, const TensorSource& tensors,
+                  std::span<const std::string_view> ignored = {});
 
 /// The matrix of a site: floats as they lie in the source; I8 and 4 bits packed if a product will
 /// read it. Errors: see check_linear; bad_data for a weight_shape that says something else.

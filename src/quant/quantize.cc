@@ -116,8 +116,7 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
     if (fs::exists(path)) write_file_atomic(directory.path(name), read_file(path));
   }
   const Json config = output_config(source.config, plan, provenance);
-  write_file_atomic(directory.path("config.json"),
-                    config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  write_file_atomic(directory.path("config.json"), format_json(config));
   write_file_atomic(directory.path("README.md"), model_card(plan, scales, provenance));
   directory.commit();
 

@@ -60,6 +60,31 @@ TEST(Quantize, WritesACheckpointThatLoads) {
   EXPECT_NO_THROW(load_model(runtime.ctx, checkpoint.config, *checkpoint.tensors));
 }
 
+// From a directory through every recipe to a directory that runs, near the original.
+TEST(Quantize, Mamba2KeepsItsFunction) {
+  TestCheckpoint original = tiny_mamba2({.D = 40, .H = 10, .P = 8, .N = 16});
+  original.config["time_step_limit"][1] = {{"__float__", "Infinity"}};  // and has to stay that
+  const QuantizeFixture fixture(original);
+  const auto ids = random_ids(3, 50, 61);
+  const auto logits_of = [&](const std::string& directory) {
+    const Checkpoint checkpoint = open_checkpoint(directory);
+    TestRuntime runtime(select_isa());
+    const auto model = load_model(runtime.ctx, checkpoint.config, *checkpoint.tensors);
+    SequenceState state(model->state_layout());
+    return all_logits(runtime.ctx, *model, ids, state);
+  };
+  const std::vector<float> expected = logits_of(fixture.directory / "model");
+  for (const std::string& recipe : recipe_names()) {
+    const std::vector<float> got = logits_of(fixture.run(recipe, recipe));
+    double error = 0, squares = 0;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      error += std::pow(static_cast<double>(got[i]) - expected[i], 2);
+      squares += std::pow(static_cast<double>(expected[i]), 2);
+    }
+    EXPECT_LT(std::sqrt(error / squares), recipe == "krait-w8a8" ? 0.05 : 0.25) << recipe;
+  }
+}
+
 TEST(Quantize, StatesItsProvenance) {
   const QuantizeFixture fixture;
   const std::string output = fixture.run("quamba-w8a8", "out");

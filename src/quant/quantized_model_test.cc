@@ -6,16 +6,19 @@
 #include <cmath>
 #include <cstring>
 
+#include "io/test_support.h"
 #include "krait/error.h"
 #include "krait/quantize.h"
 #include "models/dummy.h"
-#include "models/test_support.h"
+#include "models/test_attention.h"
 #include "quant/quantize_to_memory.h"
 
 namespace krait {
 namespace {
 
 const TinyMamba kShape{.V = 61, .D = 24, .E = 40, .N = 16, .R = 3};
+const TinyMamba2 kShape2{.V = 61, .D = 24, .H = 10, .P = 4, .G = 2, .N = 16};
+const TinyNeox kNeox{.V = kShape.V, .D = 40, .heads = 4};
 
 QuantizedModel quantized(const Recipe& recipe,
                          const TestCheckpoint& checkpoint = tiny_mamba(kShape)) {
@@ -41,10 +44,30 @@ bool same_bytes(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-class EveryRecipe : public testing::TestWithParam<std::string> {};
+/// Methods for what only state-space models have.
+bool is_for_other_families(const std::string& recipe, const std::string& family) {
+  return family == "neox" && (recipe.starts_with("quamba") || recipe.starts_with("hadamard") ||
+                              recipe.starts_with("percentile"));
+}
+
+/// A recipe and a kind of model.
+class EveryRecipe : public testing::TestWithParam<std::tuple<std::string, std::string>> {
+ protected:
+  const std::string& recipe() const { return std::get<0>(GetParam()); }
+  const std::string& family() const { return std::get<1>(GetParam()); }
+  TestCheckpoint checkpoint() const {
+    if (family() == "neox") return tiny_neox(kNeox);
+    return family() == "mamba2" ? tiny_mamba2(kShape2) : tiny_mamba(kShape);
+  }
+};
 
 TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
-  const QuantizedModel made = quantized(load_recipe(GetParam()));
+  if (is_for_other_families(recipe(), family())) {
+    expect_error([&] { quantized(load_recipe(recipe()), checkpoint()); },
+                 ErrorCode::invalid_argument, {recipe(), "is not for GPTNeoXForCausalLM"});
+    return;
+  }
+  const QuantizedModel made = quantized(load_recipe(recipe()), checkpoint());
   const std::vector<std::int32_t> ids = random_ids(5, 29, kShape.V);
   const std::vector<float> expected = logits_of(made, ids, Isa::reference, 1, ids.size());
   for (float x : expected) ASSERT_TRUE(std::isfinite(x));
@@ -53,7 +76,7 @@ TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
     for (int threads : {1, 2, 5}) {
       EXPECT_TRUE(same_bytes(logits_of(made, ids, isa, threads, ids.size()), expected))
           << name_of(isa) << ", " << threads << " threads";
-      if (GetParam() == "dynamic-w8a8") continue;  // its scales span the tensor, so chunks matter
+      if (recipe() == "dynamic-w8a8") continue;  // its scales span the tensor, so chunks matter
       for (std::size_t chunk : {1, 3, 16}) {
         EXPECT_TRUE(same_bytes(logits_of(made, ids, isa, threads, chunk), expected))
             << name_of(isa) << ", " << threads << " threads, chunks of " << chunk;
@@ -62,9 +85,12 @@ TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shipped, EveryRecipe, testing::ValuesIn(recipe_names()),
-                         [](const auto& recipe) {
-                           std::string name = recipe.param;
+INSTANTIATE_TEST_SUITE_P(Shipped, EveryRecipe,
+                         testing::Combine(testing::ValuesIn(recipe_names()),
+                                          testing::Values("mamba", "mamba2", "neox")),
+                         [](const auto& test) {
+                           std::string name =
+                               std::get<1>(test.param) + "_" + std::get<0>(test.param);
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
@@ -97,27 +123,28 @@ TEST(Rotation, IsExactInFloat) {
 }
 
 TEST(QuantizedModel, IsNearTheFloatModel) {
-  const TestCheckpoint checkpoint = tiny_mamba(kShape);
-  const std::vector<std::int32_t> ids = random_ids(7, 64, kShape.V);
-  const std::vector<float> expected =
-      logits_of({checkpoint.config, checkpoint.source()}, ids, select_isa(), 1, ids.size());
-  double squares = 0;
-  for (float x : expected) squares += static_cast<double>(x) * x;
-  for (const auto& [name, bound] : {std::pair("f16", 0.01),
-                                    {"bf16", 0.05},
-                                    {"krait-w8a8", 0.1},
-                                    {"dynamic-w8a8", 0.2},
-                                    {"krait-w4a8", 0.3},
-                                    {"krait-w4a16", 0.3}}) {
-    const std::vector<float> got =
-        logits_of(quantized(load_recipe(name), checkpoint), ids, select_isa(), 1, ids.size());
-    double errors = 0;
-    for (std::size_t i = 0; i < got.size(); ++i) {
-      errors +=
-          (static_cast<double>(got[i]) - expected[i]) * (static_cast<double>(got[i]) - expected[i]);
+  for (const TestCheckpoint& checkpoint :
+       {tiny_mamba(kShape), tiny_mamba2(kShape2), tiny_neox(kNeox)}) {
+    const std::vector<std::int32_t> ids = random_ids(7, 64, kShape.V);
+    const std::vector<float> expected =
+        logits_of({checkpoint.config, checkpoint.source()}, ids, select_isa(), 1, ids.size());
+    double squares = 0;
+    for (float x : expected) squares += static_cast<double>(x) * x;
+    for (const auto& [name, bound] : {std::pair("f16", 0.01),
+                                      {"bf16", 0.05},
+                                      {"krait-w8a8", 0.1},
+                                      {"dynamic-w8a8", 0.2},
+                                      {"krait-w4a8", 0.3},
+                                      {"krait-w4a16", 0.3}}) {
+      const std::vector<float> got =
+          logits_of(quantized(load_recipe(name), checkpoint), ids, select_isa(), 1, ids.size());
+      double errors = 0;
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        errors += std::pow(static_cast<double>(got[i]) - expected[i], 2);
+      }
+      EXPECT_LT(std::sqrt(errors / squares), bound) << name;
+      EXPECT_GT(errors, 0) << name;
     }
-    EXPECT_LT(std::sqrt(errors / squares), bound) << name;
-    EXPECT_GT(errors, 0) << name;
   }
 }
 
@@ -180,6 +207,11 @@ TEST(FourBits, AreWhatCompressedTensorsSays) {
   }
 }
 
+ModelLayout describe(const char* name) {
+  const DummyModel dummy = make_dummy_model(name);
+  return describe_model(dummy.config, *dummy.tensors);
+}
+
 TEST(DummyModel, HasThePublishedShapeAndTheSameBytesEveryTime) {
   const DummyModel dummy = make_dummy_model("mamba-130m", 3);
   const ModelLayout layout = describe_model(dummy.config, *dummy.tensors);
@@ -200,12 +232,24 @@ TEST(DummyModel, HasThePublishedShapeAndTheSameBytesEveryTime) {
   const auto n = static_cast<double>(a.elements());
   EXPECT_NEAR(sum / n, 0, 1e-4);
   EXPECT_NEAR(std::sqrt(squares / n), 1 / std::sqrt(1536), 1e-3);
-  EXPECT_EQ(dummy_names().size(), 5u);
+  EXPECT_EQ(describe("mamba2-130m").info.parameters, 128989632);
+  EXPECT_GE(dummy_names().size(), 11u);
   for (const std::string& shape : dummy_names()) {
     const DummyModel other = make_dummy_model(shape);
     EXPECT_NO_THROW(describe_model(other.config, *other.tensors)) << shape;
   }
   EXPECT_THROW(make_dummy_model("mamba-3b"), Error);
+}
+
+TEST(DummyModel, KnowsThePublishedShapesOfPythia) {
+  // Parameters as arXiv 2304.01373, table 1, counts them.
+  for (const auto& [name, parameters] : {std::pair{"pythia-160m", 162322944L},
+                                         {"pythia-410m", 405334016L},
+                                         {"pythia-1.4b", 1414647808L},
+                                         {"pythia-2.8b", 2775208960L}}) {
+    const DummyModel dummy = make_dummy_model(name);
+    EXPECT_EQ(describe_model(dummy.config, *dummy.tensors).info.parameters, parameters) << name;
+  }
 }
 
 }  // namespace

@@ -78,8 +78,9 @@ Recipe leave_out_absent(const Recipe& recipe, const ModelLayout& layout) {
   const auto absent = [&](const std::string& role) {
     return !contains(activations, role) && contains(known, role);
   };
-  for (auto& list : fitted.shared_scales) std::erase_if(list, absent);
-  std::erase_if(fitted.shared_scales, [](const auto& list) { return list.size() < 2; });
+  // Scales are shared by the parts of one product's output: the whole list or nothing.
+  std::erase_if(fitted.shared_scales,
+                [&](const auto& list) { return std::any_of(list.begin(), list.end(), absent); });
   std::erase_if(fitted.steps, [&](const RecipeStep& step) {
     return step.name == "rotate" && absent(step.args.at("site").get<std::string>());
   });
@@ -93,6 +94,12 @@ void check_columns(const Recipe& recipe, const ModelLayout& layout, const std::s
           "recipe {}: weights.{} of 4 bits need a multiple of 8 columns, {} has {}", recipe.name,
           role, site.name, site.cols);
   }
+}
+
+bool quantizes(const Recipe& recipe) {
+  return !recipe.activations.empty() ||
+         std::any_of(recipe.weights.begin(), recipe.weights.end(),
+                     [](const auto& rule) { return rule.second.quantized; });
 }
 
 void check_weights(const Recipe& recipe, const ModelLayout& layout) {
@@ -140,7 +147,14 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
     }
     const QuantArgs& a = rule.args;
     const bool is_static = !a.dynamic && a.strategy == Strategy::tensor;
-    if (first_of(layout.activations, role).is_state) {
+    if (first_of(layout.activations, role).is_cache) {
+      const bool is_int = a.bits == 8 && !a.is_float && a.dynamic && a.strategy == Strategy::token;
+      check(
+          (a.is_float && a.bits == 16 && !a.dynamic) || is_int, invalid_argument,
+          "recipe {}: no kernel keeps activations.{} as {}; there are 16 bits, float, and 8 bits, "
+          "int, token, dynamic",
+          recipe.name, role, describe(a, true));
+    } else if (first_of(layout.activations, role).is_state) {
       check(
           !a.dynamic && (a.is_float ? a.bits == 16 : a.bits == 8 && is_static), invalid_argument,
           "recipe {}: no kernel keeps activations.{} as {}; there are 16 bits, float, and 8 bits, "
@@ -230,6 +244,9 @@ std::map<std::string, std::int64_t> rotation_blocks(const Recipe& recipe,
 
 Recipe fit_recipe(const Recipe& recipe, const ModelLayout& layout) {
   Recipe fitted = leave_out_absent(recipe, layout);
+  check(quantizes(fitted) || !quantizes(recipe), invalid_argument,
+        "recipe {} is not for {}: nothing that it quantizes is there", recipe.name,
+        layout.info.architecture);
   check_weights(fitted, layout);
   check_activations(fitted, layout);
   check_linear_inputs(fitted, layout);

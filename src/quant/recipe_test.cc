@@ -50,6 +50,21 @@ TEST(Recipe, AllThatShipParseAndFitAModel) {
   EXPECT_FALSE(load_recipe("dynamic-w8a8").needs_calibration());
 }
 
+// One recipe serves all architectures: what a model does not have is void, what nothing has is an
+// error. Scales that the parts of one product share are shared only where all parts exist.
+TEST(Recipe, FitsEveryArchitecture) {
+  const TestCheckpoint checkpoint = tiny_mamba2({.D = 24, .H = 10, .P = 4});
+  const ModelLayout layout = describe_model(checkpoint.config, *checkpoint.source());
+  for (const std::string& name : recipe_names()) {
+    EXPECT_NO_THROW(fit_recipe(load_recipe(name), layout)) << name;
+  }
+  const Recipe fitted = fit_recipe(load_recipe("quamba-w8a8"), layout);
+  EXPECT_TRUE(fitted.activations.contains("conv1d.x"));
+  EXPECT_FALSE(fitted.activations.contains("x_proj.input"));
+  EXPECT_TRUE(fitted.shared_scales.empty());
+  EXPECT_EQ(fit_recipe(load_recipe("quamba-w8a8"), layout_of()).shared_scales.size(), 2u);
+}
+
 TEST(Recipe, ReadsEveryField) {
   const Recipe recipe = load_recipe("quamba-w8a8");
   const ActivationRule& u = recipe.activations.at("x_proj.input");
@@ -127,8 +142,7 @@ TEST(Recipe, RefusesStepsThatMakeNoSense) {
                  {"order is rotate, calibrate"});
   expect_refused("/steps/2/name", "calibrate", {"occurs twice"});
   Json json = load_recipe("krait-w8a8").source;
-  json["steps"].push_back({{"name", "calibrate"}});
-  std::swap(json["steps"][1], json["steps"][2]);
+  json["steps"].insert(json["steps"].end() - 1, Json::object({{"name", "calibrate"}}));
   expect_error([&] { parse_recipe(json, "r"); }, ErrorCode::invalid_argument,
                {"no activation with a static scale"});
 }

@@ -37,9 +37,11 @@ inline void write_token_file(const std::string& path, std::int64_t count, std::i
 /// Sizes for which all rotations and groups of the shipped recipes exist: d_inner = 40 = 20 * 2,
 /// and d_model is a multiple of 8.
 struct QuantizeFixture {
-  explicit QuantizeFixture(TinyMamba shape = {.D = 24, .E = 40}) : checkpoint(tiny_mamba(shape)) {
+  explicit QuantizeFixture(TinyMamba shape = {.D = 24, .E = 40})
+      : QuantizeFixture(tiny_mamba(shape)) {}
+  explicit QuantizeFixture(TestCheckpoint original) : checkpoint(std::move(original)) {
     write_checkpoint(checkpoint, directory / "model");
-    write_token_file(directory / "tokens.bin", 400, shape.V);
+    write_token_file(directory / "tokens.bin", 400, checkpoint.config.at("vocab_size"));
   }
   QuantizeOptions options(const std::string& recipe) const {
     QuantizeOptions result;

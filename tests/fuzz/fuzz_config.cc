@@ -1,5 +1,5 @@
-// Any config.json either describes a model with the tensors of a small checkpoint or is refused
-// with a one-line Error.
+// Any config.json either describes a model with the tensors of a small checkpoint of each
+// architecture or is refused with a one-line Error.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
@@ -10,14 +10,28 @@
 #include "models/model.h"
 #include "models/test_support.h"
 
+namespace {
+
+/// Returns or throws a one-line Error.
+void describe(const krait::Json& config, const krait::TensorSource& tensors) {
+  try {
+    const krait::ModelLayout layout = krait::describe_model(config, tensors);
+    krait::parse_numerics(config, layout);
+  } catch (const krait::Error& error) {
+    if (std::string_view(error.what()).find('\n') != std::string_view::npos) std::abort();
+  }
+}
+
+}  // namespace
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const auto tensors = krait::tiny_mamba().source();
+  static const auto mamba = krait::tiny_mamba().source(), mamba2 = krait::tiny_mamba2().source();
   try {
     const krait::Json config =
         krait::parse_json({reinterpret_cast<const char*>(data), size}, "config.json");
+    describe(config, *mamba);
+    describe(config, *mamba2);
     krait::eos_token_ids(config, config, 61);
-    const krait::ModelLayout layout = krait::describe_model(config, *tensors);
-    krait::parse_numerics(config, layout);
   } catch (const krait::Error& error) {
     if (std::string_view(error.what()).find('\n') != std::string_view::npos) std::abort();
   }

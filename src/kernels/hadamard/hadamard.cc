@@ -36,10 +36,10 @@ constexpr int bordered_core(int i, int j, int q, int border) {
 template <int q>
 constexpr Signs<q + 1> paley_one() {
   Signs<q + 1> h{};
+  std::size_t next = 0;
   for (int i = 0; i <= q; ++i) {
     for (int j = 0; j <= q; ++j) {
-      h[static_cast<std::size_t>(i * (q + 1) + j)] =
-          static_cast<float>((i == j) + bordered_core(i, j, q, -1));
+      h[next++] = static_cast<float>((i == j) + bordered_core(i, j, q, -1));
     }
   }
   return h;
@@ -51,12 +51,12 @@ template <int q>
 constexpr Signs<2 * (q + 1)> paley_two() {
   constexpr int n = 2 * (q + 1);
   Signs<n> h{};
+  std::size_t next = 0;
   for (int i = 0; i < n; ++i) {
     for (int j = 0; j < n; ++j) {
       const int s = bordered_core(i / 2, j / 2, q, 1);
       const int odd = i % 2 + j % 2;
-      h[static_cast<std::size_t>(i * n + j)] =
-          static_cast<float>(s ? (odd == 2 ? -s : s) : (odd == 0 ? 1 : -1));
+      h[next++] = static_cast<float>(s ? (odd == 2 ? -s : s) : (odd == 0 ? 1 : -1));
     }
   }
   return h;

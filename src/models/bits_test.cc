@@ -2,53 +2,87 @@
 // the instruction set, and who else is in the batch. And the state as a value.
 #include <gtest/gtest.h>
 
+#include <fmt/format.h>
+
 #include <cstring>
 
+#include "models/test_attention.h"
 #include "models/test_int8.h"
 #include "models/test_support.h"
 
 namespace krait {
 namespace {
 
-constexpr std::int64_t kTokens = 45;
-const TinyMamba kSizes{.V = 61, .D = 40, .E = 72, .N = 7, .R = 5};
+constexpr std::int64_t kTokens = 45, kVocab = 61;
+const TinyMamba kSizes{.V = kVocab, .D = 40, .E = 72, .N = 7, .R = 5};
+const TinyMamba2 kSizes2{.V = kVocab, .D = 40, .H = 6, .P = 12, .G = 2, .N = 7};
+const TinyNeox kNeox{.V = kVocab, .D = 40, .heads = 4, .F = 72};
 
 struct Case {
   std::string name;
   TestCheckpoint checkpoint;
-  bool any_chunks;  ///< the scales do not span tokens
+  bool any_chunks = true;  ///< the scales do not span tokens
 };
+
+/// Static with an int8 state and a scale per channel at every site that feeds no product.
+TestCheckpoint with_channel_scales(const TestCheckpoint& base) {
+  const auto ids = random_ids(4, kTokens, kVocab);
+  TestCheckpoint result = quantize_by_hand(base, HandScheme::static_tensor, ids);
+  Json& activations = result.config["quantization_config"]["krait"]["activations"];
+  Rng rng(8);
+  for (const ActivationSite& site : describe_model(base.config, *base.source()).activations) {
+    if (site.role.ends_with(".input") && site.role != "conv1d.input") continue;
+    if (site.is_cache) continue;
+    activations[site.role] = {{"bits", 8}, {"type", "int"}, {"strategy", "channel"}};
+    std::vector<float> scale(static_cast<std::size_t>(site.channels));
+    for (float& s : scale) s = static_cast<float>(0.01 + 0.05 * rng.uniform());
+    result.tensors[site.name + "_scale"] = test_tensor({site.channels}, scale);
+  }
+  return result;
+}
+
+void add_cases(const std::string& model, const TestCheckpoint& base, const TestCheckpoint& half,
+               std::vector<Case>& list) {
+  list.push_back({model + "_f32", base});
+  list.push_back({model + "_bf16", half});
+  const auto ids = random_ids(4, kTokens, kVocab);
+  for (const HandScheme scheme :
+       {HandScheme::static_tensor, HandScheme::dynamic_token, HandScheme::dynamic_tensor}) {
+    for (const bool rotate : {false, true}) {
+      list.push_back({fmt::format("{}_{}{}", model, name_of(scheme), rotate ? "_rotated" : ""),
+                      quantize_by_hand(base, scheme, ids, rotate),
+                      scheme != HandScheme::dynamic_tensor});
+    }
+  }
+  list.push_back({model + "_static_channel", with_channel_scales(base)});
+}
+
+/// int8 with a cache of int8 rows.
+void add_cache_case(const std::string& model, const TestCheckpoint& base, std::vector<Case>& list) {
+  const auto ids = random_ids(4, kTokens, kVocab);
+  TestCheckpoint result = quantize_by_hand(base, HandScheme::dynamic_token, ids);
+  for (const char* role : {"k_cache", "v_cache"}) {
+    result.config["quantization_config"]["krait"]["activations"][role] = {
+        {"bits", 8}, {"type", "int"}, {"strategy", "token"}, {"dynamic", true}};
+  }
+  list.push_back({model + "_int8_cache", result});
+}
+
+constexpr std::size_t kCases = 28;
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = [] {
-    const TestCheckpoint base = tiny_mamba(kSizes);
-    const auto ids = random_ids(4, kTokens, kSizes.V);
-    std::vector<Case> list{{"f32", base, true}};
+    std::vector<Case> list;
     TinyMamba half = kSizes;
     half.dtype = DType::bf16;
-    list.push_back({"bf16", tiny_mamba(half), true});
-    for (const HandScheme scheme :
-         {HandScheme::static_tensor, HandScheme::dynamic_token, HandScheme::dynamic_tensor}) {
-      for (const bool rotate : {false, true}) {
-        list.push_back({std::string(name_of(scheme)) + (rotate ? "_rotated" : ""),
-                        quantize_by_hand(base, scheme, ids, rotate),
-                        scheme != HandScheme::dynamic_tensor});
-      }
-    }
-    // Static with an int8 state and scales per channel where kernels take them.
-    TestCheckpoint channels = quantize_by_hand(base, HandScheme::static_tensor, ids);
-    Json& activations = channels.config["quantization_config"]["krait"]["activations"];
-    for (const char* role : {"conv1d.input", "z", "B", "C", "dt_proj.output", "ssm_state"}) {
-      activations[role] = {{"bits", 8}, {"type", "int"}, {"strategy", "channel"}};
-    }
-    Rng rng(8);
-    for (const ActivationSite& site : describe_model(base.config, *base.source()).activations) {
-      if (activations[site.role].value("strategy", "") != "channel") continue;
-      std::vector<float> scale(static_cast<std::size_t>(site.channels));
-      for (float& s : scale) s = static_cast<float>(0.01 + 0.05 * rng.uniform());
-      channels.tensors[site.name + "_scale"] = test_tensor({site.channels}, scale);
-    }
-    list.push_back({"static_channel", channels, true});
+    add_cases("mamba", tiny_mamba(kSizes), tiny_mamba(half), list);
+    TinyMamba2 half2 = kSizes2;
+    half2.dtype = DType::bf16;
+    add_cases("mamba2", tiny_mamba2(kSizes2), tiny_mamba2(half2), list);
+    TinyNeox half_neox = kNeox;
+    half_neox.dtype = DType::bf16;
+    add_cases("neox", tiny_neox(kNeox), tiny_neox(half_neox), list);
+    add_cache_case("neox", tiny_neox(kNeox), list);
     return list;
   }();
   return all;
@@ -72,13 +106,13 @@ bool same_bits(std::span<const float> a, std::span<const float> b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
 }
 
-class Mamba1Bits : public testing::TestWithParam<std::size_t> {
+class ModelBits : public testing::TestWithParam<std::size_t> {
  protected:
   const Case& model_case() const { return cases()[GetParam()]; }
-  std::vector<std::int32_t> ids_ = random_ids(5, kTokens, kSizes.V);
+  std::vector<std::int32_t> ids_ = random_ids(5, kTokens, kVocab);
 };
 
-TEST_P(Mamba1Bits, ThreadsAndInstructionSetsChangeNothing) {
+TEST_P(ModelBits, ThreadsAndInstructionSetsChangeNothing) {
   const TestCheckpoint& checkpoint = model_case().checkpoint;
   const std::vector<float> expected = Loaded(checkpoint, Isa::reference, 1).logits(ids_);
   for (const Isa isa : all_isas()) {
@@ -90,7 +124,7 @@ TEST_P(Mamba1Bits, ThreadsAndInstructionSetsChangeNothing) {
   }
 }
 
-TEST_P(Mamba1Bits, ChunksChangeNothing) {
+TEST_P(ModelBits, ChunksChangeNothing) {
   if (!model_case().any_chunks) {  // then only the same chunks give the same bits
     Loaded loaded(model_case().checkpoint);
     EXPECT_TRUE(same_bits(loaded.logits(ids_), loaded.logits(ids_)));
@@ -110,17 +144,17 @@ TEST_P(Mamba1Bits, ChunksChangeNothing) {
       logits.insert(logits.end(), part.begin(), part.end());
     }
     EXPECT_TRUE(same_bits(logits, expected)) << "chunks of " << chunk;
-    EXPECT_EQ(std::memcmp(state.buffer(0), whole.buffer(0), whole.bytes()), 0) << chunk;
+    EXPECT_EQ(state.serialize(), whole.serialize()) << chunk;
   }
 }
 
-TEST_P(Mamba1Bits, LastAndNoLogitsAgreeWithAll) {
+TEST_P(ModelBits, LastAndNoLogitsAgreeWithAll) {
   Loaded loaded(model_case().checkpoint);
   const std::vector<float> all = loaded.logits(ids_);
   SequenceState state = loaded.new_state(), silent = loaded.new_state();
   SequenceState* states[] = {&state};
   const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(ids_.size())};
-  const auto rows = static_cast<std::size_t>(kSizes.V);
+  const auto rows = static_cast<std::size_t>(kVocab);
   std::vector<float> last(rows);
   loaded.model->forward(loaded.runtime.ctx, {ids_, cu_seqlens, states}, LogitRows::last,
                         last.data());
@@ -129,24 +163,24 @@ TEST_P(Mamba1Bits, LastAndNoLogitsAgreeWithAll) {
   }
   states[0] = &silent;
   loaded.model->forward(loaded.runtime.ctx, {ids_, cu_seqlens, states}, LogitRows::none, nullptr);
-  EXPECT_EQ(std::memcmp(silent.buffer(0), state.buffer(0), state.bytes()), 0);
+  EXPECT_EQ(silent.serialize(), state.serialize());
 }
 
-TEST_P(Mamba1Bits, BatchesChangeNothing) {
+TEST_P(ModelBits, BatchesChangeNothing) {
   if (!model_case().any_chunks) {  // a batch of one is the sequence itself
     Loaded loaded(model_case().checkpoint);
-    EXPECT_EQ(loaded.logits(ids_).size(), ids_.size() * static_cast<std::size_t>(kSizes.V));
+    EXPECT_EQ(loaded.logits(ids_).size(), ids_.size() * static_cast<std::size_t>(kVocab));
     return;
   }
   Loaded loaded(model_case().checkpoint);
-  const auto other = random_ids(6, 20, kSizes.V);
+  const auto other = random_ids(6, 20, kVocab);
   SequenceState a = loaded.new_state(), b = loaded.new_state(), c = loaded.new_state();
   std::vector<std::int32_t> ids = ids_;
   ids.insert(ids.end(), other.begin(), other.end());
   ids.push_back(3);
   const std::int32_t cu_seqlens[] = {0, 45, 65, 66};
   SequenceState* states[] = {&a, &b, &c};
-  std::vector<float> together(ids.size() * static_cast<std::size_t>(kSizes.V));
+  std::vector<float> together(ids.size() * static_cast<std::size_t>(kVocab));
   loaded.model->forward(loaded.runtime.ctx, {ids, cu_seqlens, states}, LogitRows::all,
                         together.data());
   std::vector<float> alone;
@@ -160,17 +194,17 @@ TEST_P(Mamba1Bits, BatchesChangeNothing) {
   // And the last rows of a decode step of all three.
   const std::int32_t step[] = {7, 8, 9}, step_lens[] = {0, 1, 2, 3};
   SequenceState fork = b;
-  std::vector<float> rows(3 * static_cast<std::size_t>(kSizes.V));
+  std::vector<float> rows(3 * static_cast<std::size_t>(kVocab));
   loaded.model->forward(loaded.runtime.ctx, {step, step_lens, states}, LogitRows::last,
                         rows.data());
   const auto single =
       all_logits(loaded.runtime.ctx, *loaded.model, std::span(step, 3).subspan(1, 1), fork);
-  EXPECT_TRUE(same_bits(std::span(rows).subspan(static_cast<std::size_t>(kSizes.V),
-                                                static_cast<std::size_t>(kSizes.V)),
-                        single));
+  EXPECT_TRUE(same_bits(
+      std::span(rows).subspan(static_cast<std::size_t>(kVocab), static_cast<std::size_t>(kVocab)),
+      single));
 }
 
-TEST_P(Mamba1Bits, SavedAndForkedStatesContinueAlike) {
+TEST_P(ModelBits, SavedAndForkedStatesContinueAlike) {
   Loaded loaded(model_case().checkpoint);
   const auto head = std::span(ids_).first(20), tail = std::span(ids_).subspan(20);
   SequenceState state = loaded.new_state();
@@ -186,10 +220,38 @@ TEST_P(Mamba1Bits, SavedAndForkedStatesContinueAlike) {
   EXPECT_EQ(restored.position(), kTokens);
 }
 
-INSTANTIATE_TEST_SUITE_P(Numerics, Mamba1Bits, testing::Range(std::size_t{0}, std::size_t{9}),
+INSTANTIATE_TEST_SUITE_P(Numerics, ModelBits, testing::Range(std::size_t{0}, kCases),
                          [](const auto& test) { return cases()[test.param].name; });
 
-TEST(Mamba1Fingerprint, TellsModelsApart) {
+TEST(ModelBitsCases, AreAllTested) { EXPECT_EQ(cases().size(), kCases); }
+
+TEST(Fingerprint, TellsWhatNoTensorShows) {
+  const auto fingerprint = [](const TinyMamba2& sizes) {
+    return Loaded(tiny_mamba2(sizes)).model->state_layout()->fingerprint;
+  };
+  const TinyMamba2 base{.H = 6, .P = 6, .G = 2, .N = 6};
+  TinyMamba2 groups = base, limit = base;
+  groups.G = 1;
+  groups.N = 12;
+  limit.dt_max = 0.5;
+  EXPECT_EQ(fingerprint(base), fingerprint(base));
+  EXPECT_NE(fingerprint(groups), fingerprint(base));
+  EXPECT_NE(fingerprint(limit), fingerprint(base));
+}
+
+TEST(Fingerprint, TellsHowHeadsArePlaced) {
+  const auto fingerprint = [](const TinyNeox& sizes) {
+    return Loaded(tiny_neox(sizes)).model->state_layout()->fingerprint;
+  };
+  TinyNeox heads = kNeox, rotary = kNeox;
+  heads.heads = 2;
+  rotary.rotary_pct = 1;
+  EXPECT_EQ(fingerprint(kNeox), fingerprint(kNeox));
+  EXPECT_NE(fingerprint(heads), fingerprint(kNeox));
+  EXPECT_NE(fingerprint(rotary), fingerprint(kNeox));
+}
+
+TEST(Fingerprint, TellsModelsApart) {
   const TestCheckpoint base = tiny_mamba(kSizes);
   const auto fingerprint = [](const TestCheckpoint& checkpoint) {
     return Loaded(checkpoint).model->state_layout()->fingerprint;

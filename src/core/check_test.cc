@@ -1,0 +1,30 @@
+#include "core/check.h"
+
+#include <gtest/gtest.h>
+
+namespace krait {
+namespace {
+
+std::string message_of(const std::string& quoted) {
+  try {
+    fail(ErrorCode::bad_data, "file {}: broken", quoted);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::bad_data);
+    return error.what();
+  }
+}
+
+TEST(Check, MessagesStayOneLineWhateverTheyQuote) {
+  EXPECT_EQ(message_of("a.json"), "file a.json: broken");
+  EXPECT_EQ(message_of("a\nb\r\t\x1b[2Jc\x7f"), "file a?b???[2Jc?: broken");
+  EXPECT_EQ(message_of(std::string("a\0b", 3)), "file a?b: broken");
+  EXPECT_EQ(message_of("\xc3\xa9t\xc3\xa9"), "file \xc3\xa9t\xc3\xa9: broken");
+}
+
+TEST(Check, ThrowsOnlyIfTheConditionFails) {
+  EXPECT_NO_THROW(check(true, ErrorCode::io_error, "{}", 1));
+  EXPECT_THROW(check(false, ErrorCode::io_error, "{}", 1), Error);
+}
+
+}  // namespace
+}  // namespace krait

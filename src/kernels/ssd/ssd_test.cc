@@ -1,0 +1,284 @@
+#include "kernels/ssd/ssd.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "core/float16.h"
+#include "kernels/quantize/quantize.h"
+#include "kernels/test_support.h"
+
+namespace krait {
+namespace {
+
+constexpr Numerics kFloat = kAllNumerics[0];
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+struct Options {
+  std::int64_t tokens = 1, heads = 2, head_dim = 16, groups = 1, states = 16;
+  Numerics inputs = kFloat;
+  DType state = DType::f32;
+  float dt_min = 0, dt_max = kInfinity;
+};
+
+void fill(Rng& rng, TestActivation& x, double bound) {
+  if (x.view.dtype == DType::f32) {
+    x.f32 = random_floats(rng, std::ssize(x.f32), bound);
+    x.view.data = x.f32.data();
+  } else {
+    x.i8 = random_bytes(rng, std::ssize(x.i8));
+    x.view.data = x.i8.data();
+  }
+}
+
+/// A random layer of plausible magnitudes with its inputs and state.
+struct Case {
+  explicit Case(const Options& o)
+      : options(o),
+        channels(o.heads * o.head_dim),
+        x(o.inputs, o.tokens, channels, 0.02f, 5),
+        dt(o.inputs, o.tokens, o.heads, 0.03f, 1),
+        B(o.inputs, o.tokens, o.groups * o.states, 0.01f, 3),
+        C(o.inputs, o.tokens, o.groups * o.states, 0.01f, 2),
+        rng(21) {
+    for (auto& [values, bound] : {std::pair{&x, 2.0}, {&dt, 4.0}, {&B, 1.0}, {&C, 1.0}}) {
+      fill(rng, *values, bound);
+    }
+    const std::int64_t n = o.states * channels;
+    a2 = random_floats(rng, o.heads, -20.0, -0.01);
+    D = random_floats(rng, channels, 1.0);
+    dt_bias = random_floats(rng, o.heads, -6.0, -1.0);
+    state_f32 = random_floats(rng, n, 1.0);
+    state_i8 = random_bytes(rng, n);
+    for (float h : state_f32) state_f16.push_back(f32_to_f16(h));
+    state_scale = random_floats(rng, channels, 0.005, 0.02);
+  }
+
+  SsdParams params() const {
+    const Options& o = options;
+    return {.heads = o.heads,
+            .head_dim = o.head_dim,
+            .groups = o.groups,
+            .states = o.states,
+            .a2 = a2.data(),
+            .D = D.data(),
+            .dt_bias = dt_bias.data(),
+            .dt_min = o.dt_min,
+            .dt_max = o.dt_max};
+  }
+  SsdState state() {
+    if (options.state == DType::f16) return {state_f16.data(), DType::f16, nullptr};
+    if (options.state == DType::i8) return {state_i8.data(), DType::i8, state_scale.data()};
+    return {state_f32.data(), DType::f32, nullptr};
+  }
+  /// State i in memory order, (head, n, p), and the step between its neighbours.
+  double value(std::size_t i) const {
+    if (options.state == DType::f16) return f16_to_f32(state_f16[i]);
+    if (options.state == DType::i8) return static_cast<double>(scale(i)) * state_i8[i];
+    return state_f32[i];
+  }
+  float scale(std::size_t i) const {
+    const auto P = static_cast<std::size_t>(options.head_dim);
+    return state_scale[i / (P * static_cast<std::size_t>(options.states)) * P + i % P];
+  }
+  void run(Context& ctx, const Activation& y, std::int64_t chunk = 1 << 30) {
+    for (std::int64_t t = 0; t < options.tokens; t += chunk) {
+      const std::int64_t end = std::min(t + chunk, options.tokens);
+      const auto rows = [&](const TestActivation& a) { return a.view.row_range(t, end); };
+      ssd(ctx, params(), {rows(x), rows(dt), rows(B), rows(C)}, state(), y.row_range(t, end));
+    }
+  }
+  bool same_state(const Case& other) const {
+    return same_bits(state_f32, other.state_f32) && same_bits(state_f16, other.state_f16) &&
+           same_bits(state_i8, other.state_i8);
+  }
+
+  Options options;
+  std::int64_t channels;
+  TestActivation x, dt, B, C;
+  Rng rng;
+  std::vector<float> a2, D, dt_bias, state_f32, state_scale;
+  std::vector<std::uint16_t> state_f16;
+  std::vector<std::int8_t> state_i8;
+};
+
+double at(const TestActivation& x, std::int64_t t, std::int64_t c) {
+  float value;
+  load_row(quantize_reference, x.view, t, c, c + 1, &value);
+  return value;
+}
+
+class Ssd : public ForEachIsa {};
+INSTANTIATE_TEST_SUITE_P(Isas, Ssd, supported_isas(), isa_name);
+
+/// One token in double precision from the state `s`: y [channels], and a bound of what rounding to
+/// f32 may do to each.
+void exact_step(const Case& c, std::int64_t t, std::vector<double>& s, std::vector<double>& y,
+                std::vector<double>& magnitude) {
+  const Options& o = c.options;
+  std::size_t i = 0;
+  y.assign(static_cast<std::size_t>(c.channels), 0);
+  magnitude = y;
+  for (std::int64_t h = 0; h < o.heads; ++h) {
+    const double raw = at(c.dt, t, h) + c.dt_bias[static_cast<std::size_t>(h)];
+    const double step = std::max(raw, 0.0) + std::log1p(std::exp(-std::abs(raw)));
+    const double delta = std::clamp<double>(step, o.dt_min, o.dt_max);
+    const double decay = std::exp2(delta * c.a2[static_cast<std::size_t>(h)]);
+    const std::int64_t group = h * o.groups / o.heads * o.states;
+    for (std::int64_t n = 0; n < o.states; ++n) {
+      for (std::int64_t p = 0; p < o.head_dim; ++p, ++i) {
+        const std::int64_t channel = h * o.head_dim + p;
+        const std::size_t out = static_cast<std::size_t>(channel);
+        const double dx = delta * at(c.x, t, channel);
+        const double B = at(c.B, t, group + n), C = at(c.C, t, group + n);
+        magnitude[out] += std::abs(C) * (std::abs(decay * s[i]) + std::abs(dx * B));
+        s[i] = decay * s[i] + dx * B;
+        y[out] += C * s[i];
+      }
+    }
+  }
+  for (std::int64_t channel = 0; channel < c.channels; ++channel) {
+    const std::size_t out = static_cast<std::size_t>(channel);
+    y[out] += c.D[out] * at(c.x, t, channel);
+    magnitude[out] += std::abs(c.D[out] * at(c.x, t, channel));
+  }
+}
+
+// With an f16 or int8 state a difference in the last bit may round the other way, so those start
+// each token from the state of the kernel.
+TEST_P(Ssd, AgreesWithDoublePrecision) {
+  TestContext test(GetParam());
+  for (const DType state : {DType::f32, DType::f16, DType::i8}) {
+    for (const Numerics& inputs : kAllNumerics) {
+      for (const auto& [heads, head_dim, groups, states] :
+           {std::array{1, 20, 1, 5}, {4, 7, 2, 16}, {6, 64, 3, 3}}) {
+        Case c({.tokens = 11,
+                .heads = heads,
+                .head_dim = head_dim,
+                .groups = groups,
+                .states = states,
+                .inputs = inputs,
+                .state = state,
+                .dt_min = 0.05f,
+                .dt_max = states == 3 ? kInfinity : 0.5f});
+        std::vector<double> s(c.state_f32.size()), y_exact, magnitude;
+        for (std::size_t i = 0; i < s.size(); ++i) s[i] = c.value(i);
+        TestActivation y(kFloat, 11, c.channels, 1.0f, 3);
+        for (std::int64_t t = 0; t < 11; ++t) {
+          const auto row = [&](const TestActivation& a) { return a.view.row_range(t, t + 1); };
+          ssd(test.ctx, c.params(), {row(c.x), row(c.dt), row(c.B), row(c.C)}, c.state(),
+              y.view.row_range(t, t + 1));
+          exact_step(c, t, s, y_exact, magnitude);
+          for (std::size_t i = 0; i < y_exact.size(); ++i) {
+            ASSERT_NEAR(y.view.f32(t)[i], y_exact[i], 4e-6 * magnitude[i] + 1e-12);
+          }
+          for (std::size_t i = 0; state != DType::f32 && i < s.size(); ++i) {
+            const double step = state == DType::i8 ? static_cast<double>(c.scale(i))
+                                                   : std::abs(s[i]) * 0x1p-10 + 0x1p-24;
+            const double bounded =
+                state == DType::i8 ? std::clamp(s[i], -128 * step, 127 * step) : s[i];
+            ASSERT_NEAR(c.value(i), bounded, 0.5001 * step + 1e-7);
+            s[i] = c.value(i);
+          }
+        }
+        EXPECT_TRUE(y.gaps_untouched());
+      }
+    }
+  }
+}
+
+TEST_P(Ssd, SameBitsAsReferenceForAnyThreadsAndChunks) {
+  TestContext reference(Isa::reference), one(GetParam(), 1), two(GetParam(), 2),
+      five(GetParam(), 5);
+  const auto compare = [&](const Options& o) {
+    Case expected_case(o);
+    TestActivation expected(kFloat, o.tokens, expected_case.channels, 1.0f, 1);
+    expected_case.run(reference.ctx, expected.view);
+    for (TestContext* test : {&one, &two, &five}) {
+      for (const std::int64_t chunk : {std::int64_t{1}, std::int64_t{7}, o.tokens}) {
+        Case c(o);
+        TestActivation y(kFloat, o.tokens, c.channels, 1.0f, 1);
+        c.run(test->ctx, y.view, chunk);
+        ASSERT_TRUE(y.same_bits_as(expected))
+            << o.heads << " x " << o.head_dim << " x " << o.states << " x " << o.tokens;
+        ASSERT_TRUE(c.same_state(expected_case));
+      }
+    }
+  };
+  for (const DType state : {DType::f32, DType::f16, DType::i8}) {
+    for (const std::int64_t head_dim : {1, 3, 8, 15, 16, 17, 40, 64, 100}) {
+      for (const std::int64_t tokens : {1, 8, 19}) {
+        compare({.tokens = tokens, .heads = 3, .head_dim = head_dim, .state = state});
+      }
+    }
+    for (const Numerics& inputs : kAllNumerics) {
+      compare({.tokens = 21,
+               .heads = 8,
+               .head_dim = 24,
+               .groups = 4,
+               .states = 33,
+               .inputs = inputs,
+               .state = state,
+               .dt_min = 0.01f,
+               .dt_max = 0.3f});
+    }
+    compare({.tokens = 64, .heads = 2, .head_dim = 64, .states = 128, .state = state});
+  }
+}
+
+TEST_P(Ssd, ExtremeInputs) {
+  const std::vector<float> values = {0.0f,  -0.0f,  100.0f, -100.0f, 1e-40f, -1e-40f, 1e7f,
+                                     -1e7f, 0.001f, 88.0f,  -87.4f,  1e-20f, 20.0f};
+  const auto run = [&](Isa isa, DType state) {
+    TestContext test(isa);
+    Case c({.tokens = 30, .heads = 3, .head_dim = 21, .states = 16, .state = state});
+    for (TestActivation* x : {&c.x, &c.dt, &c.B, &c.C}) {
+      for (float& v : x->f32) v = values[c.rng.below(values.size())];
+    }
+    c.a2[0] = -0.0f;
+    c.a2[1] = -1e30f;
+    TestActivation y(kFloat, 30, c.channels, 1.0f);
+    c.run(test.ctx, y.view);
+    std::vector<float> all = y.f32;
+    for (std::size_t i = 0; i < c.state_f32.size(); ++i) {
+      all.push_back(static_cast<float>(c.value(i)));
+    }
+    for (float& v : all) v = std::isnan(v) ? 12345.0f : v;  // payloads are not part of the contract
+    return all;
+  };
+  for (const DType state : {DType::f32, DType::f16, DType::i8}) {
+    const std::vector<float> expected = run(Isa::reference, state);
+    EXPECT_TRUE(same_bits(run(GetParam(), state), expected));
+    if (state == DType::f32) {
+      for (float v : expected) EXPECT_TRUE(std::isfinite(v));
+    }
+  }
+}
+
+// A large dt forgets the past entirely unless the limit holds it back, a very negative one keeps it
+// to the bit unless the limit lifts it.
+TEST_P(Ssd, LimitsOfTheTimeStep) {
+  TestContext test(GetParam());
+  const auto decay_of = [&](float dt, float dt_min, float dt_max) {
+    Case c({.tokens = 1, .heads = 1, .dt_min = dt_min, .dt_max = dt_max});
+    c.dt_bias[0] = 0;
+    c.dt.f32[0] = dt;
+    c.a2[0] = -2.0f;
+    for (float& v : c.x.f32) v = 0;
+    const std::vector<float> before = c.state_f32;
+    TestActivation y(kFloat, 1, 16, 1.0f);
+    c.run(test.ctx, y.view);
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      EXPECT_EQ(c.state_f32[i] / before[i] > 0.5f, c.state_f32[0] / before[0] > 0.5f);
+    }
+    return c.state_f32[0] / before[0];
+  };
+  EXPECT_EQ(decay_of(-200.0f, 0, kInfinity), 1.0f);
+  EXPECT_LT(decay_of(100.0f, 0, kInfinity), 1e-37f);
+  EXPECT_FLOAT_EQ(decay_of(-200.0f, 0.5f, kInfinity), 0.5f);
+  EXPECT_FLOAT_EQ(decay_of(100.0f, 0, 0.125f), std::exp2(-0.25f));
+}
+
+}  // namespace
+}  // namespace krait

@@ -1,0 +1,74 @@
+"""Make the golden checkpoints of models with attention: small random ones and transformers' logits.
+
+    python make_attention_golden.py [NAME...]
+
+As make_golden.py does for the others. Only weights are rounded to the storage type: transformers
+computes with them, and with exact rotary frequencies, in float32.
+"""
+
+import math
+import sys
+
+import numpy as np
+import torch
+import transformers
+
+from make_golden import fresh, write_logits
+
+# name: config class, its arguments, storage type, size of a shard. Together: parallel and serial
+# residuals, some or all channels rotated, biases that are there or not, sizes that are no multiple of
+# a vector, all three storage types, one and many files.
+NEOX = transformers.GPTNeoXConfig
+MODELS = {
+    "neox-f32": (NEOX, dict(
+        hidden_size=36, num_attention_heads=3, intermediate_size=52, num_hidden_layers=2,
+        vocab_size=67, rotary_pct=0.5, rotary_emb_base=1000), torch.float32, "1GB"),
+    "neox-bf16-tied": (NEOX, dict(
+        hidden_size=40, num_attention_heads=2, intermediate_size=88, num_hidden_layers=3,
+        vocab_size=101, rotary_pct=0.3, use_parallel_residual=False, tie_word_embeddings=True,
+        hidden_act="gelu_new"), torch.bfloat16, "1GB"),
+    "neox-f16-plain": (NEOX, dict(
+        hidden_size=50, num_attention_heads=5, intermediate_size=61, num_hidden_layers=1,
+        vocab_size=131, rotary_pct=1.0, attention_bias=False), torch.float16, "30KB"),
+}
+
+
+def fill(model, rng):
+    """Draws every parameter."""
+    def normal(shape, std, mean=0.0):
+        return rng.normal(mean, std, shape)
+
+    for name, parameter in model.named_parameters():
+        shape = tuple(parameter.shape)
+        if "embed_in" in name:
+            value = normal(shape, 1.0)
+        elif "norm" in name and name.endswith("weight"):
+            value = np.exp(normal(shape, 0.5)) * rng.choice([-1.0, 1.0], shape, p=[0.1, 0.9])
+        elif name.endswith("bias"):
+            value = normal(shape, 0.4)
+        else:
+            value = normal(shape, 1.5 / math.sqrt(shape[1]))
+        with torch.no_grad():
+            parameter.copy_(torch.from_numpy(value))
+
+
+def make(config, dtype, seed):
+    """The model with weights rounded to dtype, but in float32 for computing."""
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    fill(model, np.random.default_rng(seed))
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype).float()
+    return model.eval()
+
+
+def main(wanted):
+    for name in wanted or MODELS:
+        kind, config, dtype, shard = MODELS[name]
+        directory, seed = fresh(name)
+        model = make(kind(**config), dtype, seed)
+        write_logits(model, directory, config["vocab_size"], seed + 1)
+        model.to(dtype).save_pretrained(directory, max_shard_size=shard)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
