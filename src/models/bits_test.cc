@@ -16,6 +16,7 @@ namespace {
 constexpr std::int64_t kTokens = 45, kVocab = 61;
 const TinyMamba kSizes{.V = kVocab, .D = 40, .E = 72, .N = 7, .R = 5};
 const TinyMamba2 kSizes2{.V = kVocab, .D = 40, .H = 6, .P = 12, .G = 2, .N = 7};
+const TinyJamba kJamba{.V = kVocab, .D = 36, .F = 40};
 const TinyNeox kNeox{.V = kVocab, .D = 40, .heads = 4, .F = 72};
 
 struct Case {
@@ -68,7 +69,7 @@ void add_cache_case(const std::string& model, const TestCheckpoint& base, std::v
   list.push_back({model + "_int8_cache", result});
 }
 
-constexpr std::size_t kCases = 28;
+constexpr std::size_t kCases = 38;
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = [] {
@@ -83,6 +84,10 @@ const std::vector<Case>& cases() {
     half_neox.dtype = DType::bf16;
     add_cases("neox", tiny_neox(kNeox), tiny_neox(half_neox), list);
     add_cache_case("neox", tiny_neox(kNeox), list);
+    TinyJamba half_jamba = kJamba;
+    half_jamba.dtype = DType::bf16;
+    add_cases("jamba", tiny_jamba(kJamba), tiny_jamba(half_jamba), list);
+    add_cache_case("jamba", tiny_jamba(kJamba), list);
     return list;
   }();
   return all;

@@ -70,7 +70,8 @@ INSTANTIATE_TEST_SUITE_P(Checkpoints, Golden,
                                          "mamba-f32-sharded", "mamba-original", "mamba2-f32-tied",
                                          "mamba2-bf16-groups", "mamba2-original",
                                          "mamba2-consolidated", "neox-f32", "neox-bf16-tied",
-                                         "neox-f16-plain"),
+                                         "neox-f16-plain", "jamba-f32", "jamba-bf16-tied",
+                                         "jamba-f16-dense"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -25,44 +25,15 @@ Mamba1Config read_config(const Json& config, const TensorSource& tensors,
   c.tied_head = head_is_tied(config, tensors, c.embeddings, "lm_head");
   c.norm_eps = static_cast<float>(
       config_positive(config, {"layer_norm_epsilon", "norm_epsilon"}).value_or(1e-5));
-  MambaMixerShape& m = c.mixer;
-  m.conv_bias = config_bool(config, "use_conv_bias").value_or(false);
-  m.in_proj_bias = m.out_proj_bias = config_bool(config, "use_bias").value_or(false);
 
   const TensorInfo* table = shapes.find(c.embeddings + ".weight");
-  Vote V, D, E, N, K, R;
+  Vote V;
+  MambaMixerVote mixer;
   V.add(table, 2, 0);
-  D.add(table, 2, 1);
-  D.add(shapes.find("backbone.norm_f.weight"), 1, 0);
+  mixer.d_model.add(table, 2, 1);
+  mixer.d_model.add(shapes.find("backbone.norm_f.weight"), 1, 0);
   for (std::int64_t layer = 0; layer < c.layers; ++layer) {
-    const std::string mixer = fmt::format("{}{}.mixer.", kLayers, layer);
-    const TensorInfo* in_proj = shapes.find(mixer + "in_proj.weight");
-    const TensorInfo* conv = shapes.find(mixer + "conv1d.weight");
-    const TensorInfo* x_proj = shapes.find(mixer + "x_proj.weight");
-    const TensorInfo* dt_proj = shapes.find(mixer + "dt_proj.weight");
-    const TensorInfo* A_log = shapes.find(mixer + "A_log");
-    const TensorInfo* out_proj = shapes.find(mixer + "out_proj.weight");
-    D.add(in_proj, 2, 1);
-    D.add(out_proj, 2, 0);
-    E.add(in_proj, 2, 0, 2);
-    E.add(conv, 3, 0);
-    E.add(x_proj, 2, 1);
-    E.add(dt_proj, 2, 0);
-    E.add(A_log, 2, 0);
-    E.add(shapes.find(mixer + "D"), 1, 0);
-    E.add(out_proj, 2, 1);
-    N.add(A_log, 2, 1);
-    K.add(conv, 3, 2);
-    R.add(dt_proj, 2, 1);
-    if (x_proj && x_proj->shape.rank() == 2) {  // rows = R + 2 N
-      if (A_log && A_log->shape.rank() == 2) R.add(x_proj->shape[0] - 2 * A_log->shape[1]);
-      if (dt_proj && dt_proj->shape.rank() == 2) {
-        N.add((x_proj->shape[0] - dt_proj->shape[1]) / 2);
-      }
-    }
-    m.conv_bias |= shapes.find(mixer + "conv1d.bias") != nullptr;
-    m.in_proj_bias |= shapes.find(mixer + "in_proj.bias") != nullptr;
-    m.out_proj_bias |= shapes.find(mixer + "out_proj.bias") != nullptr;
+    mixer.add(shapes, fmt::format("{}{}.mixer.", kLayers, layer));
   }
 
   const Json& ssm = config_object(config, "ssm_cfg");
@@ -72,15 +43,18 @@ Mamba1Config read_config(const Json& config, const TensorSource& tensors,
     return value ? *value : config_dim(ssm, {original}).value_or(otherwise);
   };
   c.vocab_rows = V.result(config_dim(config, {"vocab_size"}), "the vocabulary size");
-  m.d_model = D.result(config_dim(config, {"hidden_size", "d_model"}), "d_model");
-  const std::int64_t expand = from({"expand"}, "expand", 2);
-  m.d_inner =
-      E.result(from({"intermediate_size", "d_inner"}, "d_inner", expand * m.d_model), "d_inner");
-  m.d_state = N.result(from({"state_size"}, "d_state", 16), "d_state");
-  m.d_conv = K.result(from({"conv_kernel"}, "d_conv", 4), "d_conv");
-  check(m.d_conv <= 16, ErrorCode::unsupported,
-        "convolutions over {} tokens are not supported, at most 16 are", m.d_conv);
-  m.dt_rank = R.result(from({"time_step_rank"}, "dt_rank", (m.d_model + 15) / 16), "dt_rank");
+  const std::int64_t D =
+      mixer.d_model.result(config_dim(config, {"hidden_size", "d_model"}), "d_model");
+  const bool bias = config_bool(config, "use_bias").value_or(false);
+  c.mixer = mixer.result({.d_model = D,
+                          .d_inner = from({"intermediate_size", "d_inner"}, "d_inner",
+                                          from({"expand"}, "expand", 2) * D),
+                          .d_state = from({"state_size"}, "d_state", 16),
+                          .d_conv = from({"conv_kernel"}, "d_conv", 4),
+                          .dt_rank = from({"time_step_rank"}, "dt_rank", (D + 15) / 16),
+                          .conv_bias = config_bool(config, "use_conv_bias").value_or(false),
+                          .in_proj_bias = bias,
+                          .out_proj_bias = bias});
   c.vocab_size = std::min(config_dim(config, {"vocab_size"}).value_or(c.vocab_rows), c.vocab_rows);
   return c;
 }

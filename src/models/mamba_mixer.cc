@@ -1,9 +1,11 @@
 #include "models/mamba_mixer.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <numbers>
 
+#include "core/check.h"
 #include "kernels/linear/linear.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/selective_scan/selective_scan.h"
@@ -42,6 +44,24 @@ Activation state_of(const MambaMixer& mixer, SequenceState& state) {
           .scale = int8 ? static_scale(mixer.ssm_state) : nullptr};
 }
 
+/// dt, B and C [T, R | N | N] = u W_x^T, each through its norm and in its site's numerics.
+void normed_dt_B_C(Context& ctx, const MambaMixer& l, const Activation& u, Activation (&out)[3]) {
+  const std::int64_t T = u.rows, cols = l.x_proj.rows();
+  const Activation whole = f32_activation(ctx.arena.take<float>(T * cols), T, cols);
+  linear(ctx, l.x_proj, u, whole);
+  const Site* sites[] = {&l.dt_proj_input, &l.B, &l.C};
+  std::int64_t begin = 0;
+  for (int i = 0; i < 3; ++i) {
+    const std::int64_t width = sites[i]->channels;
+    float* part = ctx.arena.take<float>(T * width);
+    for (std::int64_t t = 0; t < T; ++t) std::copy_n(whole.f32(t) + begin, width, part + t * width);
+    begin += width;
+    out[i] = take_site(ctx, *sites[i], T);
+    add_norm(ctx, part, nullptr, l.inner_norms[i], out[i]);
+    observe(ctx, *sites[i], out[i]);
+  }
+}
+
 }  // namespace
 
 // ---- forward ------------------------------------------------------------------------------------
@@ -74,7 +94,12 @@ void run_mamba_mixer(Context& ctx, const MambaMixer& l, const Batch& batch,
   const Activation& scan_u = u.strategy == Strategy::token ? conv_u : u;
 
   Activation dt_B_C[3];  // dt [T, R], B [T, N], C [T, N] = u W_x^T
-  split_linear(ctx, l.x_proj, u, std::array{&l.dt_proj_input, &l.B, &l.C}, l.dt_B_C_scale, dt_B_C);
+  if (l.shape.inner_norm_eps > 0) {
+    normed_dt_B_C(ctx, l, u, dt_B_C);
+  } else {
+    split_linear(ctx, l.x_proj, u, std::array{&l.dt_proj_input, &l.B, &l.C}, l.dt_B_C_scale,
+                 dt_B_C);
+  }
   const Activation &dt_low = dt_B_C[0], &B = dt_B_C[1], &C = dt_B_C[2];
 
   const Activation dt = take_site(ctx, l.dt_proj_output, T);  // [T, E] = dt_low W_dt^T
@@ -111,6 +136,9 @@ std::size_t read_bytes(const MambaMixer& m) noexcept {
        {&m.conv.data, &m.conv.scale, &m.conv.bias, &m.dt_bias, &m.a2, &m.D}) {
     if (!tensor->empty()) bytes += tensor->bytes();
   }
+  for (const Norm& norm : m.inner_norms) {
+    if (!norm.weight.empty()) bytes += read_bytes(norm);
+  }
   return bytes;
 }
 
@@ -118,7 +146,7 @@ std::size_t read_bytes(const MambaMixer& m) noexcept {
 
 void describe_mamba_mixer(const MambaMixerShape& shape, const std::string& prefix, int layer,
                           ModelLayout& layout) {
-  const auto [D, E, N, K, R, conv_bias, in_bias, out_bias] = shape;
+  const auto [D, E, N, K, R, conv_bias, in_bias, out_bias, inner_norm_eps] = shape;
   const SiteWriter to{layout, prefix, layer};
   const int in_proj = to.activation("in_proj.input", D);
   to.activation("conv1d.input", E);
@@ -141,6 +169,53 @@ void describe_mamba_mixer(const MambaMixerShape& shape, const std::string& prefi
   to.param("dt_proj.bias", {E});
   to.param("A_log", {E, N});
   to.param("D", {E});
+  if (inner_norm_eps > 0) {
+    to.norm("dt_layernorm.weight", "norm", R);
+    to.norm("b_layernorm.weight", "norm", N);
+    to.norm("c_layernorm.weight", "norm", N);
+  }
+}
+
+void MambaMixerVote::add(const TensorCheck& tensors, const std::string& prefix) {
+  const auto find = [&](const char* name) { return tensors.find(prefix + name); };
+  const TensorInfo *in_proj = find("in_proj.weight"), *conv = find("conv1d.weight"),
+                   *x_proj = find("x_proj.weight"), *dt_proj = find("dt_proj.weight"),
+                   *A_log = find("A_log"), *out_proj = find("out_proj.weight");
+  d_model.add(in_proj, 2, 1);
+  d_model.add(out_proj, 2, 0);
+  d_inner.add(in_proj, 2, 0, 2);
+  d_inner.add(conv, 3, 0);
+  d_inner.add(x_proj, 2, 1);
+  d_inner.add(dt_proj, 2, 0);
+  d_inner.add(A_log, 2, 0);
+  d_inner.add(find("D"), 1, 0);
+  d_inner.add(out_proj, 2, 1);
+  d_state.add(A_log, 2, 1);
+  d_conv.add(conv, 3, 2);
+  dt_rank.add(dt_proj, 2, 1);
+  if (x_proj && x_proj->shape.rank() == 2) {  // rows = R + 2 N
+    if (A_log && A_log->shape.rank() == 2) dt_rank.add(x_proj->shape[0] - 2 * A_log->shape[1]);
+    if (dt_proj && dt_proj->shape.rank() == 2)
+      d_state.add((x_proj->shape[0] - dt_proj->shape[1]) / 2);
+  }
+  conv_bias |= find("conv1d.bias") != nullptr;
+  in_proj_bias |= find("in_proj.bias") != nullptr;
+  out_proj_bias |= find("out_proj.bias") != nullptr;
+}
+
+MambaMixerShape MambaMixerVote::result(const MambaMixerShape& from_config) const {
+  MambaMixerShape m = from_config;
+  m.d_model = d_model.result(m.d_model, "d_model");
+  m.d_inner = d_inner.result(m.d_inner, "d_inner");
+  m.d_state = d_state.result(m.d_state, "d_state");
+  m.d_conv = d_conv.result(m.d_conv, "d_conv");
+  check(m.d_conv <= 16, ErrorCode::unsupported,
+        "convolutions over {} tokens are not supported, at most 16 are", m.d_conv);
+  m.dt_rank = dt_rank.result(m.dt_rank, "dt_rank");
+  m.conv_bias |= conv_bias;
+  m.in_proj_bias |= in_proj_bias;
+  m.out_proj_bias |= out_proj_bias;
+  return m;
 }
 
 MambaMixer load_mamba_mixer(Context& ctx, const TensorSource& tensors, const ModelLayout& layout,
@@ -184,6 +259,15 @@ MambaMixer load_mamba_mixer(Context& ctx, const TensorSource& tensors, const Mod
   l.dt_bias = load_param(tensors, param("dt_proj.bias"));
   l.a2 = make_a2(load_param(tensors, param("A_log")));
   l.D = load_param(tensors, param("D"));
+
+  if (shape.inner_norm_eps > 0) {
+    std::string prefix = param("A_log").name;
+    prefix.resize(prefix.size() - std::string_view("A_log").size());
+    const char* const names[] = {"dt_layernorm", "b_layernorm", "c_layernorm"};
+    for (int i = 0; i < 3; ++i) {
+      l.inner_norms[i] = load_norm(tensors, prefix + names[i], shape.inner_norm_eps);
+    }
+  }
 
   const DType conv_dtype = l.conv_input.has_one_scale() ? DType::i8 : DType::f32;
   const bool half_state = l.ssm_state.numerics.quantized && l.ssm_state.numerics.args.is_float;

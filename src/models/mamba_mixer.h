@@ -9,6 +9,7 @@
 
 #include "kernels/causal_conv1d/causal_conv1d.h"
 #include "models/decoder.h"
+#include "models/describe.h"
 #include "models/weights.h"
 
 namespace krait {
@@ -20,6 +21,17 @@ struct MambaMixerShape {
   std::int64_t d_conv = 0;   ///< K
   std::int64_t dt_rank = 0;  ///< R
   bool conv_bias = true, in_proj_bias = false, out_proj_bias = false;
+  float inner_norm_eps = 0;  ///< above 0: dt, B and C pass through RMSNorms of their own (Jamba)
+};
+
+/// The sizes of mixers from the shapes of their tensors.
+struct MambaMixerVote {
+  void add(const TensorCheck& tensors, const std::string& prefix);
+  /// `from_config` settles ties and stands in where no tensor tells. Errors: bad_data, unsupported.
+  MambaMixerShape result(const MambaMixerShape& from_config) const;
+
+  Vote d_model, d_inner, d_state, d_conv, dt_rank;
+  bool conv_bias = false, in_proj_bias = false, out_proj_bias = false;
 };
 
 /// Appends the sites of one mixer to the layout. `prefix` starts its tensors' names:
@@ -40,6 +52,7 @@ struct MambaMixer {
 
   Site in_proj_input, conv_input, z, x_proj_input, dt_proj_input, B, C, dt_proj_output, ssm_state,
       out_proj_input;
+  Norm inner_norms[3];            // of dt, B, C, if the shape has them
   Tensor xz_scale, dt_B_C_scale;  // of the columns of in_proj's and x_proj's output, if static
   std::size_t conv_buffer = 0, ssm_buffer = 0;  // in the state
 };

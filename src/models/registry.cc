@@ -6,6 +6,7 @@
 #include "core/printable.h"
 #include "models/config.h"
 #include "models/gpt_neox.h"
+#include "models/jamba.h"
 #include "models/mamba1.h"
 #include "models/mamba2.h"
 
@@ -15,6 +16,7 @@ namespace {
 const Architecture kArchitectures[] = {
     {"MambaForCausalLM", "mamba", "Mamba1", describe_mamba1, load_mamba1, mamba1_shapes()},
     {"GPTNeoXForCausalLM", "gpt_neox", "", describe_gpt_neox, load_gpt_neox, gpt_neox_shapes()},
+    {"JambaForCausalLM", "jamba", "", describe_jamba, load_jamba, jamba_shapes()},
     {"Mamba2ForCausalLM", "mamba2", "Mamba2", describe_mamba2, load_mamba2, mamba2_shapes()},
 };
 

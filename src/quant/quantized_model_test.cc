@@ -18,6 +18,7 @@ namespace {
 
 const TinyMamba kShape{.V = 61, .D = 24, .E = 40, .N = 16, .R = 3};
 const TinyMamba2 kShape2{.V = 61, .D = 24, .H = 10, .P = 4, .G = 2, .N = 16};
+const TinyJamba kJamba{.V = kShape.V, .D = 40, .heads = 4, .F = 48};
 const TinyNeox kNeox{.V = kShape.V, .D = 40, .heads = 4};
 
 QuantizedModel quantized(const Recipe& recipe,
@@ -57,6 +58,7 @@ class EveryRecipe : public testing::TestWithParam<std::tuple<std::string, std::s
   const std::string& family() const { return std::get<1>(GetParam()); }
   TestCheckpoint checkpoint() const {
     if (family() == "neox") return tiny_neox(kNeox);
+    if (family() == "jamba") return tiny_jamba(kJamba);
     return family() == "mamba2" ? tiny_mamba2(kShape2) : tiny_mamba(kShape);
   }
 };
@@ -87,7 +89,7 @@ TEST_P(EveryRecipe, GivesTheSameBitsOnEveryMachine) {
 
 INSTANTIATE_TEST_SUITE_P(Shipped, EveryRecipe,
                          testing::Combine(testing::ValuesIn(recipe_names()),
-                                          testing::Values("mamba", "mamba2", "neox")),
+                                          testing::Values("mamba", "mamba2", "neox", "jamba")),
                          [](const auto& test) {
                            std::string name =
                                std::get<1>(test.param) + "_" + std::get<0>(test.param);
@@ -124,7 +126,7 @@ TEST(Rotation, IsExactInFloat) {
 
 TEST(QuantizedModel, IsNearTheFloatModel) {
   for (const TestCheckpoint& checkpoint :
-       {tiny_mamba(kShape), tiny_mamba2(kShape2), tiny_neox(kNeox)}) {
+       {tiny_mamba(kShape), tiny_mamba2(kShape2), tiny_neox(kNeox), tiny_jamba(kJamba)}) {
     const std::vector<std::int32_t> ids = random_ids(7, 64, kShape.V);
     const std::vector<float> expected =
         logits_of({checkpoint.config, checkpoint.source()}, ids, select_isa(), 1, ids.size());

@@ -15,10 +15,11 @@ import transformers
 
 from make_golden import fresh, write_logits
 
+# Jamba: heads that share keys, experts and dense blocks, with every period and offset that matters.
 # name: config class, its arguments, storage type, size of a shard. Together: parallel and serial
 # residuals, some or all channels rotated, biases that are there or not, sizes that are no multiple of
 # a vector, all three storage types, one and many files.
-NEOX = transformers.GPTNeoXConfig
+NEOX, JAMBA = transformers.GPTNeoXConfig, transformers.JambaConfig
 MODELS = {
     "neox-f32": (NEOX, dict(
         hidden_size=36, num_attention_heads=3, intermediate_size=52, num_hidden_layers=2,
@@ -30,6 +31,22 @@ MODELS = {
     "neox-f16-plain": (NEOX, dict(
         hidden_size=50, num_attention_heads=5, intermediate_size=61, num_hidden_layers=1,
         vocab_size=131, rotary_pct=1.0, attention_bias=False), torch.float16, "30KB"),
+    "jamba-f32": (JAMBA, dict(
+        hidden_size=36, intermediate_size=28, num_hidden_layers=4, num_attention_heads=6,
+        num_key_value_heads=2, attn_layer_period=3, attn_layer_offset=1, expert_layer_period=2,
+        expert_layer_offset=1, num_experts=5, num_experts_per_tok=2, mamba_d_state=7, mamba_d_conv=3,
+        mamba_expand=2, mamba_dt_rank=5, vocab_size=67), torch.float32, "1GB"),
+    "jamba-bf16-tied": (JAMBA, dict(
+        hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=2,
+        num_key_value_heads=1, attn_layer_period=2, attn_layer_offset=0, expert_layer_period=1,
+        expert_layer_offset=0, num_experts=3, num_experts_per_tok=1, mamba_d_state=16, mamba_d_conv=4,
+        mamba_expand=1, mamba_dt_rank=2, mamba_proj_bias=True, mamba_conv_bias=False, vocab_size=101,
+        tie_word_embeddings=True), torch.bfloat16, "30KB"),
+    "jamba-f16-dense": (JAMBA, dict(
+        hidden_size=20, intermediate_size=33, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, attn_layer_period=2, attn_layer_offset=1, num_experts=1,
+        num_experts_per_tok=2, mamba_d_state=5, mamba_expand=2, mamba_dt_rank=3, vocab_size=131),
+        torch.float16, "1GB"),
 }
 
 
@@ -40,14 +57,23 @@ def fill(model, rng):
 
     for name, parameter in model.named_parameters():
         shape = tuple(parameter.shape)
-        if "embed_in" in name:
+        if "embed" in name:
             value = normal(shape, 1.0)
+        elif name.endswith("A_log"):
+            value = np.log(rng.uniform(0.05, 16.0, shape))
+        elif name.endswith(".D"):
+            value = normal(shape, 0.7, mean=0.5)
+        elif name.endswith("dt_proj.bias"):
+            step = np.exp(rng.uniform(math.log(1e-3), math.log(0.5), shape))
+            value = step + np.log(-np.expm1(-step))  # the inverse of softplus
+        elif "conv1d.weight" in name:
+            value = rng.uniform(-1.0, 1.0, shape)
         elif "norm" in name and name.endswith("weight"):
             value = np.exp(normal(shape, 0.5)) * rng.choice([-1.0, 1.0], shape, p=[0.1, 0.9])
         elif name.endswith("bias"):
             value = normal(shape, 0.4)
         else:
-            value = normal(shape, 1.5 / math.sqrt(shape[1]))
+            value = normal(shape, 1.5 / math.sqrt(shape[-1]))
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(value))
 
