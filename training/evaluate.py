@@ -9,7 +9,6 @@ same in float32 by this directory's own kernels, some fifty times faster.
 """
 
 import argparse
-import dataclasses
 import json
 import math
 import pathlib
@@ -19,13 +18,12 @@ import memory
 if __name__ == "__main__":
     memory.keep()
 
-import safetensors.torch
 import tokenizers
 import torch
 import torch.nn.functional as F
 import transformers
 
-import mamba
+import families
 
 
 def by_transformers(directory):
@@ -42,11 +40,7 @@ def by_transformers(directory):
 
 def by_training_kernels(directory):
     """The same by the fused operations, for an export of ours."""
-    stored = json.loads((directory / "config.json").read_text())
-    names = [field.name for field in dataclasses.fields(mamba.Config)]
-    model = mamba.Mamba(mamba.Config(**{name: stored[name] for name in names}))
-    tensors = safetensors.torch.load_file(directory / "model.safetensors")
-    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    _, model = families.load_export(directory)
 
     def total_nll(ids):
         ids, target = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()

@@ -1,4 +1,4 @@
-"""Export a checkpoint of train.py to the Hugging Face layout of MambaForCausalLM, and check it.
+"""Export a checkpoint of train.py to the Hugging Face layout of its family, and check it.
 
     python export.py --run runs/demo --tokenizer runs/data/tokenizer.json --out ../models/krait-demo
 
@@ -16,34 +16,19 @@ import tokenizers
 import torch
 import transformers
 
-import mamba
+import families
 
 END_OF_TEXT, PADDING = "<|endoftext|>", "<|padding|>"
 TEXT = "The krait is a venomous snake of the family Elapidae. It was described in 1801 by"
 
 
-def load_checkpoint(path):
-    """(model, tokens it was trained on) of a checkpoint file."""
-    saved = torch.load(path, weights_only=True)
-    model = mamba.Mamba(mamba.Config(**saved["config"]))
-    model.load_state_dict(saved["model"])
-    return model, saved["tokens"]
-
-
-def write(model, tokenizer, out):
+def write(family, model, tokenizer, out):
     """The files of the layout."""
     out.mkdir(parents=True, exist_ok=True)
-    c = model.config
-    # rescale_prenorm_residual stays false, though we rescaled at the start: where it is true,
-    # from_pretrained of transformers 5.23 draws out_proj anew after loading it.
-    config = transformers.MambaConfig(
-        vocab_size=c.vocab_size, hidden_size=c.hidden_size, state_size=c.state_size,
-        num_hidden_layers=c.num_hidden_layers, layer_norm_epsilon=c.layer_norm_epsilon,
-        expand=c.intermediate_size // c.hidden_size, conv_kernel=c.conv_kernel,
-        time_step_rank=c.time_step_rank, time_step_min=c.time_step_min,
-        time_step_max=c.time_step_max, time_step_floor=c.time_step_floor, initializer_range=0.02,
-        bos_token_id=0, eos_token_id=0, pad_token_id=1, tie_word_embeddings=True,
-        architectures=["MambaForCausalLM"], dtype="bfloat16")
+    keys = family.hugging_face(model.config)
+    config = transformers.AutoConfig.for_model(
+        **keys, bos_token_id=0, eos_token_id=0, pad_token_id=1, tie_word_embeddings=True,
+        dtype="bfloat16")
     config.save_pretrained(out)
     transformers.GenerationConfig(bos_token_id=0, eos_token_id=0,
                                   pad_token_id=1).save_pretrained(out)
@@ -93,8 +78,8 @@ def main():
     args = parser.parse_args()
 
     transformers.set_seed(0)
-    model, tokens = load_checkpoint(args.run / "checkpoint.pt")
-    write(model, args.tokenizer, args.out)
+    name, model, tokens = families.load_checkpoint(args.run / "checkpoint.pt")
+    write(families.FAMILIES[name], model, args.tokenizer, args.out)
     size = sum(p.numel() for p in model.parameters())
     print(f"{args.out.name}: {size:,} parameters, trained on {tokens:,} tokens")
     check(model, args.out)

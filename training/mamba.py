@@ -1,4 +1,4 @@
-"""Mamba-1 language model: shapes, official initialisation, training loss and reference logits.
+"""Mamba-1 language model: shapes, official initialisation, training loss, reference logits.
 
 Gu and Dao, Mamba: Linear-Time Sequence Modeling with Selective State Spaces (2023), section 3.
 Parameters carry the names of transformers' MambaForCausalLM, so that export is a plain copy.
@@ -80,7 +80,7 @@ class Backbone(nn.Module):
         self.norm_f = Norm(c.hidden_size)
 
 
-class Mamba(nn.Module):
+class Model(nn.Module):
     """The head is tied to the embeddings."""
 
     def __init__(self, config: Config):
@@ -102,9 +102,8 @@ class Mamba(nn.Module):
         h = h.reshape(-1, h.shape[-1])
         return ops.HeadLoss.apply(h, self.backbone.embeddings.weight, target.reshape(-1), 1024)
 
-    @torch.no_grad()
-    def logits(self, ids):
-        """ids [B,T] -> float32 logits [B,T,V], by the slow reference operations only."""
+    def hidden(self, ids):
+        """ids [B,T] -> float32 [B,T,D], what the head reads, by the slow reference operations."""
         eps = self.config.layer_norm_epsilon
         residual, branch = self.backbone.embeddings(ids), None
         for layer in self.backbone.layers:
@@ -113,9 +112,23 @@ class Mamba(nn.Module):
             y = ops.mamba_core_reference(xz, *layer.mixer.core_parameters())
             branch = layer.mixer.out_proj(y)
         _, h = ops.add_norm_reference(residual, branch, self.backbone.norm_f.weight, eps)
-        return h @ self.backbone.embeddings.weight.t()
+        return h
+
+    @torch.no_grad()
+    def logits(self, ids):
+        """ids [B,T] -> float32 logits [B,T,V], by the slow reference operations only."""
+        return self.hidden(ids) @ self.backbone.embeddings.weight.t()
 
 
 def decays(name):
     """Whether weight decay applies: only the four projections are matrices of a plain product."""
     return name.endswith(".weight") and "_proj." in name
+
+
+def hugging_face(c: Config):
+    """The keys of config.json."""
+    # rescale_prenorm_residual stays false, though we rescaled at the start: where it is true,
+    # from_pretrained of transformers 5.23 draws out_proj anew after loading it.
+    return dict(model_type="mamba", architectures=["MambaForCausalLM"],
+                expand=c.intermediate_size // c.hidden_size, initializer_range=0.02,
+                **dataclasses.asdict(c))

@@ -1,6 +1,7 @@
 """Fused operations of a Mamba block on the CPU, and the slow references they are tested against.
 
-The C++ side is kernels.cpp, compiled for this machine on first use into build/ beside it.
+The C++ side is kernels.cpp, ssd.cpp and attention.cpp, compiled for this machine on first use
+into build/ beside them.
 """
 
 import ctypes
@@ -20,15 +21,17 @@ CHUNK, LANES, STATE, ROWS = 32, 16, 16, 128  # as in kernels.cpp
 
 @functools.cache
 def library():
-    """The compiled kernels. The file's name holds the source's hash: an edit builds anew."""
-    source = HERE / "kernels.cpp"
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    """The compiled kernels. The file's name holds the sources' hash: an edit builds anew."""
+    sources = [HERE / name for name in ("kernels.cpp", "ssd.cpp", "attention.cpp")]
+    content = b"".join(path.read_bytes() for path in [HERE / "vec.h", *sources])
+    digest = hashlib.sha256(content).hexdigest()[:12]
     target = HERE / "build" / f"kernels-{digest}.so"
     if not target.exists():
         target.parent.mkdir(exist_ok=True)
         partial = target.with_suffix(".partial")
         subprocess.run(["g++", "-std=c++20", "-O3", "-march=native", "-ffast-math", "-shared",
-                        "-fPIC", "-pthread", str(source), "-o", str(partial), "-lm"], check=True)
+                        "-fPIC", "-pthread", *map(str, sources), "-o", str(partial), "-lm"],
+                       check=True)
         partial.rename(target)
     return ctypes.CDLL(str(target))
 
@@ -54,12 +57,13 @@ class MambaCore(torch.autograd.Function):
     """What lies between in_proj and out_proj: convolution, x_proj, dt_proj, scan and gate.
 
     xz [B,T,2E], conv_weight [E,K], conv_bias [E], x_proj [R+2N,E], dt_proj [E,R], dt_bias [E],
-    A_log [E,N], D [E] -> [B,T,E]. One function, so that nothing is kept for the backward pass that
-    is cheap to compute again.
+    A_log [E,N], D [E] -> [B,T,E]. Jamba adds norms: the weights [R], [N], [N] of an RMSNorm on dt,
+    B and C, and its eps. One function, so that nothing is kept for the backward pass that is cheap
+    to compute again.
     """
 
     @staticmethod
-    def forward(ctx, xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A_log, D):
+    def forward(ctx, xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A_log, D, *norms):
         B, T, E = xz.shape[0], xz.shape[1], xz.shape[2] // 2
         K, R, N = conv_weight.shape[1], dt_proj.shape[1], A_log.shape[1]
         assert E % LANES == 0 and N == STATE and xz.is_contiguous()
@@ -68,20 +72,23 @@ class MambaCore(torch.autograd.Function):
         u = xz.new_empty(B, T, E)
         call("conv_forward", kind, B, T, E, 2 * E, K, xz, taps, conv_bias, u, threads)
         wx, wdt = x_proj.to(kind), dt_proj.to(kind)
-        projected = u @ wx.t()
+        raw = u @ wx.t()
+        projected = norm_parts(raw, *norms).to(kind) if norms else raw
         dt = projected[..., :R] @ wdt.t()
         a2 = (-LOG2_E * A_log.exp()).t().contiguous()
         y = torch.empty_like(u)
         states = torch.empty(B, -(-T // CHUNK), E, N)
         call("scan_forward", kind, B, T, E, R + 2 * N, 2 * E, threads, u, dt, projected[..., R:],
              xz[..., E:], a2, D, dt_bias, y, states)
-        ctx.save_for_backward(xz, taps, conv_bias, wx, wdt, dt_bias, a2, D, u, projected, dt,
-                              states)
+        ctx.save_for_backward(xz, taps, conv_bias, wx, wdt, dt_bias, a2, D, u, raw, projected, dt,
+                              states, *norms[:-1])
+        ctx.eps = norms[-1:]
         return y
 
     @staticmethod
     def backward(ctx, dy):
-        xz, taps, conv_bias, wx, wdt, dt_bias, a2, D, u, projected, dt, states = ctx.saved_tensors
+        (xz, taps, conv_bias, wx, wdt, dt_bias, a2, D, u, raw, projected, dt, states,
+         *norms) = ctx.saved_tensors
         B, T, E = u.shape
         K, R, N = taps.shape[0], wdt.shape[1], a2.shape[0]
         kind, threads = u.dtype, torch.get_num_threads()
@@ -95,6 +102,12 @@ class MambaCore(torch.autograd.Function):
         ddt = ddt.view(-1, E)
         dprojected[..., :R] = (ddt @ wdt).view(B, T, R)
         dwdt = ddt.t() @ projected.view(-1, R + 2 * N)[:, :R]
+        dnorms = ()
+        if norms:
+            with torch.enable_grad():
+                inputs = [x.detach().requires_grad_() for x in (raw, *norms)]
+                normed = norm_parts(*inputs, *ctx.eps)
+            dprojected, *dnorms = torch.autograd.grad(normed, inputs, dprojected.float())
         flat = dprojected.view(-1, R + 2 * N)
         dwx = flat.t() @ u.view(-1, E)
         du = torch.addmm(du.view(-1, E), flat, wx)
@@ -103,7 +116,7 @@ class MambaCore(torch.autograd.Function):
              dconv_bias, threads)
         dA_log = (da.sum(0) * a2 / LOG2_E).t()
         return (dxz, dtaps.sum(0).t(), dconv_bias.sum(0), dwx.float(), dwdt.float(),
-                ddt_bias.sum(0), dA_log, dskip.sum(0))
+                ddt_bias.sum(0), dA_log, dskip.sum(0), *dnorms, *[None for _ in ctx.eps])
 
 
 class AddNorm(torch.autograd.Function):
@@ -161,15 +174,32 @@ class HeadLoss(torch.autograd.Function):
         return dh * dloss.to(dh.dtype), dw * dloss, None, None
 
 
-def mamba_core_reference(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A_log, D):
-    """MambaCore in plain PyTorch with a loop over time (Mamba, algorithm 2)."""
+def norm_parts(x, dt_weight, b_weight, c_weight, eps):
+    """RMSNorm of the three parts of x_proj's output x [.., R+2N], each on its own; float."""
+    weights = (dt_weight, b_weight, c_weight)
+    x = x.to(dt_weight.dtype)
+    parts = x.split([len(w) for w in weights], dim=-1)
+    return torch.cat([p * torch.rsqrt(p.square().mean(-1, keepdim=True) + eps) * w
+                      for p, w in zip(parts, weights, strict=True)], dim=-1)
+
+
+def mamba_sites(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A_log, D, *norms):
+    """MambaCore in plain PyTorch with a loop over time (Mamba, algorithm 2): all values on the way.
+
+    A dict in the order of the computation; the names are those of krait's activation sites, and
+    scan.output, which is no site of its own: y before the gate.
+    """
     E, K, R, N = D.shape[0], conv_weight.shape[1], dt_proj.shape[1], A_log.shape[1]
     T = xz.shape[1]
     x, z = xz.split(E, dim=-1)
     u = F.conv1d(x.transpose(1, 2), conv_weight[:, None], conv_bias, padding=K - 1, groups=E)
     u = F.silu(u[..., :T].transpose(1, 2))
-    dt, B, C = (u @ x_proj.t()).split([R, N, N], dim=-1)
-    delta = F.softplus(dt @ dt_proj.t() + dt_bias)
+    projected = u @ x_proj.t()
+    if norms:
+        projected = norm_parts(projected, *norms)
+    dt, B, C = projected.split([R, N, N], dim=-1)
+    raw = dt @ dt_proj.t()
+    delta = F.softplus(raw + dt_bias)
     A = -A_log.exp()
     h = torch.zeros(xz.shape[0], E, N, dtype=xz.dtype)
     ys = []
@@ -177,7 +207,15 @@ def mamba_core_reference(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A
         decay = torch.exp(delta[:, t, :, None] * A)
         h = decay * h + (delta[:, t] * u[:, t])[..., None] * B[:, t, None]
         ys.append((h * C[:, t, None]).sum(-1) + D * u[:, t])
-    return torch.stack(ys, dim=1) * F.silu(z)
+    y = torch.stack(ys, dim=1)
+    return {"conv1d.input": x, "z": z, "x_proj.input": u, "dt_proj.input": dt, "B": B, "C": C,
+            "dt_proj.output": raw, "ssm_state": h, "scan.output": y,
+            "out_proj.input": y * F.silu(z)}
+
+
+def mamba_core_reference(*arguments):
+    """MambaCore in plain PyTorch."""
+    return mamba_sites(*arguments)["out_proj.input"]
 
 
 def add_norm_reference(residual, x, weight, eps):

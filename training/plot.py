@@ -1,6 +1,7 @@
-"""Draw the loss curve of a training log as SVG.
+"""Draw the loss curve of a training log as SVG, or the held-out curves of several.
 
     python plot.py logs/krait-demo.jsonl --out ../models/krait-demo/loss.svg
+    python plot.py logs/*.jsonl --out ../docs/ladder.svg
 """
 
 import argparse
@@ -9,6 +10,7 @@ import math
 import pathlib
 
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 720, 360, 56, 30, 16, 44
+COLOURS = ("#0057b7", "#b7410e", "#2e7d32", "#7b1fa2")
 
 
 def line(points, colour, width):
@@ -23,17 +25,25 @@ def text(x, y, content, anchor="middle"):
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("log", type=pathlib.Path)
+    parser.add_argument("logs", type=pathlib.Path, nargs="+")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     args = parser.parse_args()
 
-    records = [json.loads(row) for row in args.log.read_text().splitlines()]
-    # Early steps are logged one by one, later ones as means of 20: draw only the even ones.
-    train = [(r["tokens"] / 1e6, r["loss"]) for r in records if r["step"] % 20 == 0]
-    held_out = [(r["tokens"] / 1e6, r["held_out"]) for r in records if "held_out" in r]
-    most = max(t for t, _ in train)
-    low = math.floor(min(v for _, v in train + held_out) * 2) / 2
-    high = 7.0
+    curves = []  # (name, colour, width, points)
+    for path, colour in zip(args.logs, COLOURS):
+        records = [json.loads(row) for row in path.read_text().splitlines()]
+        held_out = [(r["tokens"] / 1e6, r["held_out"]) for r in records if "held_out" in r]
+        curves.append((path.stem, colour, 2, held_out))
+    caption = "nats per token on held-out text"
+    if len(args.logs) == 1:
+        # Early steps are logged one by one, later ones as means of 20: draw only the even ones.
+        train = [(r["tokens"] / 1e6, r["loss"]) for r in records if r["step"] % 20 == 0]
+        curves.insert(0, ("training", "#999", 1, train))
+        caption = "nats per token: training (grey, mean of 20 steps), held out (blue)"
+    points = [point for curve in curves for point in curve[3]]
+    most = max(t for t, _ in points)
+    low = math.floor(min(v for _, v in points) * 2) / 2
+    high = 7.0 if len(args.logs) == 1 else 5.0
     x = lambda t: LEFT + (WIDTH - LEFT - RIGHT) * t / most
     y = lambda v: TOP + (HEIGHT - TOP - BOTTOM) * (high - min(v, high)) / (high - low)
 
@@ -47,10 +57,12 @@ def main():
     for t in range(0, int(most) + 1, 10):
         parts.append(text(x(t), HEIGHT - BOTTOM + 18, t))
     parts.append(text((LEFT + WIDTH) / 2, HEIGHT - 8, "million tokens"))
-    parts.append(text(LEFT, TOP - 12, "nats per token: training (grey, mean of 20 steps), "
-                                      "held out (blue)", "start"))
-    parts.append(line([(x(t), y(v)) for t, v in train], "#999", 1))
-    parts.append(line([(x(t), y(v)) for t, v in held_out], "#0057b7", 2))
+    parts.append(text(LEFT, TOP - 12, caption, "start"))
+    for i, (name, colour, width, curve) in enumerate(curves):
+        parts.append(line([(x(t), y(v)) for t, v in curve], colour, width))
+        if len(args.logs) > 1:
+            label = text(WIDTH - RIGHT, TOP + 14 + 18 * i, name, "end")
+            parts.append(label.replace("<text ", f'<text fill="{colour}" '))
     parts.append("</svg>")
     args.out.write_text("\n".join(parts) + "\n")
 

@@ -3,7 +3,9 @@
 import torch
 import torch.nn.functional as F
 
+import attention
 import ops
+import ssd
 
 
 def compare(name, ours, theirs, tolerance):
@@ -26,18 +28,60 @@ def leaves(tensors, dtype):
     return [t.to(dtype).requires_grad_() for t in tensors]
 
 
-def test_mamba_core(kind, tolerance):
+def test_mamba_core(kind, tolerance, normed):
     B, T, E, K, R, N = 2, 75, 48, 4, 3, 16  # two chunks and a half
     generator = torch.Generator().manual_seed(1)
     r = lambda *shape: torch.randn(*shape, generator=generator)
     inputs = [r(B, T, 2 * E), 0.5 * r(E, K), r(E), 0.3 * r(R + 2 * N, E), r(E, R), r(E) - 3,
               0.5 * r(E, N), r(E)]
+    inputs += [r(R), r(N), r(N)] if normed else []
+    eps = (1e-3,) if normed else ()
     inputs[0] = inputs[0].to(kind).float()
     weights = [r(B, T, E).to(kind).double()]
     ours = leaves(inputs, torch.float32)
     ours[0] = inputs[0].to(kind).requires_grad_()
-    compare(f"core {kind}", gradients(ops.MambaCore.apply, ours, weights),
-            gradients(ops.mamba_core_reference, leaves(inputs, torch.float64), weights), tolerance)
+    compare(f"core {kind}{' normed' if normed else ''}",
+            gradients(lambda *a: ops.MambaCore.apply(*a, *eps), ours, weights),
+            gradients(lambda *a: ops.mamba_core_reference(*a, *eps),
+                      leaves(inputs, torch.float64), weights), tolerance)
+
+
+def test_mamba2_core(kind, tolerance):
+    B, T, H, P, N, K = 2, 75, 3, 32, 32, 4
+    E, eps = H * P, 1e-5
+    channels = E + 2 * N
+    generator = torch.Generator().manual_seed(4)
+    r = lambda *shape: torch.randn(*shape, generator=generator)
+    inputs = [r(B, T, E + channels + H), 0.5 * r(channels, K), r(channels), r(H) - 2, 0.5 * r(H),
+              r(H), r(E)]
+    inputs[0] = inputs[0].to(kind).float()
+    weights = [r(B, T, E).to(kind).double()]
+    ours = leaves(inputs, torch.float32)
+    ours[0] = inputs[0].to(kind).requires_grad_()
+    compare(f"core 2 {kind}",
+            gradients(lambda *a: ssd.Mamba2Core.apply(*a, eps), ours, weights),
+            gradients(lambda *a: ssd.mamba2_core_reference(*a, eps),
+                      leaves(inputs, torch.float64), weights), tolerance)
+
+
+def test_attention(kind, tolerance):
+    n, T, size, heads = 4, 300, 32, 2  # two blocks and a part, no whole vectors
+    generator = torch.Generator().manual_seed(5)
+    r = lambda *shape: torch.randn(*shape, generator=generator)
+    weights = [r(n, T, size).to(kind).double()]
+    inputs = [r(n, T, size).to(kind) for _ in range(3)]
+    compare(f"attention {kind}",
+            gradients(attention.Attention.apply, leaves(inputs, kind), weights),
+            gradients(attention.attention_reference, leaves(inputs, torch.float64), weights),
+            tolerance)
+    turn = attention.rotation(8, 10000.0, T)
+    qkv = [r(n // heads, T, 3 * heads * size).to(kind)]
+    weights = [r(n, T, size).to(kind).double() for _ in range(3)]
+    compare(f"heads {kind}",
+            gradients(lambda x: attention.SplitHeads.apply(x, turn, heads), leaves(qkv, kind),
+                      weights),
+            gradients(lambda x: attention.split_heads_reference(x, turn, heads),
+                      leaves(qkv, torch.float64), weights), tolerance)
 
 
 def test_add_norm(kind, tolerance):
@@ -67,7 +111,10 @@ def test_head_loss(kind, tolerance):
 
 if __name__ == "__main__":
     for kind, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
-        test_mamba_core(kind, tolerance)
+        test_mamba_core(kind, tolerance, normed=False)
+        test_mamba_core(kind, tolerance, normed=True)
+        test_mamba2_core(kind, tolerance)
+        test_attention(kind, tolerance)
         test_add_norm(kind, tolerance)
         test_head_loss(kind, tolerance)
     print("all agree")

@@ -1,6 +1,7 @@
-r"""Train a Mamba-1 language model on a CPU.
+r"""Train a small language model on a CPU.
 
-    python train.py --data runs/data --out runs/demo --steps 4200 --decay-fraction 0.2
+    python train.py --family mamba --data runs/data --out runs/demo --steps 4200 \
+        --decay-fraction 0.2
 
 The learning rate warms up, stays, and falls linearly to zero over the last part (warmup, stable,
 decay): the length of the run may be changed on resuming, by another --steps, until the decay has
@@ -29,7 +30,7 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
-import mamba
+import families
 
 
 def learning_rate(step, args):
@@ -68,10 +69,10 @@ def save(path, **content):
     os.replace(partial, path)
 
 
-def make_optimizer(model, args):
+def make_optimizer(family, model, args):
     named = list(model.named_parameters())
-    groups = [{"params": [p for n, p in named if mamba.decays(n)], "weight_decay": 0.1},
-              {"params": [p for n, p in named if not mamba.decays(n)], "weight_decay": 0.0}]
+    groups = [{"params": [p for n, p in named if family.decays(n)], "weight_decay": 0.1},
+              {"params": [p for n, p in named if not family.decays(n)], "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=args.peak, betas=(0.9, 0.95), fused=True)
 
 
@@ -95,6 +96,8 @@ def compare(path, reference):
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", choices=families.FAMILIES, default="mamba")
+    parser.add_argument("--size", choices=families.SIZES, default="4m")
     parser.add_argument("--data", type=pathlib.Path, required=True, help="from prepare.py")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--steps", type=int, default=4200)
@@ -118,8 +121,9 @@ def main():
     order = window_order(len(data), args.context, args.seed)
     assert args.steps * args.batch <= len(order), "more steps than one epoch has"
 
-    model = mamba.Mamba(mamba.Config())
-    optimizer = make_optimizer(model, args)
+    family = families.FAMILIES[args.family]
+    model = family.Model(family.Config(**families.SIZES[args.size][args.family]))
+    optimizer = make_optimizer(family, model, args)
     parameters = list(model.parameters())
     args.out.mkdir(parents=True, exist_ok=True)
     checkpoint, done = args.out / "checkpoint.pt", 0
@@ -132,8 +136,9 @@ def main():
           f"from step {done} to {args.steps}", flush=True)
 
     def save_checkpoint(step):
-        save(checkpoint, step=step, model=model.state_dict(), optimizer=optimizer.state_dict(),
-             config=dataclasses.asdict(model.config), tokens=step * args.batch * args.context)
+        save(checkpoint, family=args.family, step=step, model=model.state_dict(),
+             optimizer=optimizer.state_dict(), config=dataclasses.asdict(model.config),
+             tokens=step * args.batch * args.context)
 
     stopping = []
     for number in (signal.SIGTERM, signal.SIGINT):

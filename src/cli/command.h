@@ -33,6 +33,8 @@ Runner declare_perplexity(CLI::App& app);
 Runner declare_compare(CLI::App& app);
 Runner declare_eval(CLI::App& app);
 Runner declare_logits(CLI::App& app);
+Runner declare_sweep(CLI::App& app);
+Runner declare_report(CLI::App& app);
 Runner declare_tokenize(CLI::App& app);
 Runner declare_inspect(CLI::App& app);
 Runner declare_bench(CLI::App& app);

@@ -30,7 +30,7 @@ std::int64_t bytes_of(const TensorInfo& info) {
   return info.shape.elements() * static_cast<std::int64_t>(size_of(info.dtype));
 }
 
-/// "per tensor", "per row" or "" from the shape of an int8 tensor's scale.
+/// "per tensor", "per row" or "-" from the shape of an int8 tensor's scale.
 std::string scale_words(const std::map<std::string, TensorInfo>& tensors, const std::string& name,
                         std::int64_t rows) {
   const auto scale = tensors.find(name + "_scale");
@@ -48,7 +48,12 @@ std::vector<Group> group_tensors(const ModelLayout& layout,
     const auto found = tensors.find(name);
     if (found == tensors.end() || !used.insert(name).second) return;
     const TensorInfo& info = found->second;
-    const std::string shape = info.shape.str(), dtype(name_of(info.dtype));
+    // Words of eight 4-bit weights are shown as what they hold.
+    const bool is_packed = name.ends_with(".weight_packed");
+    const std::int64_t elements = info.shape.elements() * (is_packed ? 8 : 1);
+    const std::string shape =
+        is_packed ? Shape{info.shape[0], info.shape[1] * 8}.str() : info.shape.str();
+    const std::string dtype(is_packed ? "I4" : name_of(info.dtype));
     Group* group = nullptr;
     for (Group& g : groups) {
       if (g.role == role && g.kind == kind && g.shape == shape && g.dtype == dtype &&
@@ -58,11 +63,15 @@ std::vector<Group> group_tensors(const ModelLayout& layout,
     }
     if (!group) group = &groups.emplace_back(Group{role, kind, shape, dtype, scale});
     ++group->count;
-    group->elements += info.shape.elements();
+    group->elements += elements;
     group->bytes += bytes_of(info);
   };
   for (const LinearSite& site : layout.linears) {
     const std::string name = site.name + ".weight";
+    if (const auto packed = tensors.find(name + "_packed"); packed != tensors.end()) {
+      const std::int64_t scales = tensors.at(name + "_scale").shape[1];
+      add(site.role, "linear", packed->first, fmt::format("groups of {}", site.cols / scales));
+    }
     add(site.role, "linear", name, scale_words(tensors, name, site.rows));
     const std::string bias = site.name + ".bias";
     add(site.role + ".bias", "parameter", bias, scale_words(tensors, bias, site.rows));
@@ -76,7 +85,8 @@ std::vector<Group> group_tensors(const ModelLayout& layout,
     ++scales.count;
     scales.elements += info.shape.elements();
     scales.bytes += bytes_of(info);
-    scales.dtype = std::string(name_of(info.dtype));
+    const std::string dtype(name_of(info.dtype));
+    scales.dtype = scales.count == 1 || scales.dtype == dtype ? dtype : "mixed";
   }
   if (scales.count > 0) groups.push_back(scales);
   return groups;

@@ -4,6 +4,7 @@
 #include "kernels/causal_conv1d/causal_conv1d_kernels.h"
 #include "kernels/gated_norm/gated_norm_kernels.h"
 #include "kernels/hadamard/hadamard_kernels.h"
+#include "kernels/linear/linear4_kernels.h"
 #include "kernels/linear/linear_kernels.h"
 #include "kernels/nonlinearity/nonlinearity_kernels.h"
 #include "kernels/norm/norm_kernels.h"
@@ -17,6 +18,7 @@ namespace {
 constexpr Microkernels kReference{
     .isa = Isa::reference,
     .linear = &linear_reference,
+    .linear4 = &linear4_reference,
     .norm = &norm_reference,
     .causal_conv1d = &causal_conv1d_reference,
     .selective_scan = &selective_scan_reference,
@@ -30,6 +32,7 @@ constexpr Microkernels kReference{
 constexpr Microkernels kAvx2{
     .isa = Isa::avx2,
     .linear = &linear_avx2,
+    .linear4 = &linear4_avx2,
     .norm = &norm_avx2,
     .causal_conv1d = &causal_conv1d_avx2,
     .selective_scan = &selective_scan_avx2,
@@ -43,6 +46,7 @@ constexpr Microkernels kAvx2{
 constexpr Microkernels kAvx512{
     .isa = Isa::avx512_vnni,
     .linear = &linear_avx512,
+    .linear4 = &linear4_avx512,
     .norm = &norm_avx512,
     .causal_conv1d = &causal_conv1d_avx512,
     .selective_scan = &selective_scan_avx512,

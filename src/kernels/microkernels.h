@@ -9,6 +9,7 @@
 namespace krait {
 
 struct LinearKernels;
+struct Linear4Kernels;
 struct NormKernels;
 struct CausalConv1dKernels;
 struct SelectiveScanKernels;
@@ -22,6 +23,7 @@ struct AttentionKernels;
 struct Microkernels {
   Isa isa;
   const LinearKernels* linear;
+  const Linear4Kernels* linear4;
   const NormKernels* norm;
   const CausalConv1dKernels* causal_conv1d;
   const SelectiveScanKernels* selective_scan;

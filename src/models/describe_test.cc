@@ -219,6 +219,91 @@ TEST(Load, RefusesInt8WithoutItsScalesOrItsInput) {
   expect_contains(load_error(checkpoint, ErrorCode::unsupported), {"lm_head.weight is I8"});
 }
 
+/// A model whose in_proj of layer 0 is in 4 bits: [72, 24] in three groups.
+TestCheckpoint with_4bit() {
+  TestCheckpoint checkpoint = tiny_mamba({.D = 24});
+  const std::string name = std::string(kMixer) + "in_proj.weight";
+  checkpoint.tensors.erase(name);
+  checkpoint.tensors[name + "_packed"] = Tensor(DType::i32, {72, 3});
+  checkpoint.tensors[name + "_scale"] =
+      test_tensor({72, 3}, std::vector<float>(72 * 3, 0.1F), DType::bf16);
+  Tensor shape(DType::i64, {2});
+  shape.mutable_as<std::int64_t>()[0] = 72;
+  shape.mutable_as<std::int64_t>()[1] = 24;
+  checkpoint.tensors[name + "_shape"] = shape;
+  return checkpoint;
+}
+
+TEST(Load, TakesFourBitsWithScalesInAnyFloatType) {
+  TestCheckpoint checkpoint = with_4bit();
+  TestRuntime runtime;
+  const std::string name = std::string(kMixer) + "in_proj.weight";
+  for (const DType dtype : {DType::bf16, DType::f16, DType::f32}) {
+    checkpoint.tensors[name + "_scale"] =
+        test_tensor({72, 3}, std::vector<float>(72 * 3, 0.1F), dtype);
+    EXPECT_NO_THROW(load_model(runtime.ctx, checkpoint.config, *checkpoint.source()));
+  }
+  Tensor shape(DType::i32, {2});
+  shape.mutable_as<std::int32_t>()[0] = 72;
+  shape.mutable_as<std::int32_t>()[1] = 24;
+  checkpoint.tensors[name + "_shape"] = shape;
+  EXPECT_NO_THROW(load_model(runtime.ctx, checkpoint.config, *checkpoint.source()));
+}
+
+TEST(Load, RefusesFourBitsThatDoNotFit) {
+  const std::string name = std::string(kMixer) + "in_proj.weight";
+  const auto refused = [&](const char* part, const Tensor& tensor,
+                           std::initializer_list<const char*> words) {
+    TestCheckpoint checkpoint = with_4bit();
+    checkpoint.tensors[name + part] = tensor;
+    expect_contains(load_error(checkpoint), words);
+  };
+  const std::vector<float> scales(72 * 6, 0.1F);
+  refused("_packed", Tensor(DType::i32, {72, 4}), {"_packed should be [72, 3] but is [72, 4]"});
+  refused("_packed", Tensor(DType::i32, {71, 3}), {"_packed should be [72, 3] but is [71, 3]"});
+  refused("_packed", Tensor(DType::i8, {72, 3}), {"_packed should be I32 but is I8"});
+  refused(
+      "_scale", test_tensor({72, 2}, std::span(scales).first(144)),
+      {"_scale should be [72, groups], groups of a multiple of 8 of its 24 columns, but is [72, "
+       "2]"});
+  refused("_scale", test_tensor({72, 6}, scales), {"but is [72, 6]"});
+  refused("_scale", test_tensor({24, 3}, std::span(scales).first(72)), {"but is [24, 3]"});
+  refused("_scale", test_tensor({72}, std::span(scales).first(72)), {"but is [72]"});
+  refused("_scale", Tensor(DType::f32, {72, 0}), {"but is [72, 0]"});
+  refused("_scale", Tensor(DType::i8, {72, 3}), {"_scale should be F32, F16 or BF16 but is I8"});
+  refused("_shape", Tensor(DType::i64, {3}), {"_shape should be [2] but is [3]"});
+  refused("_shape", Tensor(DType::f32, {2}), {"_shape should be I64 or I32 but is F32"});
+  refused("_shape", Tensor(DType::i64, {2}), {"_shape should say [72, 24] but says [0, 0]"});
+  for (const float bad : {0.0F, -1.0F, std::numeric_limits<float>::infinity(),
+                          std::numeric_limits<float>::quiet_NaN()}) {
+    for (const DType dtype : {DType::bf16, DType::f16, DType::f32}) {
+      std::vector<float> values(72 * 3, 0.1F);
+      values[100] = bad;
+      refused("_scale", test_tensor({72, 3}, values, dtype),
+              {"in_proj.weight_scale [72, 3] holds"});
+    }
+  }
+  for (const char* part : {"_scale", "_shape"}) {
+    TestCheckpoint checkpoint = with_4bit();
+    checkpoint.tensors.erase(name + part);
+    expect_contains(load_error(checkpoint), {part, "is missing"});
+  }
+  TestCheckpoint both = with_4bit();
+  both.tensors[name] = Tensor(DType::f32, {72, 24});
+  expect_contains(load_error(both), {"in_proj.weight_packed [72, 3] is not used"});
+  // 20 columns have no words of eight.
+  TestCheckpoint odd = tiny_mamba();
+  odd.tensors.erase(name);
+  for (const char* part : {"_packed", "_scale", "_shape"}) {
+    odd.tensors[name + part] = with_4bit().tensors.at(name + part);
+  }
+  expect_contains(load_error(odd), {"4-bit weights need a multiple of 8 columns"});
+  TestCheckpoint table = tiny_mamba({.D = 24});
+  table.tensors.erase("backbone.embeddings.weight");
+  table.tensors["backbone.embeddings.weight_packed"] = Tensor(DType::i32, {61, 3});
+  expect_contains(load_error(table), {"the table has no 4-bit form"});
+}
+
 TEST(Numerics, RefusesWhatNoKernelHas) {
   const TestCheckpoint checkpoint = tiny_mamba();
   const ModelLayout layout = describe_model(checkpoint.config, *checkpoint.source());

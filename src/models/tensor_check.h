@@ -16,7 +16,8 @@ class TensorCheck {
  public:
   explicit TensorCheck(const TensorSource& tensors);
 
-  /// The tensor of that name, or nullptr.
+  /// The tensor of that name, or nullptr. NAME.weight is there also if it is stored in 4 bits, then
+  /// with the dtype and the shape that NAME.weight_packed stands for.
   const TensorInfo* find(std::string_view name) const;
   std::size_t size() const noexcept { return tensors_.size(); }
   const std::string& where() const noexcept { return where_; }
@@ -24,8 +25,9 @@ class TensorCheck {
   /// Tensors whose names end so are no weights: buffers that training left behind.
   void ignore(std::string_view suffix);
 
-  /// A matrix in F32, F16 or BF16, or I8 with a weight_scale [1], [rows] or [rows, 1]; and its
-  /// bias.
+  /// A matrix in F32, F16 or BF16, or I8 with a weight_scale [1], [rows] or [rows, 1], or in 4 bits
+  /// as weight_packed I32 [rows, cols / 8] with a weight_scale [rows, groups] and weight_shape [2]
+  /// (not for the embedding table); and its bias.
   void expect(const LinearSite& site);
   /// A float parameter, or I8 with a scale of one value or one per row, where it is quantizable.
   void expect(const ParamSite& site);
@@ -42,11 +44,13 @@ class TensorCheck {
     bool used = false;
   };
   const TensorInfo* use(const std::string& name, const Shape& shape);
+  void expect_packed(const LinearSite& site);
   void expect_float(const std::string& name, const Shape& shape);
   void expect_scale(const std::string& name, std::int64_t rows);
 
   std::string where_;
   std::map<std::string, Entry, std::less<>> tensors_;
+  std::map<std::string, TensorInfo, std::less<>> unpacked_;  ///< NAME.weight of NAME.weight_packed
   std::vector<std::string> problems_;
 };
 

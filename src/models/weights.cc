@@ -1,6 +1,7 @@
 #include "models/weights.h"
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "core/check.h"
@@ -64,16 +65,58 @@ void check_finite(Context& ctx, const TensorSource& tensors,
         });
     if (std::find(found.begin(), found.end(), 1) != found.end()) {
       report(info, "NaN or infinity");
-    } else if (info.name.ends_with("_scale") && info.dtype == DType::f32 &&
-               std::ranges::any_of(tensor.as<float>(), [](float s) { return !(s > 0); })) {
+    } else if (info.name.ends_with("_scale") &&
+               std::ranges::any_of(to_f32(tensor.view()).as<float>(),
+                                   [](float s) { return !(s > 0); })) {
       report(info, "a scale that is not above 0");
     }
   }
   check(bad.empty(), ErrorCode::bad_data, "{}: {}", tensors.where(), bad);
 }
 
+namespace {
+
+/// weight_shape, which compressed-tensors needs where columns do not fill the last word.
+void check_shape(const TensorSource& tensors, const std::string& name, const LinearSite& site) {
+  const Tensor shape = tensors.get(name);
+  std::int64_t dims[2];
+  if (shape.dtype() == DType::i64) {
+    std::memcpy(dims, shape.view().data, sizeof dims);
+  } else {
+    std::int32_t narrow[2];
+    std::memcpy(narrow, shape.view().data, sizeof narrow);
+    std::copy_n(narrow, 2, dims);
+  }
+  check(dims[0] == site.rows && dims[1] == site.cols, ErrorCode::bad_data,
+        "{}: {} should say [{}, {}] but says [{}, {}]", tensors.where(), name, site.rows, site.cols,
+        dims[0], dims[1]);
+}
+
+/// NAME.weight_packed and its companions. Nothing but the packed form is kept.
+Weight load_4bit(Context& ctx, const TensorSource& tensors, const LinearSite& site) {
+  const std::string name = site.name + ".weight";
+  check_shape(tensors, name + "_shape", site);
+  Weight weight;
+  weight.data = tensors.get(name + "_packed");
+  weight.scale = tensors.get(name + "_scale");
+  weight.strategy = Strategy::group;
+  weight.group_size = static_cast<int>(site.cols / weight.scale.shape()[1]);
+  if (site.has_bias) weight.bias = to_f32(tensors.get(site.name + ".bias").view());
+  check_linear(weight, name);
+  pack(ctx, weight);
+  tensors.release(name + "_packed");
+  weight.data = Tensor(TensorView{nullptr, DType::i32, weight.data.shape()}, nullptr);
+  weight.scale = {};
+  return weight;
+}
+
+}  // namespace
+
 Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& site,
                    bool for_product) {
+  if (!tensors.contains(site.name + ".weight") && tensors.contains(site.name + ".weight_packed")) {
+    return load_4bit(ctx, tensors, site);
+  }
   Weight weight;
   weight.data = tensors.get(site.name + ".weight");
   if (site.has_bias) weight.bias = to_f32(tensors.get(site.name + ".bias").view());
@@ -170,7 +213,9 @@ void require_int8_input(const Weight& weight, const LinearSite& site, const Site
 }
 
 std::size_t read_bytes(const Weight& weight) noexcept {
-  return (weight.packed ? weight.packed->tiles.bytes() : weight.data.bytes()) +
+  return (weight.packed4  ? weight.packed4->lines.bytes()
+          : weight.packed ? weight.packed->tiles.bytes()
+                          : weight.data.bytes()) +
          weight.scale.bytes() * !weight.scale.empty() + weight.bias.bytes() * !weight.bias.empty();
 }
 

@@ -25,11 +25,13 @@ const T& find_site(const std::vector<T>& sites, std::string_view role, int layer
 }
 
 /// Refuses tensors that hold NaN or infinity, naming all of them (bad_data). Float tensors only;
-/// scales must also be above 0. Names that end with one of `ignored` are not read.
+/// scales must also be above 0, in whichever float type. Names that end with one of `ignored` are
+/// not read.
 void check_finite(Context& ctx, const TensorSource& tensors,
                   std::span<const std::string_view> ignored = {});
 
-/// The matrix of a site: floats as they lie in the source; I8 packed if a product will read it.
+/// The matrix of a site: floats as they lie in the source; I8 and 4 bits packed if a product will
+/// read it. Errors: see check_linear; bad_data for a weight_shape that says something else.
 Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& site,
                    bool for_product);
 /// A small parameter as f32, whatever it is stored in.

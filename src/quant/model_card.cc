@@ -11,6 +11,9 @@ namespace {
 
 std::string weight_text(const WeightRule& rule) {
   if (!rule.quantized) return std::string(name_of(rule.dtype));
+  if (rule.args.strategy == Strategy::group) {
+    return fmt::format("int{} in groups of at most {}", rule.args.bits, rule.args.group_size);
+  }
   return fmt::format("int{} per {}", rule.args.bits, name_of(rule.args.strategy));
 }
 
@@ -50,8 +53,10 @@ std::string model_card(const QuantizationPlan& plan, const std::vector<float>& s
                        const Provenance& provenance) {
   const Recipe& recipe = plan.recipe;
   const auto parameters = static_cast<double>(plan.layout.info.parameters);
+  const bool is_4bit = std::any_of(plan.tensors.begin(), plan.tensors.end(),
+                                   [](const TensorPlan& tensor) { return tensor.group_size > 0; });
   std::string text = "---\nlibrary_name: krait\ntags:\n- " + plan.layout.info.model_type +
-                     (plan.quantizes ? "\n- int8" : "") + "\n---\n";
+                     (plan.quantizes ? "\n- int8" : "") + (is_4bit ? "\n- int4" : "") + "\n---\n";
   text += fmt::format("# {}, {}\n\n{}.\n", plan.layout.info.architecture, recipe.name,
                       recipe.description.empty() ? "Made by krait" : recipe.description);
   if (!recipe.reference.empty()) text += fmt::format("Method: {}.\n", recipe.reference);

@@ -15,19 +15,28 @@ using enum ErrorCode;
 struct Target {
   DType dtype = DType::f32;
   Strategy strategy = Strategy::tensor;
+  std::int64_t group_size = 0;  ///< 4 bits, dtype i32: at most
   bool operator==(const Target&) const = default;
 };
 
 Target target_of(const Recipe& recipe, const std::string& role, DType source) {
   const auto rule = recipe.weights.find(role);
-  if (rule == recipe.weights.end()) return {source, Strategy::tensor};
-  if (!rule->second.quantized) return {rule->second.dtype, Strategy::tensor};
-  return {DType::i8, rule->second.args.strategy};
+  if (rule == recipe.weights.end()) return {source, Strategy::tensor, 0};
+  if (!rule->second.quantized) return {rule->second.dtype, Strategy::tensor, 0};
+  const QuantArgs& args = rule->second.args;
+  return {args.bits == 4 ? DType::i32 : DType::i8, args.strategy, args.group_size};
 }
 
 TensorPlan plan_tensor(const std::string& source, const std::string& name, const Shape& shape,
                        const Target& target, std::int64_t block) {
-  TensorPlan plan{source, {name, target.dtype, shape}, target.strategy, block, {}};
+  TensorPlan plan{source, {name, target.dtype, shape}, target.strategy, block};
+  if (target.dtype == DType::i32) {
+    plan.group_size = group_within(target.group_size, shape[1]);
+    plan.output = {name + "_packed", DType::i32, {shape[0], shape[1] / 8}};
+    plan.scale = {name + "_scale", DType::bf16, {shape[0], shape[1] / plan.group_size}};
+    plan.shape = {name + "_shape", DType::i64, {2}};
+    plan.source_shape = shape;
+  }
   if (target.dtype == DType::i8) {
     const bool by_row = target.strategy == Strategy::channel;
     plan.scale = {name + "_scale", DType::f32, by_row ? Shape{shape[0], 1} : Shape{1}};
@@ -69,7 +78,8 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
         plan_tensor(source, site.name + ".weight", {site.rows, site.cols}, target, block));
     if (site.has_bias) {
       const std::string bias = site.name + ".bias";
-      plan.tensors.push_back(plan_tensor(bias, bias, {site.rows}, {dtypes.at(bias)}, 0));
+      plan.tensors.push_back(
+          plan_tensor(bias, bias, {site.rows}, {dtypes.at(bias), Strategy::tensor, 0}, 0));
     }
   }
 }
@@ -92,7 +102,8 @@ void plan_activations(const std::map<std::string, std::int64_t>& blocks, Quantiz
 std::size_t QuantizationPlan::output_bytes() const {
   std::size_t bytes = static_sites.size() * sizeof(float);
   for (const TensorPlan& tensor : tensors) {
-    bytes += bytes_of(tensor.output) + (tensor.scale.name.empty() ? 0 : bytes_of(tensor.scale));
+    bytes += bytes_of(tensor.output) + (tensor.scale.name.empty() ? 0 : bytes_of(tensor.scale)) +
+             (tensor.shape.name.empty() ? 0 : bytes_of(tensor.shape));
   }
   return bytes;
 }
@@ -114,7 +125,7 @@ QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
   plan_activations(blocks, plan);
   plan.quantizes = !plan.numerics.empty() ||
                    std::any_of(plan.tensors.begin(), plan.tensors.end(),
-                               [](const TensorPlan& t) { return t.output.dtype == DType::i8; });
+                               [](const TensorPlan& t) { return !t.scale.name.empty(); });
   return plan;
 }
 
@@ -128,6 +139,7 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
   for (const TensorPlan& tensor : plan.tensors) {
     sink.declare(tensor.output);
     if (!tensor.scale.name.empty()) sink.declare(tensor.scale);
+    if (!tensor.shape.name.empty()) sink.declare(tensor.shape);
   }
   for (std::size_t i = 0; i < plan.static_sites.size(); ++i) sink.declare(scale_info(i));
 
@@ -139,11 +151,17 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
         tensor.hadamard_block > 0
             ? rotate_rows(threads, source.view(), tensor.hadamard_block, tensor.source)
             : source;
-    if (tensor.output.dtype == DType::i8) {
+    if (!tensor.scale.name.empty()) {
       const QuantizedTensor quantized =
-          quantize_rtn(threads, value.view(), tensor.strategy, tensor.source);
+          tensor.group_size > 0
+              ? quantize_rtn_4bit(threads, value.view(), tensor.group_size, tensor.source)
+              : quantize_rtn(threads, value.view(), tensor.strategy, tensor.source);
       sink.write(tensor.output.name, quantized.q.view());
       sink.write(tensor.scale.name, quantized.scale.view());
+      if (!tensor.shape.name.empty()) {
+        const std::int64_t dims[2] = {tensor.source_shape[0], tensor.source_shape[1]};
+        sink.write(tensor.shape.name, {dims, DType::i64, {2}});
+      }
     } else {
       sink.write(tensor.output.name,
                  convert_float(threads, value, tensor.output.dtype, tensor.source).view());

@@ -14,13 +14,16 @@
 
 namespace krait {
 
-/// One tensor of the output, with its scale if it is int8.
+/// One tensor of the output, with its scale if it is of integers.
 struct TensorPlan {
-  std::string source;  ///< the tensor it is made of
-  TensorInfo output;
-  Strategy strategy = Strategy::tensor;  ///< int8 output
+  std::string source;                    ///< the tensor it is made of
+  TensorInfo output;                     ///< 4 bits: name + "_packed", i32
+  Strategy strategy = Strategy::tensor;  ///< integers
   std::int64_t hadamard_block = 0;       ///< > 0: rows are rotated first
-  TensorInfo scale;                      ///< int8 output: name + "_scale"; name is "" otherwise
+  TensorInfo scale{};                    ///< integers: name + "_scale"; name is "" otherwise
+  std::int64_t group_size = 0;           ///< 4 bits
+  TensorInfo shape{};                    ///< 4 bits: name + "_shape", which holds source_shape
+  Shape source_shape{};
 };
 
 struct QuantizationPlan {

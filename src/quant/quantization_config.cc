@@ -7,6 +7,7 @@
 
 #include "io/checkpoint.h"
 #include "krait/version.h"
+#include "quant/rtn.h"
 
 namespace krait {
 namespace {
@@ -17,23 +18,40 @@ std::string last_component(const std::string& name) {
 
 /// The words of compressed-tensors for one side of a product.
 Json scheme(const QuantArgs& args) {
-  return {{"num_bits", args.bits},
-          {"type", "int"},
-          {"symmetric", true},
-          {"strategy", name_of(args.strategy)},
-          {"dynamic", args.dynamic}};
+  Json json = {{"num_bits", args.bits},
+               {"type", "int"},
+               {"symmetric", true},
+               {"strategy", name_of(args.strategy)},
+               {"dynamic", args.dynamic}};
+  if (args.strategy == Strategy::group) json["group_size"] = args.group_size;
+  return json;
+}
+
+/// How the weights of a group lie on disk.
+std::string format_of(const QuantArgs& weights) {
+  return weights.bits == 4 ? "pack-quantized" : "int-quantized";
 }
 
 std::optional<QuantArgs> weight_args(const QuantizationPlan& plan, const LinearSite& site) {
   const auto rule = plan.recipe.weights.find(site.role);
   if (rule == plan.recipe.weights.end() || !rule->second.quantized) return std::nullopt;
-  return rule->second.args;
+  QuantArgs args = rule->second.args;
+  if (args.strategy == Strategy::group) {
+    args.group_size = static_cast<int>(group_within(args.group_size, site.cols));
+  }
+  return args;
 }
 
-/// Groups of linears with the same numerics on both sides, in the order of the forward pass.
-std::pair<Json, Json> config_groups(const QuantizationPlan& plan) {
+/// Groups of linears with the same numerics on both sides, in the order of the forward pass; what
+/// is in none; and the format of all, "mixed-precision" if they have several.
+struct Groups {
+  Json groups, ignored;
+  std::string format;
+};
+
+Groups config_groups(const QuantizationPlan& plan) {
   std::vector<std::pair<Json, std::set<std::string>>> groups;  // scheme, targets
-  std::set<std::string> ignored;
+  std::set<std::string> ignored, formats;
   for (const LinearSite& site : plan.layout.linears) {
     const std::string target = "re:.*" + last_component(site.name) + "$";
     const auto weights = weight_args(plan, site);
@@ -44,9 +62,14 @@ std::pair<Json, Json> config_groups(const QuantizationPlan& plan) {
     Json input = nullptr;
     if (site.input_site >= 0) {
       const auto& role = plan.layout.activations[static_cast<std::size_t>(site.input_site)].role;
-      input = scheme(plan.numerics.at(role).args);
+      const auto numerics = plan.numerics.find(role);
+      if (numerics != plan.numerics.end() && numerics->second.quantized) {
+        input = scheme(numerics->second.args);
+      }
     }
+    formats.insert(format_of(*weights));
     const Json group = {{"weights", scheme(*weights)},
+                        {"format", format_of(*weights)},
                         {"input_activations", input},
                         {"output_activations", nullptr}};
     auto it = groups.begin();
@@ -60,7 +83,11 @@ std::pair<Json, Json> config_groups(const QuantizationPlan& plan) {
     entry = group;
     entry["targets"] = targets;
   }
-  return {result, ignored};
+  // Int8 parameters alone make no group.
+  const std::string format = formats.empty()       ? "int-quantized"
+                             : formats.size() == 1 ? *formats.begin()
+                                                   : "mixed-precision";
+  return {result, ignored, format};
 }
 
 Json activations_json(const QuantizationPlan& plan) {
@@ -86,6 +113,7 @@ Json weights_json(const Recipe& recipe) {
     if (!rule.quantized) continue;
     result[role] = {
         {"bits", rule.args.bits}, {"type", "int"}, {"strategy", name_of(rule.args.strategy)}};
+    if (rule.args.strategy == Strategy::group) result[role]["group_size"] = rule.args.group_size;
   }
   return result;
 }
@@ -139,12 +167,12 @@ Json output_config(const Json& config, const QuantizationPlan& plan, const Prove
     if (const auto dtype = common_dtype(plan)) result[key] = *dtype;
     return result;
   }
-  auto [groups, ignored] = config_groups(plan);
+  const Groups groups = config_groups(plan);
   result["quantization_config"] = {{"quant_method", "compressed-tensors"},
-                                   {"format", "int-quantized"},
+                                   {"format", groups.format},
                                    {"quantization_status", "compressed"},
-                                   {"config_groups", groups},
-                                   {"ignore", ignored},
+                                   {"config_groups", groups.groups},
+                                   {"ignore", groups.ignored},
                                    {"krait",
                                     {{"format_version", 1},
                                      {"recipe", plan.recipe.source},

@@ -13,6 +13,7 @@
 #include "krait/version.h"
 #include "quant/observer.h"
 #include "quant/quantization_config.h"
+#include "quant/quantize_to_memory.h"
 #include "quant/rotate.h"
 #include "quant/test_support.h"
 
@@ -112,6 +113,63 @@ TEST(Quantize, StatesItsProvenance) {
                   {"samples", 5},
                   {"tokens", 165},
                   {"seq_len", 33}}));
+}
+
+TEST(Quantize, FourBitGroupsAreCompressedTensors) {
+  const QuantizeFixture fixture;
+  const std::string output = fixture.run("krait-w4a8", "out");
+  const Json block = read_json_file(output + "/config.json").at("quantization_config");
+  EXPECT_EQ(block.at("format"), "mixed-precision");
+  const Json& groups = block.at("config_groups");
+  ASSERT_EQ(groups.size(), 3u);  // the table, the packed products, the head
+  EXPECT_EQ(groups.at("group_0").at("format"), "int-quantized");
+  const Json& packed = groups.at("group_1");
+  EXPECT_EQ(packed.at("format"), "pack-quantized");
+  EXPECT_EQ(packed.at("targets"), Json({"re:.*in_proj$", "re:.*out_proj$", "re:.*x_proj$"}));
+  EXPECT_EQ(packed.at("weights"), (Json{{"num_bits", 4},
+                                        {"type", "int"},
+                                        {"symmetric", true},
+                                        {"strategy", "group"},
+                                        {"group_size", 8},  // the most that divides 24 and 40
+                                        {"dynamic", false}}));
+  EXPECT_EQ(packed.at("input_activations").at("strategy"), "token");
+  EXPECT_EQ(block.at("krait").at("weights").at("in_proj").at("group_size"), 64);
+  const std::string float_inputs = fixture.run("krait-w4a16", "float");
+  EXPECT_EQ(read_json_file(float_inputs + "/config.json")
+                .at("/quantization_config/config_groups/group_1/input_activations"_json_pointer),
+            Json());
+  EXPECT_NE(read_file(output + "/README.md").find("int4 in groups of at most 64"),
+            std::string::npos);
+
+  const Checkpoint checkpoint = open_checkpoint(output);
+  const std::string name = kMixer + "out_proj.weight";
+  const Tensor words = checkpoint.tensors->get(name + "_packed");
+  EXPECT_EQ(words.dtype(), DType::i32);
+  EXPECT_EQ(words.shape(), (Shape{24, 5}));
+  EXPECT_EQ(checkpoint.tensors->get(name + "_scale").shape(), (Shape{24, 5}));
+  const Tensor shape = checkpoint.tensors->get(name + "_shape");
+  EXPECT_EQ(shape.as<std::int64_t>()[0], 24);
+  EXPECT_EQ(shape.as<std::int64_t>()[1], 40);
+}
+
+TEST(Quantize, FourBitsOnDiskAndInMemoryAreTheSameModel) {
+  const QuantizeFixture fixture;
+  for (const char* recipe : {"krait-w4a8", "krait-w4a16", "krait-w4a8-g128"}) {
+    ThreadPool threads(2);
+    const QuantizedModel memory = quantize_to_memory(
+        fixture.checkpoint.config, *fixture.checkpoint.source(), load_recipe(recipe), threads);
+    const Checkpoint disk = open_checkpoint(fixture.run(recipe, recipe));
+    TestRuntime runtime;
+    const std::vector<std::int32_t> ids = random_ids(3, 20, 61);
+    std::vector<float> logits[2];
+    for (const bool on_disk : {false, true}) {
+      const auto model = on_disk ? load_model(runtime.ctx, disk.config, *disk.tensors)
+                                 : load_model(runtime.ctx, memory.config, *memory.tensors);
+      SequenceState state(model->state_layout());
+      logits[on_disk] = all_logits(runtime.ctx, *model, ids, state);
+    }
+    EXPECT_EQ(logits[0], logits[1]) << recipe;
+  }
 }
 
 TEST(Quantize, GroupsAreCompressedTensors) {

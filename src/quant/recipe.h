@@ -4,6 +4,8 @@
 // {
 //   "name": "quamba-w8a8", "description": "...", "reference": "...",
 //   "weights":     { "<linear or param role>": {"bits": 8, "strategy": "tensor" | "channel"} |
+//                                              {"bits": 4, "strategy": "group",
+//                                               "group_size": 32 | 64 | 128} |
 //                                              {"dtype": "f32" | "f16" | "bf16"} , ... },
 //   "activations": { "<activation role>": {"bits": 8, "strategy": "tensor" | "token",
 //                      "dynamic": true | false,

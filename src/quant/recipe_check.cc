@@ -87,6 +87,15 @@ Recipe leave_out_absent(const Recipe& recipe, const ModelLayout& layout) {
   return fitted;
 }
 
+/// Words of eight 4-bit weights must not straddle rows or groups.
+void check_columns(const Recipe& recipe, const ModelLayout& layout, const std::string& role) {
+  for (const LinearSite& site : layout.linears) {
+    check(site.role != role || site.cols % 8 == 0, invalid_argument,
+          "recipe {}: weights.{} of 4 bits need a multiple of 8 columns, {} has {}", recipe.name,
+          role, site.name, site.cols);
+  }
+}
+
 bool quantizes(const Recipe& recipe) {
   return !recipe.activations.empty() ||
          std::any_of(recipe.weights.begin(), recipe.weights.end(),
@@ -114,12 +123,18 @@ void check_weights(const Recipe& recipe, const ModelLayout& layout) {
            "recipe {}: weights.{} cannot be quantized; parameters that can be: {}", recipe.name,
            role, fmt::format("{}", fmt::join(choices, ", ")));
     }
-    const bool has_kernel =
+    const bool of_8_bits =
         args.bits == 8 && args.group_size == 0 &&
         (args.strategy == Strategy::tensor || (args.strategy == Strategy::channel && by_channel));
-    check(has_kernel, invalid_argument,
-          "recipe {}: no kernel reads weights.{} as {}; there are 8 bits, int, tensor{}",
-          recipe.name, role, describe(args, false), by_channel ? " or channel" : "");
+    const bool is_product = is_linear && first_of(layout.linears, role).input_site >= 0;
+    const bool of_4_bits =
+        args.bits == 4 && args.strategy == Strategy::group && is_product &&
+        (args.group_size == 32 || args.group_size == 64 || args.group_size == 128);
+    check(of_8_bits || of_4_bits, invalid_argument,
+          "recipe {}: no kernel reads weights.{} as {}; there are 8 bits, int, tensor{}{}",
+          recipe.name, role, describe(args, false), by_channel ? " or channel" : "",
+          is_product ? "; and 4 bits, int, group, group_size 32, 64 or 128" : "");
+    if (of_4_bits) check_columns(recipe, layout, role);
   }
 }
 
@@ -157,16 +172,17 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
   }
 }
 
-/// The integer product needs integers on both sides.
+/// The product of int8 weights needs integers on both sides; that of 4 bits takes either.
 void check_linear_inputs(const Recipe& recipe, const ModelLayout& layout) {
   for (const LinearSite& linear : layout.linears) {
     const auto rule = recipe.weights.find(linear.role);
     if (rule == recipe.weights.end() || !rule->second.quantized || linear.input_site < 0) continue;
+    if (rule->second.args.bits == 4) continue;
     const std::string& input = layout.activations[static_cast<std::size_t>(linear.input_site)].role;
     check(
         recipe.activations.contains(input), invalid_argument,
-        "recipe {}: weights.{} are integers but activations.{} is not named: no kernel multiplies "
-        "integer weights with float inputs",
+        "recipe {}: weights.{} are int8 but activations.{} is not named: no kernel multiplies int8 "
+        "weights with float inputs",
         recipe.name, linear.role, input);
   }
 }

@@ -10,7 +10,7 @@
 namespace krait {
 namespace {
 
-ModelLayout layout_of(const TinyMamba& shape = {.E = 40}) {
+ModelLayout layout_of(const TinyMamba& shape = {.D = 24, .E = 40}) {
   const TestCheckpoint checkpoint = tiny_mamba(shape);
   return describe_model(checkpoint.config, *checkpoint.source());
 }
@@ -31,11 +31,13 @@ void expect_refused(const char* pointer, const Json& value,
 }
 
 TEST(Recipe, AllThatShipParseAndFitAModel) {
-  EXPECT_EQ(recipe_names(), (std::vector<std::string>{
-                                "bf16", "dynamic-w8a8", "f16", "f32", "hadamard-w8a8", "krait-w8a8",
-                                "percentile-w8a8", "quamba-w8a8", "static-w8a8"}));
+  EXPECT_EQ(recipe_names(),
+            (std::vector<std::string>{"bf16", "dynamic-w8a8", "f16", "f32", "hadamard-w8a8",
+                                      "krait-w4a16", "krait-w4a8-g128", "krait-w4a8", "krait-w8a8",
+                                      "percentile-w8a8", "quamba-w8a8", "static-w8a8"}));
   for (const bool conv_bias : {false, true}) {
-    const ModelLayout layout = layout_of({.E = 40, .conv_bias = conv_bias, .tied = conv_bias});
+    const ModelLayout layout =
+        layout_of({.D = 24, .E = 40, .conv_bias = conv_bias, .tied = conv_bias});
     for (const std::string& name : recipe_names()) {
       const Recipe recipe = load_recipe(name);
       EXPECT_EQ(recipe.name, name);
@@ -51,7 +53,7 @@ TEST(Recipe, AllThatShipParseAndFitAModel) {
 // One recipe serves all architectures: what a model does not have is void, what nothing has is an
 // error. Scales that the parts of one product share are shared only where all parts exist.
 TEST(Recipe, FitsEveryArchitecture) {
-  const TestCheckpoint checkpoint = tiny_mamba2({.H = 10, .P = 4});
+  const TestCheckpoint checkpoint = tiny_mamba2({.D = 24, .H = 10, .P = 4});
   const ModelLayout layout = describe_model(checkpoint.config, *checkpoint.source());
   for (const std::string& name : recipe_names()) {
     EXPECT_NO_THROW(fit_recipe(load_recipe(name), layout)) << name;
@@ -168,6 +170,28 @@ TEST(CheckRecipe, ListsRolesSitesAndNumerics) {
   expect_refused("/shared_scales/0", {"z", "B"}, {"B is named twice"});
   EXPECT_NO_THROW(check_changed("/activations/ssm_state", {{"bits", 8}}));
   EXPECT_NO_THROW(check_changed("/weights/conv1d.weight/strategy", "channel"));
+}
+
+TEST(CheckRecipe, KnowsWhereFourBitsAreRead) {
+  const Json four = {{"bits", 4}, {"strategy", "group"}, {"group_size", 64}};
+  for (const char* role : {"/weights/in_proj", "/weights/x_proj", "/weights/lm_head"}) {
+    EXPECT_NO_THROW(check_changed(role, four)) << role;
+  }
+  expect_refused("/weights/embeddings", four, {"weights.embeddings as 4 bits", "8 bits, int"});
+  expect_refused("/weights/A_log", four, {"weights.A_log as 4 bits"});
+  expect_refused("/weights/dt_proj", four,
+                 {"weights.dt_proj of 4 bits need a multiple of 8 columns", "dt_proj has 3"});
+  Json other = four;
+  for (const int size : {0, 8, 48, 256}) {
+    other["group_size"] = size;
+    expect_refused("/weights/in_proj", other, {"weights.in_proj", "group_size 32, 64 or 128"});
+  }
+  other = four;
+  other["strategy"] = "channel";
+  expect_refused("/weights/in_proj", other, {"weights.in_proj as 4 bits, int, channel"});
+  other = four;
+  other["bits"] = 8;
+  expect_refused("/weights/in_proj", other, {"weights.in_proj as 8 bits, int, group"});
 }
 
 TEST(CheckRecipe, RefusesIntegerWeightsWithFloatInputs) {

@@ -121,6 +121,66 @@ QuantizedTensor quantize_rtn(ThreadPool& threads, const TensorView& view, Strate
   return result;
 }
 
+std::int64_t group_within(std::int64_t at_most, std::int64_t cols) {
+  std::int64_t group = 1;
+  while (group * 2 <= at_most && cols % (group * 2) == 0) group *= 2;
+  return group;
+}
+
+namespace {
+
+/// The scale of a group in bf16.
+std::uint16_t scale_4bit(std::span<const float> w) {
+  const auto [low, high] = std::minmax_element(w.begin(), w.end());
+  const double step = std::max(static_cast<double>(*high) / 7.5, -static_cast<double>(*low) / 8.5);
+  return f32_to_bf16(step < 1e-30 ? 1.0F : static_cast<float>(step));
+}
+
+/// Eight weights as one word, the first in the lowest bits.
+std::int32_t word_4bit(const float* w, float scale) {
+  std::uint32_t word = 0;
+  for (int k = 0; k < 8; ++k) {
+    const float q = std::clamp(std::nearbyint(w[k] / scale), -8.0F, 7.0F);
+    word |= static_cast<std::uint32_t>(static_cast<int>(q) + 8) << (4 * k);
+  }
+  return static_cast<std::int32_t>(word);
+}
+
+}  // namespace
+
+QuantizedTensor quantize_rtn_4bit(ThreadPool& threads, const TensorView& view, std::int64_t group,
+                                  std::string_view name) {
+  check_float(view, name);
+  check(view.shape.rank() == 2 && group >= 8 && group % 8 == 0 && view.shape[1] % group == 0,
+        invalid_argument, "tensor {} {} has no groups of {} columns", name, view.shape.str(),
+        group);
+  const std::int64_t rows = view.shape[0], cols = view.shape[1], groups = cols / group;
+  QuantizedTensor result{Tensor(DType::i32, {rows, cols / 8}), Tensor(DType::bf16, {rows, groups})};
+  std::int32_t* words = result.q.mutable_as<std::int32_t>().data();
+  std::uint16_t* scales = result.scale.mutable_as<std::uint16_t>().data();
+  std::atomic<bool> finite = true;
+  threads.parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
+    std::vector<float> row(static_cast<std::size_t>(cols));
+    for (std::int64_t r = begin; r < end; ++r) {
+      load_floats(view, r * cols, cols, row.data());
+      if (!std::isfinite(absmax(row.data(), cols))) {
+        finite = false;
+        continue;
+      }
+      for (std::int64_t g = 0; g < groups; ++g) {
+        const float* w = row.data() + g * group;
+        std::uint16_t& half = scales[r * groups + g];
+        half = scale_4bit({w, static_cast<std::size_t>(group)});
+        for (std::int64_t k = 0; k < group; k += 8) {
+          words[(r * cols + g * group + k) / 8] = word_4bit(w + k, bf16_to_f32(half));
+        }
+      }
+    }
+  });
+  check_finite(finite, name, "");
+  return result;
+}
+
 Tensor convert_float(ThreadPool& threads, const Tensor& tensor, DType dtype,
                      std::string_view name) {
   const TensorView& view = tensor.view();

@@ -1,5 +1,5 @@
-// Float tensors to int8 by rounding to the nearest multiple of the scale (RTN), or to another float
-// dtype, read from the mapped checkpoint without a float copy of the whole tensor.
+// Float tensors to int8 or 4 bits by rounding to the nearest multiple of the scale (RTN), or to
+// another float dtype, read from the mapped checkpoint without a float copy of the whole tensor.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,9 @@
 namespace krait {
 
 struct QuantizedTensor {
-  Tensor q;      ///< i8, the shape of the input
-  Tensor scale;  ///< f32 [1] (Strategy::tensor) or [rows, 1] (Strategy::channel)
+  Tensor q;      ///< i8, the shape of the input; 4 bits: i32 [rows, cols / 8], see core/weight.h
+  Tensor scale;  ///< f32 [1] (Strategy::tensor) or [rows, 1] (Strategy::channel); 4 bits: bf16
+                 ///< [rows, cols / group]
 };
 
 /// The tensor as `rows` rows (its first dimension; rank 1 is one row) of float values.
@@ -22,6 +23,17 @@ struct QuantizedTensor {
 /// Errors: bad_data naming `name` for NaN, infinity or a dtype that is no float.
 QuantizedTensor quantize_rtn(ThreadPool& threads, const TensorView& view, Strategy strategy,
                              std::string_view name);
+
+/// The group that `at_most` columns mean for rows of `cols`: the largest power of two not above it
+/// that divides cols.
+std::int64_t group_within(std::int64_t at_most, std::int64_t cols);
+
+/// A matrix to 4 bits in groups of `group` (a multiple of 8 that divides the columns). s is the
+/// least step for which every weight of the group is within half a step of the grid of -8 to 7:
+/// max(max w / 7.5, max -w / 8.5), in double, rounded to bf16 (1 where that is below 1e-30);
+/// q = rne(w / s) with the f32 division, in [-8, 7]. Errors: as above.
+QuantizedTensor quantize_rtn_4bit(ThreadPool& threads, const TensorView& view, std::int64_t group,
+                                  std::string_view name);
 
 /// Values rounded to nearest even in `dtype` (f32, f16, bf16). Errors: bad_data naming `name` for
 /// NaN or infinity, before or after the conversion. The same dtype borrows `tensor`'s memory.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -106,6 +107,82 @@ TEST(QuantizeRtn, NamesTensorsThatAreNoNumbers) {
   }
   expect_error([&] { quantize_rtn(pool, Tensor(DType::i32, {2}).view(), Strategy::tensor, "ids"); },
                ErrorCode::bad_data, {"ids", "I32"});
+}
+
+int value_at(const QuantizedTensor& tensor, std::int64_t i) {
+  const auto word =
+      static_cast<std::uint32_t>(tensor.q.as<std::int32_t>()[static_cast<std::size_t>(i / 8)]);
+  return static_cast<int>(word >> (4 * (i % 8)) & 15) - 8;
+}
+
+TEST(QuantizeRtn4, RoundsEveryGroupByItsOwnScale) {
+  const std::int64_t rows = 5, cols = 192, group = 64;
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    const Tensor w = test_tensor({rows, cols}, random_values(4, rows * cols), dtype);
+    const Tensor f = to_f32(w.view());
+    for (const int threads : {1, 2, 5}) {
+      ThreadPool pool(threads);
+      const QuantizedTensor q = quantize_rtn_4bit(pool, w.view(), group, "w");
+      ASSERT_EQ(q.q.shape(), (Shape{rows, cols / 8}));
+      ASSERT_EQ(q.scale.shape(), (Shape{rows, cols / group}));
+      ASSERT_EQ(q.scale.dtype(), DType::bf16);
+      const Tensor scale = to_f32(q.scale.view());
+      for (std::int64_t g = 0; g < rows * cols / group; ++g) {
+        double high = -1e9, low = 1e9;
+        for (std::int64_t k = 0; k < group; ++k) {
+          const double value = f.as<float>()[static_cast<std::size_t>(g * group + k)];
+          high = std::max(high, value);
+          low = std::min(low, value);
+        }
+        const float s = scale.as<float>()[static_cast<std::size_t>(g)];
+        const double exact = std::max(high / 7.5, -low / 8.5);
+        EXPECT_NEAR(s, exact, exact / 256);
+        EXPECT_EQ(s, bf16_to_f32(f32_to_bf16(s)));
+        for (std::int64_t k = 0; k < group; ++k) {
+          const std::int64_t i = g * group + k;
+          const float value = f.as<float>()[static_cast<std::size_t>(i)] / s;
+          ASSERT_EQ(value_at(q, i), std::clamp(round_half_even(value), -8, 7)) << i;
+          ASSERT_LT(std::fabs(value - static_cast<float>(value_at(q, i))), 0.54F);  // half a step
+        }
+      }
+    }
+  }
+}
+
+TEST(QuantizeRtn4, UsesTheWholeGridAndGivesZerosAScale) {
+  ThreadPool pool(2);
+  // Step 1: the lowest is -8.5, the highest 7.5. Ties go to even where they fit.
+  const std::vector<float> values = {-8.5F, 7.5F, 0.5F,  1.5F,   -0.5F, -2.5F, 6.5F, -7.5F,
+                                     0,     0,    -0.0F, 1e-42F, 0,     0,     0,    -1e-35F};
+  const QuantizedTensor q = quantize_rtn_4bit(pool, test_tensor({2, 8}, values).view(), 8, "w");
+  const std::vector<int> expected = {-8, 7, 0, 2, 0, -2, 6, -8, 0, 0, 0, 0, 0, 0, 0, 0};
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(value_at(q, static_cast<std::int64_t>(i)), expected[i]) << i;
+  }
+  EXPECT_EQ(to_f32(q.scale.view()).as<float>()[0], 1);
+  EXPECT_EQ(to_f32(q.scale.view()).as<float>()[1], 1);
+}
+
+TEST(QuantizeRtn4, NamesWhatItCannotDo) {
+  ThreadPool pool(2);
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+    std::vector<float> values(32, 1.0F);
+    values[20] = bad;
+    const Tensor w = test_tensor({2, 16}, values);
+    expect_error([&] { quantize_rtn_4bit(pool, w.view(), 8, "layer.w"); }, ErrorCode::bad_data,
+                 {"layer.w", "NaN or an infinite"});
+  }
+  const Tensor w = test_tensor({2, 24}, std::vector<float>(48, 1.0F));
+  for (const std::int64_t group : {0, 4, 12, 16, 48}) {
+    expect_error([&] { quantize_rtn_4bit(pool, w.view(), group, "layer.w"); },
+                 ErrorCode::invalid_argument, {"layer.w", std::to_string(group)});
+  }
+  EXPECT_EQ(group_within(64, 192), 64);
+  EXPECT_EQ(group_within(128, 192), 64);
+  EXPECT_EQ(group_within(128, 384), 128);
+  EXPECT_EQ(group_within(64, 40), 8);
+  EXPECT_EQ(group_within(64, 13), 1);
 }
 
 TEST(ConvertFloat, RoundsOnceAndRefusesOverflow) {

@@ -34,9 +34,11 @@ inline void write_token_file(const std::string& path, std::int64_t count, std::i
 }
 
 /// A float checkpoint DIR/model and calibration tokens DIR/tokens.bin in a temporary directory.
-/// Sizes for which all rotations of the shipped recipes exist: d_inner = 40 = 20 * 2.
+/// Sizes for which all rotations and groups of the shipped recipes exist: d_inner = 40 = 20 * 2,
+/// and d_model is a multiple of 8.
 struct QuantizeFixture {
-  explicit QuantizeFixture(TinyMamba shape = {.E = 40}) : QuantizeFixture(tiny_mamba(shape)) {}
+  explicit QuantizeFixture(TinyMamba shape = {.D = 24, .E = 40})
+      : QuantizeFixture(tiny_mamba(shape)) {}
   explicit QuantizeFixture(TestCheckpoint original) : checkpoint(std::move(original)) {
     write_checkpoint(checkpoint, directory / "model");
     write_token_file(directory / "tokens.bin", 400, checkpoint.config.at("vocab_size"));

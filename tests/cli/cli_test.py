@@ -17,13 +17,14 @@ import sys
 import tempfile
 import time
 import unittest
+from xml.etree import ElementTree
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import tiny_model  # noqa: E402
 
 KRAIT = ""
 COMMANDS = ["demo", "quantize", "generate", "perplexity", "compare", "logits", "tokenize",
-            "inspect", "bench", "info", "eval"]
+            "inspect", "bench", "info", "eval", "sweep", "report"]
 TEXT = "It is a truth universally acknowledged, that he who reads the help needs no other help. "
 
 
@@ -303,6 +304,38 @@ class Commands(Base):
         self.assertIn("acc_norm", text)
         self.refuse(1, "piqa.jsonl", "eval", output, "--tasks", "piqa", "--data", self.folder)
         self.refuse(1, "did you mean", "eval", output, "--tasks", "arc_easi", "--data", self.folder)
+
+    def test_sweep_and_report(self):
+        (self.folder / "text.txt").write_text("The sky is blue and the sea is wide. " * 20)
+        sweep = {"models": [str(self.model)], "recipes": ["f32", "dynamic-w8a8", "krait-w8a8"],
+                 "text": {"file": str(self.folder / "text.txt"), "seq_len": 64, "max_tokens": 100}}
+        file = self.folder / "sweep.json"
+        file.write_text(json.dumps(sweep))
+        first, second = self.folder / "shard1", self.folder / "shard2"
+        counts = self.json_of("sweep", file, "-o", first, "--shard", "1/2")
+        self.assertEqual(counts, {"cells": 3, "made": 2, "kept": 0, "other_shards": 1})
+        self.json_of("sweep", file, "-o", second, "--shard", "2/2")
+        again = self.json_of("sweep", file, "-o", first, "--shard", "1/2")
+        self.assertEqual((again["made"], again["kept"]), (0, 2))
+        self.assertEqual(sorted(p.suffix for p in first.iterdir()), [".json", ".json"])
+        told = self.json_of("report", first, second)
+        self.assertEqual(len(told), 3)
+        losses = {r["spec"]["recipe"]["name"]: r["divergence"]["kl_mean"] for r in told.values()}
+        self.assertEqual(losses["f32"], 0)
+        self.assertGreater(losses["dynamic-w8a8"], losses["krait-w8a8"])
+        output = self.folder / "report.md"
+        self.succeed("report", first, second, "-o", output)
+        self.assertIn("| krait-w8a8 |", output.read_text())
+        ElementTree.fromstring(output.with_suffix(".svg").read_text())
+        # A changed specification is computed again, and does not mix with the others.
+        sweep["text"]["max_tokens"] = 90
+        file.write_text(json.dumps(sweep))
+        self.assertEqual(self.json_of("sweep", file, "-o", first, "--shard", "1/3")["made"], 1)
+        sweep["recipe"] = sweep.pop("recipes")
+        file.write_text(json.dumps(sweep))
+        self.refuse(1, "did you mean", "sweep", file, "-o", first)
+        self.refuse(2, "--shard", "sweep", file, "-o", first, "--shard", "0/2")
+        self.refuse(1, "no results", "report", self.folder)
 
     def test_info(self):
         told = self.json_of("info", "-t", "2", env={"KRAIT_ISA": "reference"})

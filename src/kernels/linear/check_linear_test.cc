@@ -53,7 +53,8 @@ TEST(CheckLinear, RefusesTheRestWithASentence) {
   Weight bad = good;
   bad.data = Tensor(DType::f64, {4, 6});
   EXPECT_EQ(refusal(bad, ErrorCode::unsupported),
-            "layers.3.in_proj.weight: no kernel has F64 weights; choices: F32, F16, BF16, I8");
+            "layers.3.in_proj.weight: no kernel has F64 weights; choices: F32, F16, BF16, I8, "
+            "I32 (4 bits)");
   bad.data = Tensor(DType::i8, {24});
   EXPECT_EQ(refusal(bad, ErrorCode::bad_data),
             "layers.3.in_proj.weight: expected a matrix [outputs, inputs], got [24]");
@@ -86,6 +87,53 @@ TEST(CheckLinear, RefusesTheRestWithASentence) {
   EXPECT_EQ(refusal(bad, ErrorCode::bad_data),
             "layers.3.in_proj.weight: expected int8 weights in [-127, 127], got -128 in row 2, "
             "column 3");
+}
+
+/// 4 rows of 48 columns in groups of 16.
+Weight weight_4bit() {
+  Weight weight;
+  weight.data = Tensor(DType::i32, {4, 6});
+  weight.strategy = Strategy::group;
+  weight.group_size = 16;
+  weight.scale = Tensor(DType::f32, {4, 3});
+  std::ranges::fill(weight.scale.mutable_as<float>(), 1.0F);
+  return weight;
+}
+
+TEST(CheckLinear, RefusesGroupsThatTheKernelsCannotDo) {
+  const Weight good = weight_4bit();
+  EXPECT_NO_THROW(check_linear(good, "w"));
+  EXPECT_EQ(good.cols(), 48);
+
+  Weight bad = good;
+  bad.strategy = Strategy::channel;
+  EXPECT_EQ(refusal(bad, ErrorCode::unsupported),
+            "layers.3.in_proj.weight: no kernel has 4-bit weights with channel scales; choices: "
+            "group");
+  for (const int group : {-16, 0, 4, 12, 32, 96}) {
+    bad = good;
+    bad.group_size = group;
+    EXPECT_EQ(
+        refusal(bad, ErrorCode::bad_data),
+        "layers.3.in_proj.weight: expected groups of a multiple of 8 that divides 48 columns, "
+        "got " +
+            std::to_string(group));
+  }
+  bad = good;
+  bad.group_size = 24;
+  EXPECT_EQ(refusal(bad, ErrorCode::bad_data),
+            "layers.3.in_proj.weight: expected group scales of shape F32, F16 or BF16 [4, 2], got "
+            "F32 [4, 3]");
+  bad = good;
+  bad.scale = Tensor(DType::i8, {4, 3});
+  EXPECT_NE(refusal(bad, ErrorCode::bad_data).find("got I8 [4, 3]"), std::string::npos);
+  bad.scale = {};
+  EXPECT_NE(refusal(bad, ErrorCode::bad_data).find("nothing"), std::string::npos);
+  for (const float scale : {0.0F, -1.0F, INFINITY, NAN}) {
+    bad = weight_4bit();
+    bad.scale.mutable_as<float>()[7] = scale;
+    EXPECT_NE(refusal(bad, ErrorCode::bad_data).find("finite scales above 0"), std::string::npos);
+  }
 }
 
 }  // namespace

@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cmath>
 #include <cstring>
 
-#include "core/check.h"
 #include "core/float16.h"
+#include "kernels/linear/linear4_kernels.h"
 #include "kernels/linear/linear_kernels.h"
 #include "kernels/quantize/quantize.h"
 
@@ -28,14 +27,20 @@ struct Partition {
   std::int64_t grain;
 };
 
-Partition partition(const ThreadPool& threads, const Weight& weight, std::int64_t tokens) {
+/// Bytes of `n` weights, without scales.
+double bytes_of(const Weight& weight, double n) {
+  return weight.is_4bit() ? n / 2 : n * static_cast<double>(size_of(weight.data.dtype()));
+}
+
+Partition partition(const ThreadPool& threads, const Weight& weight, const Activation& x) {
   // Waking a thread costs about a microsecond: each must get several. One thread streams about 40
   // bytes of weights per nanosecond from memory and does a few hundred multiplications in it.
   constexpr double kNanosecondsPerThread = 2000;
   const double elements = static_cast<double>(weight.rows()) * static_cast<double>(weight.cols());
-  const double bytes = elements * static_cast<double>(size_of(weight.data.dtype()));
-  const double rate = weight.data.dtype() == DType::i8 ? 400 : 60;
-  const double ns = bytes / 40 + elements * static_cast<double>(tokens) / rate;
+  const bool integers = !is_float(weight.data.dtype()) && x.dtype == DType::i8;
+  const std::int64_t tokens = x.rows;
+  const double ns = bytes_of(weight, elements) / 40 +
+                    elements * static_cast<double>(tokens) / (integers ? 400 : 60);
   const std::int64_t useful = std::clamp<std::int64_t>(
       static_cast<std::int64_t>(ns / kNanosecondsPerThread), 1, threads.threads());
 
@@ -52,10 +57,10 @@ Partition partition(const ThreadPool& threads, const Weight& weight, std::int64_
 
 /// Rows of the weight that stay in a core's second-level cache while all tokens pass by.
 std::int64_t row_chunk_of(const Weight& weight) {
-  constexpr std::int64_t kCacheBytes = std::int64_t{1} << 18;
-  const std::int64_t row_bytes =
-      weight.cols() * static_cast<std::int64_t>(size_of(weight.data.dtype()));
-  return std::clamp<std::int64_t>(kCacheBytes / row_bytes / 32 * 32, 32, kRowChunk);
+  constexpr double kCacheBytes = 1 << 18;
+  const double row_bytes = bytes_of(weight, static_cast<double>(weight.cols()));
+  return std::clamp<std::int64_t>(static_cast<std::int64_t>(kCacheBytes / row_bytes) / 32 * 32, 32,
+                                  kRowChunk);
 }
 
 /// A block of the product in f32: rows [begin, end) of the weight, all tokens of x.
@@ -66,8 +71,9 @@ struct Block {
 
 /// x as the microkernels want it.
 struct Input {
-  const std::uint8_t* bytes = nullptr;  // i8 weight: prepared rows
-  const float* values = nullptr;        // float weight
+  const std::uint8_t* bytes = nullptr;  // i8 weight: prepared rows; 4-bit weight: i8 x as it is
+  const std::int32_t* x_sum = nullptr;  // 4-bit weight: see Linear4Kernels::group_sums
+  const float* values = nullptr;        // float weight, or 4-bit weight and float x
   std::int64_t stride = 0;
   const float* scale = nullptr;
   std::int64_t scale_step = 0;
@@ -91,6 +97,26 @@ Input prepare_i8(Context& ctx, const Weight& weight, const Activation& x) {
           .scale_step = x.strategy == Strategy::token ? 1 : 0};
 }
 
+Input prepare_groups(Context& ctx, const Weight& weight, const Activation& x) {
+  const std::int64_t group = weight.group_size, groups = weight.cols() / group;
+  const std::int64_t stride = (ceil_div(x.cols, 64) | 1) * 64;  // as above
+  std::uint8_t* bytes = ctx.arena.take<std::uint8_t>(x.rows * stride);
+  std::int32_t* sums = ctx.arena.take<std::int32_t>(x.rows * groups);
+  ctx.threads.parallel_for(
+      x.rows, ceil_div(std::int64_t{1} << 17, stride),
+      [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t t = begin; t < end; ++t) {
+          std::memcpy(bytes + t * stride, x.i8(t), static_cast<std::size_t>(x.cols));
+          ctx.kernels.linear4->group_sums(x.i8(t), x.cols, group, sums + t * groups);
+        }
+      });
+  return {.bytes = bytes,
+          .x_sum = sums,
+          .stride = stride,
+          .scale = x.scale,
+          .scale_step = x.strategy == Strategy::token ? 1 : 0};
+}
+
 Input prepare_f32(Context& ctx, const Activation& x) {
   // Rows a multiple of 4 KB apart would compete for the same lines of the first-level cache.
   const bool crowded = x.rows > kTokenGrain && x.stride % 512 == 0;
@@ -107,11 +133,56 @@ Input prepare_f32(Context& ctx, const Activation& x) {
   return {.values = values, .stride = stride};
 }
 
+Input prepare(Context& ctx, const Weight& weight, const Activation& x) {
+  if (weight.data.dtype() == DType::i8) return prepare_i8(ctx, weight, x);
+  return weight.is_4bit() && x.dtype == DType::i8 ? prepare_groups(ctx, weight, x)
+                                                  : prepare_f32(ctx, x);
+}
+
+void multiply_4bit(const Linear4Kernels& kernels, const Weight& weight, const Input& x,
+                   const Block& b, const float* bias, float* y, std::int64_t y_stride) {
+  const PackedI4& packed = *weight.packed4;
+  const std::int64_t cols = weight.cols(), groups = cols / weight.group_size;
+  const std::int64_t stride = packed.lines.shape()[1] * 64;
+  const I4Rows rows{.lines = packed.lines.as<std::uint8_t>().data() + b.row_begin / 16 * stride,
+                    .stride = stride,
+                    .scale_is_f32 = packed.scale_is_f32,
+                    .rows = b.row_end - b.row_begin,
+                    .cols = cols,
+                    .group = weight.group_size};
+  const std::int64_t tokens = b.token_end - b.token_begin;
+  if (x.values) {
+    kernels.f32({.w = rows,
+                 .x = x.values + b.token_begin * x.stride,
+                 .x_stride = x.stride,
+                 .tokens = tokens,
+                 .bias = bias,
+                 .y = y,
+                 .y_stride = y_stride});
+  } else {
+    kernels.i8({.w = rows,
+                .x = reinterpret_cast<const std::int8_t*>(x.bytes) + b.token_begin * x.stride,
+                .x_stride = x.stride,
+                .x_sum = x.x_sum + b.token_begin * groups,
+                .tokens = tokens,
+                .x_scale = x.scale + b.token_begin * x.scale_step,
+                .x_scale_step = x.scale_step,
+                .bias = bias,
+                .y = y,
+                .y_stride = y_stride});
+  }
+}
+
 /// One block into f32 memory.
-void multiply(const LinearKernels& kernels, const Weight& weight, const Input& x, const Block& b,
-              float* y, std::int64_t y_stride) {
+void multiply(const Context& ctx, const Weight& weight, const Input& x, const Block& b, float* y,
+              std::int64_t y_stride) {
+  const LinearKernels& kernels = *ctx.kernels.linear;
   const std::int64_t rows = b.row_end - b.row_begin, tokens = b.token_end - b.token_begin;
   const float* bias = weight.bias.empty() ? nullptr : weight.bias.as<float>().data() + b.row_begin;
+  if (weight.is_4bit()) {
+    multiply_4bit(*ctx.kernels.linear4, weight, x, b, bias, y, y_stride);
+    return;
+  }
   if (weight.data.dtype() == DType::i8) {
     const std::int64_t cols4 = ceil_div(weight.cols(), 4);
     const std::int64_t w_step = weight.strategy == Strategy::channel ? 1 : 0;
@@ -158,10 +229,8 @@ void multiply(const LinearKernels& kernels, const Weight& weight, const Input& x
 
 /// f32 y, or i8 y with static scales, which need no more of the row than the block at hand.
 void product(Context& ctx, const Weight& weight, const Activation& x, const Activation& y) {
-  const LinearKernels& kernels = *ctx.kernels.linear;
-  const Input input =
-      weight.data.dtype() == DType::i8 ? prepare_i8(ctx, weight, x) : prepare_f32(ctx, x);
-  const Partition split = partition(ctx.threads, weight, x.rows);
+  const Input input = prepare(ctx, weight, x);
+  const Partition split = partition(ctx.threads, weight, x);
   float* chunks = nullptr;
   if (y.dtype == DType::i8) {
     chunks = ctx.arena.take<float>(ctx.threads.threads() * kRowChunk * kTokenChunk);
@@ -180,11 +249,11 @@ void product(Context& ctx, const Weight& weight, const Activation& x, const Acti
         b.token_end = std::min(whole.token_end, b.token_begin + token_chunk);
         if (!chunks) {
           float* target = const_cast<Activation&>(y).f32(b.token_begin) + b.row_begin;
-          multiply(kernels, weight, input, b, target, y.stride);
+          multiply(ctx, weight, input, b, target, y.stride);
           continue;
         }
         float* chunk = chunks + thread * kRowChunk * kTokenChunk;
-        multiply(kernels, weight, input, b, chunk, kRowChunk);
+        multiply(ctx, weight, input, b, chunk, kRowChunk);
         const Activation part = y.columns(b.row_begin, b.row_end);
         for (std::int64_t t = b.token_begin; t < b.token_end; ++t) {
           store_row(*ctx.kernels.quantize, chunk + (t - b.token_begin) * kRowChunk, part, t);
@@ -195,90 +264,15 @@ void product(Context& ctx, const Weight& weight, const Activation& x, const Acti
   ctx.threads.parallel_for(split.by_tokens ? x.rows : weight.rows(), split.grain, run);
 }
 
-void check_scales(const Weight& weight, const std::string& name) {
-  Shape expected;
-  switch (weight.strategy) {
-    case Strategy::tensor:
-      expected = {1};
-      break;
-    case Strategy::channel:
-      expected = {weight.rows()};
-      break;
-    default:
-      fail(ErrorCode::unsupported,
-           "{}: no kernel has int8 weights with {} scales; choices: tensor, channel", name,
-           name_of(weight.strategy));
-  }
-  check(!weight.scale.empty() && weight.scale.dtype() == DType::f32 &&
-            weight.scale.shape() == expected,
-        ErrorCode::bad_data, "{}: expected {} scales of shape F32 {}, got {} {}", name,
-        name_of(weight.strategy), expected.str(), name_of(weight.scale.dtype()),
-        weight.scale.empty() ? "nothing" : weight.scale.shape().str());
-  std::int64_t i = 0;
-  for (const float scale : weight.scale.as<float>()) {
-    check(std::isfinite(scale) && scale > 0, ErrorCode::bad_data,
-          "{}: expected finite scales above 0, got {} at {}", name, scale, i);
-    ++i;
-  }
-}
-
 }  // namespace
-
-void check_linear(const Weight& weight, const std::string& name) {
-  check(!weight.data.empty() && weight.data.shape().rank() == 2 && weight.rows() > 0 &&
-            weight.cols() > 0,
-        ErrorCode::bad_data, "{}: expected a matrix [outputs, inputs], got {}", name,
-        weight.data.shape().str());
-  check(weight.bias.empty() ||
-            (weight.bias.dtype() == DType::f32 && weight.bias.shape() == Shape{weight.rows()}),
-        ErrorCode::bad_data, "{}: expected a bias of shape F32 [{}], got {} {}", name,
-        weight.rows(), name_of(weight.bias.dtype()), weight.bias.shape().str());
-  if (is_float(weight.data.dtype())) return;
-  check(weight.data.dtype() == DType::i8, ErrorCode::unsupported,
-        "{}: no kernel has {} weights; choices: F32, F16, BF16, I8", name,
-        name_of(weight.data.dtype()));
-  // Beyond that many columns a sum of products -128 * 127 may leave int32.
-  constexpr std::int64_t kMaxCols = 0x7fffffff / (128 * 127);
-  check(weight.cols() <= kMaxCols, ErrorCode::unsupported,
-        "{}: int8 products have at most {} inputs, got {}", name, kMaxCols, weight.cols());
-  check_scales(weight, name);
-  const std::span<const std::int8_t> q = weight.data.as<std::int8_t>();
-  const auto bad = std::ranges::find(q, std::int8_t{-128});
-  check(bad == q.end(), ErrorCode::bad_data,
-        "{}: expected int8 weights in [-127, 127], got -128 in row {}, column {}", name,
-        bad == q.end() ? 0 : (bad - q.begin()) / weight.cols(),
-        bad == q.end() ? 0 : (bad - q.begin()) % weight.cols());
-}
-
-void pack(Context& ctx, Weight& weight) {
-  if (weight.data.dtype() != DType::i8) return;
-  const std::int64_t rows = weight.rows(), cols = weight.cols();
-  const std::int64_t tile_rows = ceil_div(rows, 16), cols4 = ceil_div(cols, 4);
-  auto packed = std::make_shared<PackedI8>();
-  packed->tiles = Tensor(DType::i8, {tile_rows, cols4, 16, 4});
-  packed->row_sum.resize(static_cast<std::size_t>(tile_rows * 16));
-  const std::int8_t* q = weight.data.as<std::int8_t>().data();
-  std::int8_t* tiles = packed->tiles.mutable_as<std::int8_t>().data();
-  std::int32_t* row_sum = packed->row_sum.data();
-  const auto pack_rows = [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t row = begin * 16; row < std::min(rows, end * 16); ++row) {
-      const std::int8_t* from = q + row * cols;
-      std::int8_t* to = tiles + row / 16 * cols4 * 64 + row % 16 * 4;
-      for (std::int64_t j = 0; j < cols / 4; ++j) std::memcpy(to + j * 64, from + j * 4, 4);
-      for (std::int64_t k = cols / 4 * 4; k < cols; ++k) to[k / 4 * 64 + k % 4] = from[k];
-      std::int32_t sum = 0;
-      for (std::int64_t k = 0; k < cols; ++k) sum += from[k];
-      row_sum[row] = sum;
-    }
-  };
-  ctx.threads.parallel_for(tile_rows, ceil_div(1 << 16, cols * 16), pack_rows);
-  weight.packed = std::move(packed);
-}
 
 void linear(Context& ctx, const Weight& weight, const Activation& x, const Activation& y) {
   assert(x.cols == weight.cols() && y.cols == weight.rows() && x.rows == y.rows);
   assert(x.dtype == DType::f32 || (x.dtype == DType::i8 && x.scale));
   assert(is_float(weight.data.dtype()) ||
+         (weight.is_4bit() && weight.packed4 &&
+          (x.dtype == DType::f32 ||
+           (x.strategy != Strategy::channel && x.strategy != Strategy::group))) ||
          (weight.data.dtype() == DType::i8 && weight.packed && x.dtype == DType::i8 &&
           x.strategy != Strategy::channel && x.strategy != Strategy::group &&
           (weight.strategy == Strategy::tensor || weight.strategy == Strategy::channel)));

@@ -7,6 +7,11 @@
 //  * i8 weight, i8 x: acc = sum of q_x q_w, exact in int32. y = float(acc) * (s_x * s_w[row]),
 //    then + bias. s_x is x's tensor or token scale (x with channel scales is refused).
 //  * i8 weight, f32 x: refused (quantize x first).
+//  * 4-bit weight in groups of columns, i8 x: acc_g = sum of q_x q_w over group g, exact in int32;
+//    y = fma(float(acc_g), s_w[row, g], y) over the groups in order from +0; then y * s_x, then
+//    + bias.
+//  * 4-bit weight in groups, f32 x: acc_g = fma(x_k, float(q_w), acc_g) over the columns of group g
+//    in order from +0; y = fma(acc_g, s_w[row, g], y) over the groups in order from +0; + bias.
 //  * i8 x with a float weight: x is widened to s_x * q_x first.
 // The f32 result is then stored or quantized as y's Activation asks.
 // Results do not depend on threads, tiles, the instruction set or the number of rows of x.
@@ -22,19 +27,22 @@
 namespace krait {
 
 /// Refuses, with a sentence that names the tensor, what linear() and embedding() cannot do:
-/// bad_data for shapes, scales (finite, > 0) and int8 weights of -128; unsupported for other
-/// formats, group scales and more than 132,104 int8 columns, where int32 sums could overflow. Reads
-/// int8 weights once. For loaders; linear() itself only asserts.
+/// bad_data for shapes, scales (finite, > 0), groups (a multiple of 8 that divides the columns) and
+/// int8 weights of -128; unsupported for other formats, int8 with group scales, 4 bits without, and
+/// more than 132,104 int8 columns, where int32 sums could overflow. Reads int8 weights and all
+/// scales once. For loaders; linear() itself only asserts.
 void check_linear(const Weight& weight, const std::string& name);
 
-/// Makes weight.packed for an i8 weight (in parallel); does nothing for float weights. From then on
-/// linear() reads the shape and dtype of weight.data only; embedding() still reads its bytes.
+/// Makes weight.packed of an i8 or weight.packed4 of a 4-bit weight (in parallel); does nothing for
+/// float weights. From then on linear() reads the shape and dtype of weight.data only, and of 4-bit
+/// weights no scale but the packed; embedding() still reads the bytes of weight.data.
 void pack(Context& ctx, Weight& weight);
 
 /// x [T, cols] -> y [T, rows]. x and y must not overlap.
 void linear(Context& ctx, const Weight& weight, const Activation& x, const Activation& y);
 
-/// out[t, :] = row ids[t] of the table as f32 (i8: scale * q). Ids must be in [0, rows).
+/// out[t, :] = row ids[t] of the table as f32 (i8: scale * q). Ids must be in [0, rows). Tables
+/// have no 4-bit form.
 void embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> ids, float* out);
 
 }  // namespace krait

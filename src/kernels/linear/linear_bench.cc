@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/cpu_info.h"
+#include "core/float16.h"
 #include "core/rng.h"
 #include "kernels/linear/linear.h"
 
@@ -29,11 +30,31 @@ constexpr Layer kLayers[] = {
 };
 constexpr std::int64_t kTokens[] = {1, 2, 4, 8, 16, 64, 512};
 
+/// What is multiplied with what.
+struct Format {
+  const char* name;
+  DType weight, x;  // weight i32: 4 bits
+  std::int64_t group = 0;
+};
+constexpr Format kFormats[] = {
+    {"I8", DType::i8, DType::i8},
+    {"W4A8g64", DType::i32, DType::i8, 64},
+    {"W4A8g128", DType::i32, DType::i8, 128},
+    {"W4A16g64", DType::i32, DType::f32, 64},
+    {"W4A16g128", DType::i32, DType::f32, 128},
+    {"BF16", DType::bf16, DType::f32},
+    {"F32", DType::f32, DType::f32},
+};
+
 void random_fill(Tensor& tensor) {
   Rng rng(1);
   if (tensor.dtype() == DType::i8) {
     for (auto& q : tensor.mutable_as<std::int8_t>()) {
       q = static_cast<std::int8_t>(static_cast<int>(rng.below(255)) - 127);
+    }
+  } else if (tensor.dtype() == DType::i32) {
+    for (auto& word : tensor.mutable_as<std::int32_t>()) {
+      word = static_cast<std::int32_t>(rng.next() >> 32);
     }
   } else if (tensor.dtype() == DType::f32) {
     for (auto& w : tensor.mutable_as<float>()) w = static_cast<float>(rng.uniform() - 0.5);
@@ -44,23 +65,44 @@ void random_fill(Tensor& tensor) {
   }
 }
 
-void run(benchmark::State& state, Isa isa, DType dtype, Layer layer, std::int64_t tokens,
+/// Every 4-bit or int8 weight has the scale 0.01 or what bf16 makes of it.
+Weight random_weight(Context& ctx, const Format& format, const Layer& layer) {
+  Weight weight;
+  const bool is_4bit = format.weight == DType::i32;
+  weight.data = Tensor(format.weight, {layer.rows, is_4bit ? layer.cols / 8 : layer.cols});
+  random_fill(weight.data);
+  if (is_4bit) {
+    weight.strategy = Strategy::group;
+    weight.group_size = static_cast<int>(format.group);
+    weight.scale = Tensor(DType::bf16, {layer.rows, layer.cols / format.group});
+    std::ranges::fill(weight.scale.mutable_as<std::uint16_t>(), f32_to_bf16(0.01F));
+  } else if (format.weight == DType::i8) {
+    weight.scale = Tensor(DType::f32, {layer.rows});
+    std::ranges::fill(weight.scale.mutable_as<float>(), 0.01F);
+  }
+  pack(ctx, weight);
+  if (weight.packed || weight.packed4) {  // as models do: only the tiles are read
+    weight.data = Tensor(TensorView{nullptr, format.weight, weight.data.shape()}, nullptr);
+  }
+  return weight;
+}
+
+std::size_t bytes_of(const Weight& weight) {
+  if (weight.packed4) return weight.packed4->lines.bytes();
+  return weight.packed ? weight.packed->tiles.bytes() : weight.data.bytes();
+}
+
+void run(benchmark::State& state, Isa isa, Format format, Layer layer, std::int64_t tokens,
          int thread_count) {
   ThreadPool threads(thread_count);
   Arena arena;
   Context ctx{threads, microkernels(isa), arena};
   constexpr std::size_t kCaches = std::size_t{200} << 20;
-  const std::size_t bytes = static_cast<std::size_t>(layer.rows * layer.cols) * size_of(dtype);
-  std::vector<Weight> weights(tokens > 64 ? 1 : std::clamp<std::size_t>(kCaches / bytes, 1, 256));
-  for (Weight& weight : weights) {
-    weight.data = Tensor(dtype, {layer.rows, layer.cols});
-    random_fill(weight.data);
-    if (dtype != DType::i8) continue;
-    weight.scale = Tensor(DType::f32, {layer.rows});
-    std::ranges::fill(weight.scale.mutable_as<float>(), 0.01F);
-    pack(ctx, weight);
-  }
-  Tensor x_memory(dtype == DType::i8 ? DType::i8 : DType::f32, {tokens, layer.cols});
+  std::vector<Weight> weights{random_weight(ctx, format, layer)};
+  const std::size_t bytes = bytes_of(weights.front());
+  const std::size_t count = tokens > 64 ? 1 : std::clamp<std::size_t>(kCaches / bytes, 1, 256);
+  while (weights.size() < count) weights.push_back(random_weight(ctx, format, layer));
+  Tensor x_memory(format.x, {tokens, layer.cols});
   random_fill(x_memory);
   std::vector<float> x_scale(static_cast<std::size_t>(tokens), 0.02F);
   Tensor y_memory(DType::f32, {tokens, layer.rows});
@@ -90,13 +132,14 @@ void run(benchmark::State& state, Isa isa, DType dtype, Layer layer, std::int64_
 const bool registered = [] {
   for (const Isa isa : all_isas()) {
     if (!cpu_supports(isa) || isa == Isa::reference) continue;
-    for (const DType dtype : {DType::i8, DType::bf16, DType::f32}) {
+    for (const Format& format : kFormats) {
       for (const Layer& layer : kLayers) {
+        if (format.group && layer.cols % format.group != 0) continue;
         for (const std::int64_t tokens : kTokens) {
           for (const int threads : {1, 2}) {
             const std::string name = fmt::format("linear/{}/{}/{}/T{}/threads{}", name_of(isa),
-                                                 name_of(dtype), layer.name, tokens, threads);
-            benchmark::RegisterBenchmark(name.c_str(), run, isa, dtype, layer, tokens, threads)
+                                                 format.name, layer.name, tokens, threads);
+            benchmark::RegisterBenchmark(name.c_str(), run, isa, format, layer, tokens, threads)
                 ->UseRealTime()
                 ->Unit(benchmark::kMicrosecond);
           }

@@ -1,6 +1,6 @@
 // Microkernels of linear.h: a block of output rows times a block of tokens, on one thread. The
 // numerics are those of linear.h to the bit; how a kernel blocks the product never shows.
-// A new weight format (int4 in groups, ...) is one more product struct and one more pointer here.
+// Weights of 4 bits have a table of their own, see linear4_kernels.h.
 #pragma once
 
 #include <cstdint>

@@ -21,51 +21,51 @@ void ssd_steps(const SsdSteps& s) {
 struct SsdF32 {
   using Element = float;
   template <typename P>
-  static SsdF32 make(const SsdRun&, std::int64_t, P) {
+  static SsdF32 make(const SsdRun&, std::int64_t, P) noexcept {
     return {};
   }
   template <typename P>
-  Vec read(const float* p, P part) const {
+  Vec read(const float* p, P part) const noexcept {
     return load(p, part);
   }
   template <typename P>
-  void write(float* p, Vec s, P part) const {
+  void write(float* p, Vec s, P part) const noexcept {
     store(p, s, part);
   }
-  Vec rounded(Vec s) const { return s; }
+  Vec rounded(Vec s) const noexcept { return s; }
 };
 struct SsdF16 {
   using Element = std::uint16_t;
   template <typename P>
-  static SsdF16 make(const SsdRun&, std::int64_t, P) {
+  static SsdF16 make(const SsdRun&, std::int64_t, P) noexcept {
     return {};
   }
   template <typename P>
-  Vec read(const std::uint16_t* p, P part) const {
+  Vec read(const std::uint16_t* p, P part) const noexcept {
     return load_f16(p, part);
   }
   template <typename P>
-  void write(std::uint16_t* p, Vec s, P part) const {
+  void write(std::uint16_t* p, Vec s, P part) const noexcept {
     store_f16(p, s, part);
   }
-  Vec rounded(Vec s) const { return round_to_f16(s); }
+  Vec rounded(Vec s) const noexcept { return round_to_f16(s); }
 };
 struct SsdI8 {
   using Element = std::int8_t;
   template <typename P>
-  static SsdI8 make(const SsdRun& run, std::int64_t c, P part) {
+  static SsdI8 make(const SsdRun& run, std::int64_t c, P part) noexcept {
     return {load(run.scale + c, part), load(run.inverse + c, part)};
   }
   template <typename P>
-  Vec read(const std::int8_t* p, P part) const {
+  Vec read(const std::int8_t* p, P part) const noexcept {
     return to_float(load_i8(p, part)) * scale;
   }
   template <typename P>
-  void write(std::int8_t* p, Vec s, P part) const {
+  void write(std::int8_t* p, Vec s, P part) const noexcept {
     store_i8(p, quantized(s), part);
   }
-  Vec rounded(Vec s) const { return to_float(quantized(s)) * scale; }
-  Ints quantized(Vec s) const {
+  Vec rounded(Vec s) const noexcept { return to_float(quantized(s)) * scale; }
+  Ints quantized(Vec s) const noexcept {
     return round_to_int(min(max(s * inverse, broadcast(-128.0f)), broadcast(127.0f)));
   }
   Vec scale, inverse;
