@@ -19,7 +19,7 @@ namespace {
 const TinyMamba kShape{.V = 61, .D = 24, .E = 40, .N = 16, .R = 3};
 const TinyMamba2 kShape2{.V = 61, .D = 24, .H = 10, .P = 4, .G = 2, .N = 16};
 const TinyJamba kJamba{.V = kShape.V, .D = 40, .heads = 4, .F = 48};
-const TinyNeox kNeox{.V = kShape.V, .D = 40, .heads = 4};
+const TinyNeox kNeox{.V = kShape.V, .D = 40, .heads = 4, .F = 56};
 
 QuantizedModel quantized(const Recipe& recipe,
                          const TestCheckpoint& checkpoint = tiny_mamba(kShape)) {
@@ -125,8 +125,13 @@ TEST(Rotation, IsExactInFloat) {
 }
 
 TEST(QuantizedModel, IsNearTheFloatModel) {
+  // Whom the router asks may depend on a rounding: here it asks all. And as many blocks as others
+  // have: a mixer, attention, and both kinds of feed-forward.
+  TinyJamba all_experts = kJamba;
+  all_experts.experts_per_token = all_experts.experts;
+  all_experts.layers = 2;
   for (const TestCheckpoint& checkpoint :
-       {tiny_mamba(kShape), tiny_mamba2(kShape2), tiny_neox(kNeox), tiny_jamba(kJamba)}) {
+       {tiny_mamba(kShape), tiny_mamba2(kShape2), tiny_neox(kNeox), tiny_jamba(all_experts)}) {
     const std::vector<std::int32_t> ids = random_ids(7, 64, kShape.V);
     const std::vector<float> expected =
         logits_of({checkpoint.config, checkpoint.source()}, ids, select_isa(), 1, ids.size());
@@ -144,7 +149,8 @@ TEST(QuantizedModel, IsNearTheFloatModel) {
       for (std::size_t i = 0; i < got.size(); ++i) {
         errors += std::pow(static_cast<double>(got[i]) - expected[i], 2);
       }
-      EXPECT_LT(std::sqrt(errors / squares), bound) << name;
+      EXPECT_LT(std::sqrt(errors / squares), bound)
+          << name << " of " << checkpoint.config.at("model_type");
       EXPECT_GT(errors, 0) << name;
     }
   }
