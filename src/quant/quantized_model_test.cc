@@ -18,7 +18,7 @@ namespace {
 
 const TinyMamba kShape{.V = 61, .D = 24, .E = 40, .N = 16, .R = 3};
 const TinyMamba2 kShape2{.V = 61, .D = 24, .H = 10, .P = 4, .G = 2, .N = 16};
-const TinyNeox kNeox{.V = kShape.V, .D = 40, .heads = 4};
+const TinyNeox kNeox{.V = kShape.V, .D = 40, .heads = 4, .F = 56};
 
 QuantizedModel quantized(const Recipe& recipe,
                          const TestCheckpoint& checkpoint = tiny_mamba(kShape)) {
