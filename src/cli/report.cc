@@ -117,7 +117,7 @@ std::string markdown(const std::map<std::string, std::vector<Row>>& models) {
           cell(number_at(r, "/divergence/kl_mean"), "{:.6f}"),
           cell(number_at(r, "/divergence/kl_p999"), "{:.4f}"), cell(100 * top1, "{:.2f} %"));
       for (const auto& [task, metric] : tasks) {
-        const std::string at = "/tasks/" + task + "/" + metric;
+        const std::string at = fmt::format("/tasks/{}/{}", task, metric);
         text += fmt::format(" {} ({} \u00b1 {}) |",
                             cell(number_at(r, (at + "/value").c_str()), "{:.4f}"),
                             cell(number_at(r, (at + "/difference").c_str()), "{:+.4f}"),

@@ -20,9 +20,9 @@ struct Checkpoint {
 /// Errors: not_found for a missing directory, config.json, tensor file or shard, with what was
 /// looked for; bad_data for a broken one.
 /// Opens model.safetensors, model.safetensors.index.json and its shards, pytorch_model.bin,
-/// pytorch_model.bin.index.json, or Mistral's consolidated.safetensors, in that order of preference;
-/// params.json stands in for config.json. Shards named in an index must lie in
-/// the directory (no "/" or ".." in a name), hold what the index says, and not repeat a tensor.
+/// pytorch_model.bin.index.json, or Mistral's consolidated.safetensors, in that order of
+/// preference; params.json stands in for config.json. Shards named in an index must lie in the
+/// directory (no "/" or ".." in a name), hold what the index says, and not repeat a tensor.
 Checkpoint open_checkpoint(const std::string& directory);
 
 /// "sha256:<hex>" over config.json, the index and the tensor files

@@ -20,8 +20,8 @@ static_assert(std::size(kSizes) == kNames.size());
 DummyCheckpoint make(std::string_view name) {
   const auto which =
       static_cast<std::size_t>(std::find(kNames.begin(), kNames.end(), name) - kNames.begin());
-  const auto [D, layers, heads] = kSizes[which];
-  const std::int64_t V = 50304, F = 4 * D;
+  const std::int64_t D = kSizes[which].d_model, layers = kSizes[which].layers;
+  const std::int64_t heads = kSizes[which].heads, V = 50304, F = 4 * D;
   DummyCheckpoint result;
   result.config = {{"architectures", {"GPTNeoXForCausalLM"}},
                    {"model_type", "gpt_neox"},

@@ -15,7 +15,8 @@
 namespace krait {
 
 /// A matrix product y = x W^T (+ bias), or the embedding table. Its tensors are name + ".weight",
-/// ".weight_scale" (int8) and ".bias" (if has_bias); in 4 bits ".weight_packed", ".weight_scale" and
+/// ".weight_scale" (int8) and ".bias" (if has_bias); in 4 bits ".weight_packed", ".weight_scale"
+/// and
 /// ".weight_shape" instead.
 struct LinearSite {
   std::string name;       ///< "backbone.layers.0.mixer.in_proj"

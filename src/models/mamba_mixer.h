@@ -4,6 +4,7 @@
 // Letters: D d_model, E d_inner, N d_state, K d_conv, R dt_rank, T tokens.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -52,8 +53,8 @@ struct MambaMixer {
 
   Site in_proj_input, conv_input, z, x_proj_input, dt_proj_input, B, C, dt_proj_output, ssm_state,
       out_proj_input;
-  Norm inner_norms[3];            // of dt, B, C, if the shape has them
-  Tensor xz_scale, dt_B_C_scale;  // of the columns of in_proj's and x_proj's output, if static
+  std::array<Norm, 3> inner_norms;  // of dt, B, C, if the shape has them
+  Tensor xz_scale, dt_B_C_scale;    // of the columns of in_proj's and x_proj's output, if static
   std::size_t conv_buffer = 0, ssm_buffer = 0;  // in the state
 };
 

@@ -1,6 +1,5 @@
 #include "kernels/ssd/ssd.h"
 
-#include <array>
 #include <cassert>
 
 #include "kernels/quantize/quantize.h"
@@ -73,7 +72,7 @@ Shared prepare(Context& ctx, const SsdParams& params, const Activation& dt, cons
 
 void ssd(Context& ctx, const SsdParams& params, const SsdInputs& in, SsdState state,
          const Activation& y) {
-  const auto [H, P, G, N] = std::array{params.heads, params.head_dim, params.groups, params.states};
+  const std::int64_t H = params.heads, P = params.head_dim, G = params.groups, N = params.states;
   const std::int64_t tokens = in.x.rows;
   assert(H % G == 0 && in.x.cols == H * P && in.dt.rows == tokens && in.dt.cols == H);
   assert(in.B.rows == tokens && in.B.cols == G * N && in.C.rows == tokens && in.C.cols == G * N);
