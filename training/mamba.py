@@ -65,18 +65,20 @@ class Mixer(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, c: Config):
+    def __init__(self, c, mixer):
         super().__init__()
         self.norm = Norm(c.hidden_size)
-        self.mixer = Mixer(c)
+        self.mixer = mixer(c)
 
 
 class Backbone(nn.Module):
-    def __init__(self, c: Config):
+    """Embeddings, layers and final norm; `mixer` is the class of every layer's mixer."""
+
+    def __init__(self, c, mixer):
         super().__init__()
         self.embeddings = nn.Embedding(c.vocab_size, c.hidden_size)
         nn.init.normal_(self.embeddings.weight, std=0.02)
-        self.layers = nn.ModuleList(Layer(c) for _ in range(c.num_hidden_layers))
+        self.layers = nn.ModuleList(Layer(c, mixer) for _ in range(c.num_hidden_layers))
         self.norm_f = Norm(c.hidden_size)
 
 
@@ -86,7 +88,7 @@ class Model(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
-        self.backbone = Backbone(config)
+        self.backbone = Backbone(config, Mixer)
 
     def loss(self, ids, target, kind=torch.bfloat16):
         """Mean cross-entropy; ids, target [B,T]. Products in `kind`, residual stream in float32."""

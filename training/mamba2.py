@@ -13,7 +13,7 @@ from torch import nn
 
 import ops
 import ssd
-from mamba import Norm
+from mamba import Backbone, Norm
 
 
 @dataclasses.dataclass
@@ -57,29 +57,13 @@ class Mixer(nn.Module):
                 self.norm.weight)
 
 
-class Layer(nn.Module):
-    def __init__(self, c: Config):
-        super().__init__()
-        self.norm = Norm(c.hidden_size)
-        self.mixer = Mixer(c)
-
-
-class Backbone(nn.Module):
-    def __init__(self, c: Config):
-        super().__init__()
-        self.embeddings = nn.Embedding(c.vocab_size, c.hidden_size)
-        nn.init.normal_(self.embeddings.weight, std=0.02)
-        self.layers = nn.ModuleList(Layer(c) for _ in range(c.num_hidden_layers))
-        self.norm_f = Norm(c.hidden_size)
-
-
 class Model(nn.Module):
     """The head is tied to the embeddings."""
 
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
-        self.backbone = Backbone(config)
+        self.backbone = Backbone(config, Mixer)
 
     def loss(self, ids, target, kind=torch.bfloat16):
         """Mean cross-entropy; ids, target [B,T]. Products in `kind`, residual stream in float32."""

@@ -18,19 +18,23 @@ void add_evaluation_options(CLI::App& app, EvaluationOptions& options) {
   add_json_option(app, options.json);
 }
 
-EvaluationText read_evaluation_text(const EvaluationOptions& options, const Engine& engine) {
-  TextInput input;
-  input.file = options.file;
-  const std::string text = read_text(input);
+EvaluationText encode_evaluation_text(const std::string& text, const std::string& where,
+                                      std::int64_t max_tokens, const Engine& engine) {
   EvaluationText result{engine.encode(text, false), text.size()};
-  const auto most = static_cast<std::size_t>(options.max_tokens);
+  const auto most = static_cast<std::size_t>(max_tokens);
   if (most > 0 && most < result.ids.size()) {
     result.ids.resize(most);
     result.bytes = engine.decode(result.ids).size();
   }
   check(result.ids.size() >= 2, ErrorCode::invalid_argument,
-        "{} has {} tokens: at least 2 are needed", options.file, result.ids.size());
+        "{} has {} tokens: at least 2 are needed", where, result.ids.size());
   return result;
+}
+
+EvaluationText read_evaluation_text(const EvaluationOptions& options, const Engine& engine) {
+  TextInput input;
+  input.file = options.file;
+  return encode_evaluation_text(read_text(input), options.file, options.max_tokens, engine);
 }
 
 Json to_json(const PerplexityResult& result) {

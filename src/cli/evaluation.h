@@ -24,7 +24,11 @@ struct EvaluationText {
   std::vector<std::int32_t> ids;
   std::size_t bytes = 0;  ///< of the text that `ids` stand for
 };
-/// No special tokens are added. Errors: not_found, io_error, invalid_argument for an empty text.
+/// The first `max_tokens` ids of a text (0: all), without special tokens. Error: invalid_argument,
+/// naming `where`, for fewer than 2.
+EvaluationText encode_evaluation_text(const std::string& text, const std::string& where,
+                                      std::int64_t max_tokens, const Engine& engine);
+/// That of the options' file. Errors: also not_found, io_error.
 EvaluationText read_evaluation_text(const EvaluationOptions& options, const Engine& engine);
 
 Json to_json(const PerplexityResult& result);

@@ -95,7 +95,8 @@ class HelpFormatter : public CLI::Formatter {
   }
 };
 
-std::string one_line(std::string text) {
+/// CLI11 breaks its messages into lines.
+std::string joined_lines(std::string text) {
   for (char& c : text) {
     if (c == '\n' || c == '\r') c = ' ';
   }
@@ -104,7 +105,7 @@ std::string one_line(std::string text) {
 }
 
 int fail_with(int code, const std::string& message) {
-  note("krait: error: {}", one_line(message));
+  note("krait: error: {}", joined_lines(message));
   return code;
 }
 

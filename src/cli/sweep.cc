@@ -1,8 +1,6 @@
 // krait sweep: recipes by models, one result file each, from one JSON file.
-#include <algorithm>
 #include <filesystem>
 #include <memory>
-#include <set>
 #include <string>
 
 #include "cli/command.h"
@@ -79,17 +77,16 @@ Inputs read_inputs(const SweepFile& sweep) {
 struct Reference {
   std::string directory;
   Engine engine;
-  std::vector<std::int32_t> ids;
+  EvaluationText text;  // no ids without one
   std::vector<std::vector<Metric>> tasks;
 };
 
 Reference load_reference(const std::string& directory, const SweepFile& sweep, const Inputs& inputs,
                          int threads, const ProgressFn& progress) {
   Reference reference{directory, Engine::load(directory, {.threads = threads}), {}, {}};
-  if (!inputs.text.empty()) {
-    reference.ids = reference.engine.encode(inputs.text, false);
-    const auto most = static_cast<std::size_t>(sweep.text.max_tokens);
-    if (most > 0 && most < reference.ids.size()) reference.ids.resize(most);
+  if (!sweep.text.file.empty()) {
+    reference.text = encode_evaluation_text(inputs.text, sweep.text.file, sweep.text.max_tokens,
+                                            reference.engine);
   }
   for (const Task& task : inputs.tasks) {
     reference.tasks.push_back(metrics_of(task, score_task(reference.engine, task, progress)));
@@ -138,10 +135,9 @@ Json run_cell(const SweepCell& cell, const SweepFile& sweep, const Reference& re
                  {"bytes", made.output_bytes},
                  {"bits_per_weight", made.bits_per_weight},
                  {"parameters", engine.impl()->model->info().parameters}};
-  if (!reference.ids.empty()) {
-    result["divergence"] = to_json(compare(reference.engine, engine, reference.ids,
-                                           reference.engine.decode(reference.ids).size(),
-                                           sweep.text.seq_len, progress));
+  if (!reference.text.ids.empty()) {
+    result["divergence"] = to_json(compare(reference.engine, engine, reference.text.ids,
+                                           reference.text.bytes, sweep.text.seq_len, progress));
   }
   if (!inputs.tasks.empty()) result["tasks"] = measure_tasks(engine, reference, inputs, progress);
   return result;

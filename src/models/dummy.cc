@@ -7,16 +7,11 @@
 #include "core/choices.h"
 #include "core/float16.h"
 #include "core/rng.h"
+#include "models/fingerprint.h"
 #include "models/registry.h"
 
 namespace krait {
 namespace {
-
-std::uint64_t hash_of(std::string_view text) {  // FNV-1a
-  std::uint64_t hash = 0xcbf29ce484222325ull;
-  for (char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
-  return hash;
-}
 
 /// Five 12-bit indices from each draw into a table of equally spaced values: about a nanosecond per
 /// element, a few seconds for 2.8 billion.
@@ -83,7 +78,7 @@ class DummySource final : public TensorSource {
   Tensor get(std::string_view name) const override {
     const auto it = tensors_.find(name);
     check(it != tensors_.end(), ErrorCode::not_found, "there is no tensor {} in {}", name, where());
-    Rng rng(seed_ ^ hash_of(name));
+    Rng rng(seed_ ^ fnv1a64(name));
     return random_tensor(it->second, rng);
   }
 

@@ -13,28 +13,6 @@
 namespace krait {
 namespace {
 
-ModelLayout layout_of(const TestCheckpoint& checkpoint) {
-  return describe_model(checkpoint.config, *checkpoint.source());
-}
-
-std::vector<float> logits_of(const TestCheckpoint& checkpoint, std::span<const std::int32_t> ids) {
-  TestRuntime runtime(select_isa());
-  const auto model = load_model(runtime.ctx, checkpoint.config, *checkpoint.source());
-  SequenceState state(model->state_layout());
-  return all_logits(runtime.ctx, *model, ids, state);
-}
-
-/// Root mean square of the difference over that of the expected values.
-double relative_error(const std::vector<float>& got, const std::vector<float>& expected) {
-  EXPECT_EQ(got.size(), expected.size());
-  double errors = 0, squares = 0;
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    errors += std::pow(static_cast<double>(got[i]) - expected[i], 2);
-    squares += std::pow(static_cast<double>(expected[i]), 2);
-  }
-  return std::sqrt(errors / squares);
-}
-
 TEST(GptNeox, NamesItsSites) {
   const ModelLayout layout = layout_of(tiny_neox());
   EXPECT_EQ(layout.info.parameters,

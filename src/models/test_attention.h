@@ -1,7 +1,12 @@
 // Small random checkpoints of models with attention, for tests.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "models/test_support.h"
 
@@ -123,6 +128,30 @@ inline TestCheckpoint tiny_jamba(const TinyJamba& m = {}) {
                    {"tie_word_embeddings", m.tied},
                    {"rms_norm_eps", 1e-6}};
   return result;
+}
+
+inline ModelLayout layout_of(const TestCheckpoint& checkpoint) {
+  return describe_model(checkpoint.config, *checkpoint.source());
+}
+
+/// Of all tokens, at this machine's best level.
+inline std::vector<float> logits_of(const TestCheckpoint& checkpoint,
+                                    std::span<const std::int32_t> ids) {
+  TestRuntime runtime(select_isa());
+  const auto model = load_model(runtime.ctx, checkpoint.config, *checkpoint.source());
+  SequenceState state(model->state_layout());
+  return all_logits(runtime.ctx, *model, ids, state);
+}
+
+/// Root mean square of the difference over that of the expected values.
+inline double relative_error(const std::vector<float>& got, const std::vector<float>& expected) {
+  EXPECT_EQ(got.size(), expected.size());
+  double errors = 0, squares = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    errors += std::pow(static_cast<double>(got[i]) - expected[i], 2);
+    squares += std::pow(static_cast<double>(expected[i]), 2);
+  }
+  return std::sqrt(errors / squares);
 }
 
 }  // namespace krait
