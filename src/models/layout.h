@@ -50,6 +50,8 @@ struct ActivationSite {
   bool is_state = false;   ///< ssm_state: float16 and static int8 only
   bool rotatable = false;  ///< the forward pass can apply a Hadamard transform here
   bool is_cache = false;   ///< a state of rows per token: float16 and dynamic int8 per token only
+  std::string norm = {};   ///< the norm (parameters norm + ".weight", ".bias") whose value this is,
+                           ///< where nothing but products reads it; "" otherwise
 };
 
 struct ModelInfo {

@@ -1,6 +1,7 @@
 #include "quant/calibrate.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/check.h"
 #include "kernels/hadamard/hadamard.h"
@@ -11,13 +12,16 @@ namespace {
 
 class Calibrator final : public Tap {
  public:
-  Calibrator(Context& ctx, const QuantizationPlan& plan)
+  Calibrator(Context& ctx, const QuantizationPlan& plan,
+             const std::vector<std::vector<float>>& smoothing_factors)
       : ctx_{ctx.threads, ctx.kernels, arena_}, sites_(plan.layout.activations.size()) {
     for (int index : plan.static_sites) {
       const ActivationSite& site = plan.layout.activations[static_cast<std::size_t>(index)];
       Watched& watched = sites_[static_cast<std::size_t>(index)];
       watched.observer = make_observer(plan.recipe.activations.at(site.role).observer);
       watched.hadamard_block = plan.numerics.at(site.role).hadamard_block;
+      const int smoothing = find_smoothing(plan.smoothings, site.norm);
+      if (smoothing >= 0) watched.factors = smoothing_factors[static_cast<std::size_t>(smoothing)];
     }
   }
 
@@ -27,7 +31,9 @@ class Calibrator final : public Tap {
     // A copy without gaps between rows, which may be rotated in place.
     values_.resize(static_cast<std::size_t>(value.rows * value.cols));
     for (std::int64_t row = 0; row < value.rows; ++row) {
-      std::copy_n(value.f32(row), value.cols, values_.data() + row * value.cols);
+      float* copy = values_.data() + row * value.cols;
+      std::copy_n(value.f32(row), value.cols, copy);
+      for (std::size_t c = 0; c < watched.factors.size(); ++c) copy[c] /= watched.factors[c];
     }
     if (watched.hadamard_block > 0) {
       const Activation copy = f32_activation(values_.data(), value.rows, value.cols);
@@ -43,6 +49,7 @@ class Calibrator final : public Tap {
  private:
   struct Watched {
     std::unique_ptr<Observer> observer;  // none: nobody asks for this site's scale
+    std::vector<float> factors;          // empty, or what the channels are divided by
     std::int64_t hadamard_block = 0;
   };
 
@@ -51,6 +58,49 @@ class Calibrator final : public Tap {
   std::vector<Watched> sites_;
   std::vector<float> values_;
 };
+
+/// The largest magnitude of every channel of the sites that are smoothed.
+class ChannelMaxima final : public Tap {
+ public:
+  explicit ChannelMaxima(const QuantizationPlan& plan) : sites_(plan.layout.activations.size()) {
+    for (const Smoothing& smoothing : plan.smoothings) {
+      const auto site = static_cast<std::size_t>(smoothing.site);
+      sites_[site].resize(static_cast<std::size_t>(plan.layout.activations[site].channels));
+    }
+  }
+
+  void observe(int site, const Activation& value) override {
+    std::vector<float>& most = sites_[static_cast<std::size_t>(site)];
+    for (std::int64_t row = 0; row < value.rows && !most.empty(); ++row) {
+      const float* x = value.f32(row);
+      for (std::size_t c = 0; c < most.size(); ++c) {
+        const float magnitude = std::fabs(x[c]);
+        if (magnitude > most[c] || std::isnan(magnitude)) most[c] = magnitude;  // NaN stays
+      }
+    }
+  }
+
+  const std::vector<float>& of(int site) const { return sites_[static_cast<std::size_t>(site)]; }
+
+ private:
+  std::vector<std::vector<float>> sites_;
+};
+
+void run_samples(const Context& ctx, Tap& tap, const Model& model, const CalibrationData& data,
+                 const char* what, const ProgressFn& progress) {
+  Context tapped{ctx.threads, ctx.kernels, ctx.arena, &tap};
+  SequenceState state(model.state_layout());
+  SequenceState* const states[] = {&state};
+  Progress report{what, 0, static_cast<std::int64_t>(data.samples.size()), "samples"};
+  for (const std::vector<TokenId>& sample : data.samples) {
+    if (progress) progress(report);
+    state.reset();
+    const std::int32_t bounds[] = {0, static_cast<std::int32_t>(sample.size())};
+    model.forward(tapped, {sample, bounds, states}, LogitRows::none, nullptr);
+    ++report.done;
+  }
+  if (progress) progress(report);
+}
 
 /// The largest scale of the sites of one layer whose roles are in one list goes to all of them.
 void share_scales(const QuantizationPlan& plan, std::vector<float>& scales) {
@@ -73,28 +123,27 @@ void share_scales(const QuantizationPlan& plan, std::vector<float>& scales) {
 
 }  // namespace
 
-std::vector<float> calibrate(Context& ctx, const Model& model, const QuantizationPlan& plan,
-                             const CalibrationData& data, const ProgressFn& progress) {
-  Calibrator calibrator(ctx, plan);
-  Context tapped{ctx.threads, ctx.kernels, ctx.arena, &calibrator};
-  SequenceState state(model.state_layout());
-  SequenceState* const states[] = {&state};
-  Progress report{"calibrate", 0, static_cast<std::int64_t>(data.samples.size()), "samples"};
-  for (const std::vector<TokenId>& sample : data.samples) {
-    if (progress) progress(report);
-    state.reset();
-    const std::int32_t bounds[] = {0, static_cast<std::int32_t>(sample.size())};
-    model.forward(tapped, {sample, bounds, states}, LogitRows::none, nullptr);
-    ++report.done;
+CalibrationResult calibrate(Context& ctx, const Model& model, const TensorSource& tensors,
+                            const QuantizationPlan& plan, const CalibrationData& data,
+                            const ProgressFn& progress) {
+  CalibrationResult result;
+  if (!plan.smoothings.empty()) {
+    ChannelMaxima maxima(plan);
+    run_samples(ctx, maxima, model, data, "smooth", progress);
+    for (const Smoothing& smoothing : plan.smoothings) {
+      result.smoothing_factors.push_back(smoothing_factors(ctx.threads, plan.layout, tensors,
+                                                           smoothing, maxima.of(smoothing.site)));
+    }
   }
-  if (progress) progress(report);
-  std::vector<float> scales;
+  if (plan.static_sites.empty()) return result;
+  Calibrator calibrator(ctx, plan, result.smoothing_factors);
+  run_samples(ctx, calibrator, model, data, "calibrate", progress);
   for (int index : plan.static_sites) {
-    scales.push_back(
+    result.static_scales.push_back(
         calibrator.scale(index, plan.layout.activations[static_cast<std::size_t>(index)].name));
   }
-  share_scales(plan, scales);
-  return scales;
+  share_scales(plan, result.static_scales);
+  return result;
 }
 
 }  // namespace krait

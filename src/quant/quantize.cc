@@ -92,14 +92,14 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
   check_space(directory, plan.output_bytes());
 
   Provenance provenance{.source_hash = checkpoint_hash(model), .seed = options.seed};
-  std::vector<float> scales;
+  CalibrationResult calibrated;
   ThreadPool threads(options.threads ? options.threads : hardware_threads());
-  if (recipe.needs_calibration()) {
+  if (plan.recipe.needs_calibration()) {
     const CalibrationData data = read_calibration(model, options, plan.layout.info.vocab_rows);
     Arena arena;
     Context ctx{threads, microkernels(select_isa()), arena};
     const auto float_model = load_model(ctx, source.config, *source.tensors);
-    scales = calibrate(ctx, *float_model, plan, data, options.progress);
+    calibrated = calibrate(ctx, *float_model, *source.tensors, plan, data, options.progress);
     provenance.calibrated = true;
     provenance.calibration_source = data.source;
     provenance.calibration_hash = data.hash;
@@ -110,14 +110,15 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
 
   const auto sink = make_safetensors_sink(directory.path("model.safetensors"),
                                           {{"format", "pt"}, {"krait_version", version()}});
-  write_tensors(plan, *source.tensors, scales, threads, *sink, options.progress);
+  write_tensors(plan, *source.tensors, calibrated, threads, *sink, options.progress);
   for (const char* name : kCopied) {
     const std::string path = (fs::path(model) / name).string();
     if (fs::exists(path)) write_file_atomic(directory.path(name), read_file(path));
   }
   const Json config = output_config(source.config, plan, provenance);
   write_file_atomic(directory.path("config.json"), format_json(config));
-  write_file_atomic(directory.path("README.md"), model_card(plan, scales, provenance));
+  write_file_atomic(directory.path("README.md"),
+                    model_card(plan, calibrated.static_scales, provenance));
   directory.commit();
 
   QuantizeReport report;

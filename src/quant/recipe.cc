@@ -164,19 +164,23 @@ RecipeStep parse_step(const Json& json, const std::string& where) {
       check(fields.integer("block") >= 1, invalid_argument, "{}: \"block\" must be at least 1",
             where);
     }
+  } else if (step.name == "smooth") {
+    const Fields fields(json, where, {"name", "site", "alpha"});
+    fields.text("site");
+    fields.number("alpha", 0, 1, 0.5);
   } else if (step.name == "calibrate" || step.name == "rtn") {
     const Fields fields(json, where, {"name"});
   } else {
     fail(invalid_argument, "{}: unknown step {}", where,
-         unknown_name(step.name, {"rotate", "calibrate", "rtn"}));
+         unknown_name(step.name, {"smooth", "rotate", "calibrate", "rtn"}));
   }
   return step;
 }
 
-/// Each step at most once (rotate: once per site), in the order in which it makes sense, and
-/// calibrate and rtn exactly if there is something for them to do.
+/// Each step at most once (smooth and rotate: once per site), in the order in which it makes sense,
+/// and calibrate and rtn exactly if there is something for them to do.
 void check_steps(const Recipe& recipe, const std::string& where) {
-  const std::vector<std::string> order = {"rotate", "calibrate", "rtn"};
+  const std::vector<std::string> order = {"smooth", "rotate", "calibrate", "rtn"};
   std::ptrdiff_t last = 0;
   std::vector<std::string> seen;
   for (const RecipeStep& step : recipe.steps) {
@@ -185,7 +189,7 @@ void check_steps(const Recipe& recipe, const std::string& where) {
     check(std::find(seen.begin(), seen.end(), key) == seen.end(), invalid_argument,
           "{}: the step \"{}\" occurs twice", where, printable(key, 64));
     check(place >= last, invalid_argument,
-          "{}: the step \"{}\" comes too late, the order is rotate, calibrate, rtn", where,
+          "{}: the step \"{}\" comes too late, the order is smooth, rotate, calibrate, rtn", where,
           step.name);
     seen.push_back(key);
     last = place;
@@ -198,8 +202,9 @@ void check_steps(const Recipe& recipe, const std::string& where) {
                                            [](const auto& item) { return item.second.quantized; });
   const bool is_static = recipe.needs_calibration();
   check(is_static == has("calibrate"), invalid_argument, "{}: there is {}", where,
-        is_static ? "an activation with a static scale but no step \"calibrate\""
-                  : "a step \"calibrate\" but no activation with a static scale");
+        is_static
+            ? "an activation with a static scale or a step \"smooth\" but no step \"calibrate\""
+            : "a step \"calibrate\" but no activation with a static scale or step \"smooth\"");
   check(has_int_weights == has("rtn"), invalid_argument, "{}: there is {}", where,
         has_int_weights ? "an integer weight but no step \"rtn\""
                         : "a step \"rtn\" but no integer weight");
@@ -244,9 +249,12 @@ bool is_plain_name(const std::string& name) {
 }  // namespace
 
 bool Recipe::needs_calibration() const {
-  return std::any_of(activations.begin(), activations.end(), [](const auto& item) {
-    return !item.second.args.is_float && !item.second.args.dynamic;
-  });
+  return std::any_of(activations.begin(), activations.end(),
+                     [](const auto& item) {
+                       return !item.second.args.is_float && !item.second.args.dynamic;
+                     }) ||
+         std::any_of(steps.begin(), steps.end(),
+                     [](const RecipeStep& step) { return step.name == "smooth"; });
 }
 
 Recipe parse_recipe(const Json& json, const std::string& where) {

@@ -15,7 +15,8 @@
 //                                  {"name": "mse"}} |
 //                    "ssm_state": {"bits": 16, "type": "float"}, ... },
 //   "shared_scales": [["conv1d.input", "z"], ...],        the largest scale of each list is used by
-//   all "steps": [{"name": "rotate", "site": "out_proj.input", "block": "full" | "largest" | N},
+//   all "steps": [{"name": "smooth", "site": "in_proj.input", "alpha": 0.5},
+//             {"name": "rotate", "site": "out_proj.input", "block": "full" | "largest" | N},
 //             {"name": "calibrate"}, {"name": "rtn"}]
 // }
 // What is not named stays in the checkpoint's float dtype. Unknown keys, roles, observers, steps
@@ -51,7 +52,7 @@ struct ActivationRule {
 };
 
 struct RecipeStep {
-  std::string name;  ///< "rotate", "calibrate", "rtn"
+  std::string name;  ///< "smooth", "rotate", "calibrate", "rtn"
   Json args;
 };
 
@@ -63,7 +64,7 @@ struct Recipe {
   std::vector<RecipeStep> steps;
   Json source;  ///< as read, for provenance
 
-  bool needs_calibration() const;
+  bool needs_calibration() const;  ///< for static scales or smoothing
 };
 
 Recipe parse_recipe(const Json& json, const std::string& where);

@@ -10,6 +10,7 @@
 #include "models/registry.h"
 #include "quant/recipe.h"
 #include "quant/rotate.h"
+#include "quant/smooth.h"
 
 namespace krait {
 namespace {
@@ -82,7 +83,7 @@ Recipe leave_out_absent(const Recipe& recipe, const ModelLayout& layout) {
   std::erase_if(fitted.shared_scales,
                 [&](const auto& list) { return std::any_of(list.begin(), list.end(), absent); });
   std::erase_if(fitted.steps, [&](const RecipeStep& step) {
-    return step.name == "rotate" && absent(step.args.at("site").get<std::string>());
+    return step.args.contains("site") && absent(step.args.at("site").get<std::string>());
   });
   return fitted;
 }
@@ -252,6 +253,7 @@ Recipe fit_recipe(const Recipe& recipe, const ModelLayout& layout) {
   check_linear_inputs(fitted, layout);
   check_shared_scales(fitted, layout);
   rotation_blocks(fitted, layout);
+  smoothings_of(fitted, layout);
   return fitted;
 }
 
