@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "core/check.h"
-#include "kernels/hadamard/hadamard.h"
 #include "kernels/linear/linear.h"
 #include "kernels/norm/norm.h"
 #include "models/activations.h"
@@ -44,8 +42,6 @@ std::size_t read_bytes(const Norm& norm) noexcept {
   return norm.weight.bytes() + (norm.bias.empty() ? 0 : norm.bias.bytes());
 }
 
-bool can_rotate_table(std::int64_t block) noexcept { return (block & (block - 1)) == 0; }
-
 Ends load_ends(Context& ctx, const TensorSource& tensors, const ModelLayout& layout,
                const std::map<std::string, ActivationNumerics>& numerics, float norm_eps) {
   const LinearSite& table = layout.linears.front();
@@ -59,13 +55,6 @@ Ends load_ends(Context& ctx, const TensorSource& tensors, const ModelLayout& lay
   ends.lm_head = tied ? ends.embeddings : load_weight(ctx, tensors, head, true);
   ends.head_input = load_site(tensors, layout, head.input_site, numerics);
   require_int8_input(ends.lm_head, head, ends.head_input);
-  if (tied) {
-    ends.table_block = ends.head_input.numerics.hadamard_block;
-    check(can_rotate_table(ends.table_block), ErrorCode::unsupported,
-          "{}: a head that is tied to the embeddings can be rotated in blocks of a power of two "
-          "only, got {}",
-          layout.activations[static_cast<std::size_t>(head.input_site)].name, ends.table_block);
-  }
   return ends;
 }
 
@@ -73,10 +62,6 @@ float* embed(Context& ctx, const Ends& ends, const Batch& batch) {
   const auto T = static_cast<std::int64_t>(batch.ids.size());
   float* residual = ctx.arena.take<float>(T * ends.embeddings.cols());
   embedding(ctx, ends.embeddings, batch.ids, residual);
-  if (ends.table_block > 0) {
-    const Activation rows = f32_activation(residual, T, ends.embeddings.cols());
-    hadamard(ctx, rows, ends.table_block, rows);
-  }
   return residual;
 }
 

@@ -31,23 +31,16 @@ void add_norm(Context& ctx, float* residual, const float* add, const Norm& norm,
 Activation norm_to_site(Context& ctx, float* residual, const float* add, const Norm& norm,
                         const Site& site, std::int64_t T);
 
-/// A head whose input is rotated stays one with the table if its block is a power of two: then the
-/// rotation (Sylvester's) is its own inverse, the table is kept rotated, and embeddings are rotated
-/// back when they are looked up.
-bool can_rotate_table(std::int64_t block) noexcept;
-
 /// The two ends of a language model.
 struct Ends {
-  Weight embeddings;             ///< [V, D]
-  std::int64_t table_block = 0;  ///< > 0: the rows of the table are rotated in such blocks
-  Norm norm;                     ///< the final norm
-  Weight lm_head;                ///< [V, D]; shares the table's memory if tied
-  Site head_input;               ///< the normed hidden state
+  Weight embeddings;  ///< [V, D]
+  Norm norm;          ///< the final norm
+  Weight lm_head;     ///< [V, D]; shares the table's memory if tied
+  Site head_input;    ///< the normed hidden state
 };
 
 /// The table is the layout's first linear site, the head its last, the final norm the
-/// parameter norm_f. A head's int8 weights need an int8 input. Errors: unsupported for a tied head
-/// whose input is rotated by a block that can_rotate_table() refuses.
+/// parameter norm_f. A head's int8 weights need an int8 input.
 Ends load_ends(Context& ctx, const TensorSource& tensors, const ModelLayout& layout,
                const std::map<std::string, ActivationNumerics>& numerics, float norm_eps);
 

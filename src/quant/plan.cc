@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/check.h"
-#include "models/decoder.h"
 #include "quant/rotate.h"
 #include "quant/rtn.h"
 
@@ -95,12 +94,7 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
       const auto owner = std::find_if(layout.linears.begin(), layout.linears.end(),
                                       [&](const LinearSite& s) { return s.name == site.tied_to; });
       const Target of_table = target_of(plan.recipe, owner->role, dtypes.at(source));
-      if (target == of_table && smoothing < 0 && can_rotate_table(block)) {
-        const auto table = std::find_if(plan.tensors.begin(), plan.tensors.end(),
-                                        [&](const TensorPlan& t) { return t.source == source; });
-        table->hadamard_block = block;
-        continue;
-      }
+      if (target == of_table && smoothing < 0 && block == 0) continue;
       plan.unties_head = true;
     }
     plan.tensors.push_back(

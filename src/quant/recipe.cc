@@ -156,10 +156,9 @@ RecipeStep parse_step(const Json& json, const std::string& where) {
     fields.text("site");
     if (fields.at("block").is_string()) {
       const std::string block = fields.text("block");
-      const std::vector<std::string> names = {"full", "largest", "power-of-two"};
-      if (std::find(names.begin(), names.end(), block) == names.end()) {
+      if (block != "full" && block != "largest") {
         fail(invalid_argument, "{}: unknown block {} or a whole number", where,
-             unknown_name(block, names));
+             unknown_name(block, {"full", "largest"}));
       }
     } else {
       check(fields.integer("block") >= 1, invalid_argument, "{}: \"block\" must be at least 1",
