@@ -205,6 +205,10 @@ Site load_site(const TensorSource& tensors, const ModelLayout& layout, std::stri
 }
 
 void require_int8_input(const Weight& weight, const LinearSite& site, const Site& input) {
+  check(!weight.is_4bit() || input.numerics.args.outlier_threshold == 0, ErrorCode::unsupported,
+        "{}.weight has 4 bits but quantization_config.krait.activations gives its input an "
+        "outlier_threshold, and no kernel multiplies the two",
+        site.name);
   check(
       weight.data.dtype() != DType::i8 || input.is_int8(), ErrorCode::unsupported,
       "{}.weight is I8 but quantization_config.krait.activations leaves its input in float, and no "

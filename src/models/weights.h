@@ -59,7 +59,8 @@ Site load_site(const TensorSource& tensors, const ModelLayout& layout, int index
 Site load_site(const TensorSource& tensors, const ModelLayout& layout, std::string_view role,
                int layer, const std::map<std::string, ActivationNumerics>& numerics);
 
-/// Refuses an int8 weight whose input is not int8: no product takes them (unsupported).
+/// Refuses an int8 weight whose input is not int8, and a 4-bit one whose input is split by
+/// outliers: no product takes them (unsupported).
 void require_int8_input(const Weight& weight, const LinearSite& site, const Site& input);
 
 /// Bytes that one pass over the weight reads: integers as packed, scales and bias.

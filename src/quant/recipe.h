@@ -8,7 +8,7 @@
 //                                               "group_size": 32 | 64 | 128} |
 //                                              {"dtype": "f32" | "f16" | "bf16"} , ... },
 //   "activations": { "<activation role>": {"bits": 8, "strategy": "tensor" | "token",
-//                      "dynamic": true | false,
+//                      "dynamic": true | false, "outlier_threshold": 6.0,
 //                      "observer": {"name": "absmax"} |
 //                                  {"name": "percentile", "percentile": 99.999, "averaging": 0.01}
 //                                  |

@@ -33,9 +33,9 @@ void expect_refused(const char* pointer, const Json& value,
 TEST(Recipe, AllThatShipParseAndFitAModel) {
   EXPECT_EQ(recipe_names(),
             (std::vector<std::string>{"bf16", "dynamic-w8a8", "f16", "f32", "hadamard-w8a8",
-                                      "krait-w4a16", "krait-w4a8-g128", "krait-w4a8", "krait-w8a8",
-                                      "percentile-w8a8", "quamba-w8a8", "smoothquant-w8a8",
-                                      "static-w8a8"}));
+                                      "jamba-llmint8-quamba", "krait-w4a16", "krait-w4a8-g128",
+                                      "krait-w4a8", "krait-w8a8", "llmint8-w8a8", "percentile-w8a8",
+                                      "quamba-w8a8", "smoothquant-w8a8", "static-w8a8"}));
   for (const bool conv_bias : {false, true}) {
     const ModelLayout layout =
         layout_of({.D = 24, .E = 40, .conv_bias = conv_bias, .tied = conv_bias});
@@ -210,6 +210,28 @@ TEST(CheckRecipe, KnowsWhereFourBitsAreRead) {
   other = four;
   other["bits"] = 8;
   expect_refused("/weights/in_proj", other, {"weights.in_proj as 8 bits, int, group"});
+}
+
+TEST(CheckRecipe, KnowsWhereOutliersAreSplit) {
+  Json json = load_recipe("llmint8-w8a8").source;
+  EXPECT_EQ(load_recipe("llmint8-w8a8").activations.at("in_proj.input").args.outlier_threshold, 6);
+  const auto refused = [](const Json& changed, std::initializer_list<std::string> parts) {
+    expect_error([&] { fit_recipe(parse_recipe(changed, "r"), layout_of()); },
+                 ErrorCode::invalid_argument, parts);
+  };
+  const Json split = json["activations"]["in_proj.input"];
+  Json other = json;
+  other["activations"]["z"] = split;
+  refused(other, {"activations.z", "outlier_threshold is for inputs of products"});
+  other = json;
+  other["activations"]["in_proj.input"]["strategy"] = "tensor";
+  refused(other, {"activations.in_proj.input", "tensor, dynamic, outlier_threshold"});
+  other = json;
+  other["activations"]["in_proj.input"]["outlier_threshold"] = -1;
+  refused(other, {"\"outlier_threshold\" must be a number from 0 to 65504"});
+  other = json;
+  other["weights"]["in_proj"] = {{"bits", 4}, {"strategy", "group"}, {"group_size", 64}};
+  refused(other, {"activations.in_proj.input has an outlier_threshold", "4-bit weights"});
 }
 
 TEST(CheckRecipe, RefusesIntegerWeightsWithFloatInputs) {

@@ -77,6 +77,8 @@ struct Input {
   std::int64_t stride = 0;
   const float* scale = nullptr;
   std::int64_t scale_step = 0;
+  const Outlier* outliers = nullptr;  // i8 weight: of split rows
+  const std::int32_t* outlier_count = nullptr;
 };
 
 Input prepare_i8(Context& ctx, const Weight& weight, const Activation& x) {
@@ -94,7 +96,9 @@ Input prepare_i8(Context& ctx, const Weight& weight, const Activation& x) {
   return {.bytes = bytes,
           .stride = stride,
           .scale = x.scale,
-          .scale_step = x.strategy == Strategy::token ? 1 : 0};
+          .scale_step = x.strategy == Strategy::token ? 1 : 0,
+          .outliers = x.outliers,
+          .outlier_count = x.outlier_count};
 }
 
 Input prepare_groups(Context& ctx, const Weight& weight, const Activation& x) {
@@ -173,6 +177,22 @@ void multiply_4bit(const Linear4Kernels& kernels, const Weight& weight, const In
   }
 }
 
+/// Adds the outliers' part to a block of an int8 product.
+void add_outliers(const LinearKernels& kernels, const Weight& weight, const Input& x,
+                  const I8Product& done, const Block& b) {
+  for (std::int64_t t = b.token_begin; t < b.token_end; ++t) {
+    if (x.outlier_count[t] == 0) continue;
+    kernels.i8_outliers({.tiles = done.tiles,
+                         .rows = done.rows,
+                         .cols4 = done.cols4,
+                         .outliers = x.outliers + t * weight.cols(),
+                         .count = x.outlier_count[t],
+                         .w_scale = done.w_scale,
+                         .w_scale_step = done.w_scale_step,
+                         .y = done.y + (t - b.token_begin) * done.y_stride});
+  }
+}
+
 /// One block into f32 memory.
 void multiply(const Context& ctx, const Weight& weight, const Input& x, const Block& b, float* y,
               std::int64_t y_stride) {
@@ -186,20 +206,23 @@ void multiply(const Context& ctx, const Weight& weight, const Input& x, const Bl
   if (weight.data.dtype() == DType::i8) {
     const std::int64_t cols4 = ceil_div(weight.cols(), 4);
     const std::int64_t w_step = weight.strategy == Strategy::channel ? 1 : 0;
-    kernels.i8({.tiles = weight.packed->tiles.as<std::int8_t>().data() + b.row_begin * cols4 * 4,
-                .row_sum = weight.packed->row_sum.data() + b.row_begin,
-                .rows = rows,
-                .cols4 = cols4,
-                .x = x.bytes + b.token_begin * x.stride,
-                .x_stride = x.stride,
-                .tokens = tokens,
-                .x_scale = x.scale + b.token_begin * x.scale_step,
-                .x_scale_step = x.scale_step,
-                .w_scale = weight.scale.as<float>().data() + b.row_begin * w_step,
-                .w_scale_step = w_step,
-                .bias = bias,
-                .y = y,
-                .y_stride = y_stride});
+    const I8Product block{
+        .tiles = weight.packed->tiles.as<std::int8_t>().data() + b.row_begin * cols4 * 4,
+        .row_sum = weight.packed->row_sum.data() + b.row_begin,
+        .rows = rows,
+        .cols4 = cols4,
+        .x = x.bytes + b.token_begin * x.stride,
+        .x_stride = x.stride,
+        .tokens = tokens,
+        .x_scale = x.scale + b.token_begin * x.scale_step,
+        .x_scale_step = x.scale_step,
+        .w_scale = weight.scale.as<float>().data() + b.row_begin * w_step,
+        .w_scale_step = w_step,
+        .bias = bias,
+        .y = y,
+        .y_stride = y_stride};
+    kernels.i8(block);
+    if (x.outliers) add_outliers(kernels, weight, x, block, b);
     return;
   }
   const DType dtype = weight.data.dtype();
@@ -272,7 +295,7 @@ void linear(Context& ctx, const Weight& weight, const Activation& x, const Activ
   assert(is_float(weight.data.dtype()) ||
          (weight.is_4bit() && weight.packed4 &&
           (x.dtype == DType::f32 ||
-           (x.strategy != Strategy::channel && x.strategy != Strategy::group))) ||
+           (!x.outliers && x.strategy != Strategy::channel && x.strategy != Strategy::group))) ||
          (weight.data.dtype() == DType::i8 && weight.packed && x.dtype == DType::i8 &&
           x.strategy != Strategy::channel && x.strategy != Strategy::group &&
           (weight.strategy == Strategy::tensor || weight.strategy == Strategy::channel)));

@@ -107,6 +107,25 @@ void product_i8(const I8Product& p) {
   }
 }
 
+/// A column of a tile row is the same byte in each of the 16 words of a line.
+void product_outliers(const I8Outliers& p) {
+  for (std::int64_t row = 0; row < p.rows; row += 8) {  // half a tile row
+    const std::int8_t* tiles = p.tiles + row / 16 * p.cols4 * 64 + row % 16 * 4;
+    __m256 o = _mm256_setzero_ps();
+    for (std::int64_t i = 0; i < p.count; ++i) {
+      const std::int64_t k = p.outliers[i].column;
+      const __m128i up = _mm_cvtsi32_si128(static_cast<int>(24 - k % 4 * 8));
+      const __m256i q = _mm256_srai_epi32(_mm256_sll_epi32(load(tiles + k / 4 * 64), up), 24);
+      o = _mm256_fmadd_ps(_mm256_set1_ps(p.outliers[i].value), _mm256_cvtepi32_ps(q), o);
+    }
+    const __m256i rows = first(p.rows - row);
+    const __m256 w_scale =
+        p.w_scale_step ? _mm256_maskload_ps(p.w_scale + row, rows) : _mm256_set1_ps(*p.w_scale);
+    const __m256 y = _mm256_maskload_ps(p.y + row, rows);
+    _mm256_maskstore_ps(p.y + row, rows, _mm256_fmadd_ps(o, w_scale, y));
+  }
+}
+
 // ---- float ------------------------------------------------------------------------------------
 
 struct F32 {
@@ -273,6 +292,7 @@ void product_float(const FloatProduct& p) {
 constinit const LinearKernels linear_avx2 = {
     .prepare_i8 = prepare_i8,
     .i8 = product_i8,
+    .i8_outliers = product_outliers,
     .f32 = product_float<F32>,
     .f16 = product_float<F16>,
     .bf16 = product_float<BF16>,

@@ -179,6 +179,26 @@ void product_i8(const I8Product& p) {
   }
 }
 
+/// A column of a tile row is the same byte in each of the 16 words of a line.
+void product_outliers(const I8Outliers& p) {
+  for (std::int64_t row = 0; row < p.rows; row += 16) {
+    const std::int8_t* tiles = p.tiles + row * p.cols4 * 4;
+    __m512 o = _mm512_setzero_ps();
+    for (std::int64_t i = 0; i < p.count; ++i) {
+      const std::int64_t k = p.outliers[i].column;
+      const __m512i line = _mm512_loadu_si512(tiles + k / 4 * 64);
+      const __m128i up = _mm_cvtsi32_si128(static_cast<int>(24 - k % 4 * 8));
+      const __m512i q = _mm512_srai_epi32(_mm512_sll_epi32(line, up), 24);
+      o = _mm512_fmadd_ps(_mm512_set1_ps(p.outliers[i].value), _mm512_cvtepi32_ps(q), o);
+    }
+    const __mmask16 rows = first(p.rows - row);
+    const __m512 w_scale =
+        p.w_scale_step ? _mm512_maskz_loadu_ps(rows, p.w_scale + row) : _mm512_set1_ps(*p.w_scale);
+    const __m512 y = _mm512_maskz_loadu_ps(rows, p.y + row);
+    _mm512_mask_storeu_ps(p.y + row, rows, _mm512_fmadd_ps(o, w_scale, y));
+  }
+}
+
 // ---- float ------------------------------------------------------------------------------------
 
 struct F32 {
@@ -345,6 +365,7 @@ void product_float(const FloatProduct& p) {
 constinit const LinearKernels linear_avx512 = {
     .prepare_i8 = prepare_i8,
     .i8 = product_i8,
+    .i8_outliers = product_outliers,
     .f32 = product_float<F32>,
     .f16 = product_float<F16>,
     .bf16 = product_float<BF16>,

@@ -35,6 +35,18 @@ void product_i8(const I8Product& p) {
   }
 }
 
+void product_outliers(const I8Outliers& p) {
+  for (std::int64_t r = 0; r < p.rows; ++r) {
+    float o = 0.0f;
+    for (std::int64_t i = 0; i < p.count; ++i) {
+      const std::int64_t k = p.outliers[i].column;
+      const std::int8_t q = p.tiles[(r / 16 * p.cols4 + k / 4) * 64 + r % 16 * 4 + k % 4];
+      o = std::fma(p.outliers[i].value, static_cast<float>(q), o);
+    }
+    p.y[r] = std::fma(o, p.w_scale[r * p.w_scale_step], p.y[r]);
+  }
+}
+
 float widen(float value) { return value; }
 struct F16 {
   std::uint16_t bits;
@@ -78,6 +90,7 @@ void product_float(const FloatProduct& p) {
 constinit const LinearKernels linear_reference = {
     .prepare_i8 = prepare_i8,
     .i8 = product_i8,
+    .i8_outliers = product_outliers,
     .f32 = product_float<float>,
     .f16 = product_float<F16>,
     .bf16 = product_float<BF16>,
