@@ -41,7 +41,10 @@ void check_linear(const Weight& weight, const std::string& name);
 /// weights no scale but the packed; embedding() still reads the bytes of weight.data.
 void pack(Context& ctx, Weight& weight);
 
-/// x [T, cols] -> y [T, rows]. x and y must not overlap.
+/// x [T, cols] -> y [T, rows]. x and y must not overlap. Integer weights that are not packed are
+/// packed on the way, a few rows at a time: slower by what that takes (more so for few tokens), but
+/// nothing is kept, and only the weights that are multiplied are touched. 4-bit ones must then have
+/// bf16 scales.
 void linear(Context& ctx, const Weight& weight, const Activation& x, const Activation& y);
 
 /// out[t, :] = row ids[t] of the table as f32 (i8: scale * q). Ids must be in [0, rows). Tables

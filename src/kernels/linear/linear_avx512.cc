@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/linear/linear_kernels.h"
+#include "kernels/linear/transpose_avx512.h"
 
 namespace krait {
 namespace {
@@ -29,6 +30,22 @@ void prepare_i8(const std::int8_t* x, std::int64_t cols, std::uint8_t* out, std:
     const __m512i bytes = _mm512_maskz_loadu_epi8(in, x + k);
     _mm512_mask_storeu_epi8(out + k, to, _mm512_xor_si512(bytes, sign));
   }
+}
+
+void pack_i8(const I8Rows& p) {
+  const __m512i ones = _mm512_set1_epi8(1);
+  const std::int64_t cols4 = (p.cols + 3) / 4;
+  __m512i sum = _mm512_setzero_si512();
+  for (std::int64_t j = 0; j < cols4; j += 16) {
+    __m512i x[16];
+    load_columns(p.q, p.cols, p.rows, 4 * j, 0, x);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
+      if (i < cols4 - j) _mm512_storeu_si512(p.tiles + (j + i) * 64, x[i]);
+      sum = _mm512_dpbusd_epi32(sum, ones, x[i]);
+    }
+  }
+  _mm512_storeu_si512(p.row_sum, sum);
 }
 
 /// Into the first-level cache.
@@ -364,6 +381,7 @@ void product_float(const FloatProduct& p) {
 
 constinit const LinearKernels linear_avx512 = {
     .prepare_i8 = prepare_i8,
+    .pack_i8 = pack_i8,
     .i8 = product_i8,
     .i8_outliers = product_outliers,
     .f32 = product_float<F32>,

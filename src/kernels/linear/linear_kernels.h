@@ -53,10 +53,20 @@ struct FloatProduct {
   std::int64_t y_stride;  ///< floats
 };
 
+/// Up to 16 rows of an i8 matrix as it lies on disk, to be one row of tiles.
+struct I8Rows {
+  const std::int8_t* q;   ///< [rows, cols], row-major, any alignment
+  std::int64_t rows;      ///< 1 to 16
+  std::int64_t cols;      ///< > 0
+  std::int8_t* tiles;     ///< [ceil(cols / 4), 16, 4]
+  std::int32_t* row_sum;  ///< [16]
+};
+
 struct LinearKernels {
   /// One row of x in the form that `i8` of the same table reads: `padded` >= cols bytes.
   void (*prepare_i8)(const std::int8_t* x, std::int64_t cols, std::uint8_t* out,
                      std::int64_t padded);
+  void (*pack_i8)(const I8Rows& rows);  ///< as pack() does it
   void (*i8)(const I8Product& product);
   void (*i8_outliers)(const I8Outliers& product);
   void (*f32)(const FloatProduct& product);
