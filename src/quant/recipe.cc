@@ -158,9 +158,9 @@ RecipeStep parse_step(const Json& json, const std::string& where) {
     fields.text("site");
     if (fields.at("block").is_string()) {
       const std::string block = fields.text("block");
-      if (block != "full" && block != "largest") {
+      if (block != "full" && block != "largest" && block != "power_of_two") {
         fail(invalid_argument, "{}: unknown block {} or a whole number", where,
-             unknown_name(block, {"full", "largest"}));
+             unknown_name(block, {"full", "largest", "power_of_two"}));
       }
     } else {
       check(fields.integer("block") >= 1, invalid_argument, "{}: \"block\" must be at least 1",

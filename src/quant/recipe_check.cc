@@ -250,9 +250,10 @@ std::map<std::string, std::int64_t> rotation_blocks(const Recipe& recipe,
     }
     const std::int64_t n = first_of(layout.activations, role).channels;
     const Json& wanted = step.args.at("block");
-    const std::int64_t block = wanted == "full"      ? n
-                               : wanted == "largest" ? largest_hadamard_block(n)
-                                                     : wanted.get<std::int64_t>();
+    const std::int64_t block = wanted == "full"           ? n
+                               : wanted == "largest"      ? largest_hadamard_block(n)
+                               : wanted == "power_of_two" ? (n & -n)
+                                                          : wanted.get<std::int64_t>();
     if (n % block != 0 || !hadamard_supported(block)) {
       std::string sizes;
       for (std::int64_t size = 2; size <= n; ++size) {

@@ -248,7 +248,8 @@ TEST(CheckRecipe, KnowsWhereAndHowToRotate) {
       {"cannot be rotated at \"x_proj.input\"", "in_proj.input, out_proj.input, lm_head.input"});
   expect_refused("/steps/0/block", 3, {"out_proj.input", "blocks of 3", "1, 2, 4, 8, 20, 40"});
   expect_refused("/steps/0/block", 0, {"\"block\" must be at least 1"});
-  expect_refused("/steps/0/block", "half", {"unknown block \"half\"", "full, largest"});
+  expect_refused("/steps/0/block", "half",
+                 {"unknown block \"half\"", "full, largest, power_of_two"});
   expect_error([] { check_changed("/steps/0/block", "full", layout_of({.E = 36})); },
                ErrorCode::invalid_argument, {"blocks of 36", "1, 2, 4, 12"});
   const auto blocks = [](const Json& block, std::int64_t E) {
@@ -258,6 +259,8 @@ TEST(CheckRecipe, KnowsWhereAndHowToRotate) {
   };
   EXPECT_EQ(blocks("full", 40).at("out_proj.input"), 40);
   EXPECT_EQ(blocks("largest", 36).at("out_proj.input"), 12);
+  EXPECT_EQ(blocks("power_of_two", 36).at("out_proj.input"), 4);
+  EXPECT_EQ(blocks("power_of_two", 40).at("out_proj.input"), 8);
   EXPECT_EQ(blocks(4, 36).at("out_proj.input"), 4);
   EXPECT_TRUE(blocks(1, 36).empty());
 }
