@@ -25,6 +25,9 @@ std::string activation_text(const ActivationNumerics& numerics) {
     text = fmt::format("int{} per {}, {}", numerics.args.bits, name_of(numerics.args.strategy),
                        numerics.args.dynamic ? "dynamic" : "static");
   }
+  if (numerics.args.outlier_threshold > 0) {
+    text += fmt::format(", magnitudes above {} float", numerics.args.outlier_threshold);
+  }
   if (numerics.hadamard_block > 0) {
     text += fmt::format(", Hadamard transform of {}", numerics.hadamard_block);
   }

@@ -47,7 +47,9 @@ std::string describe(const QuantArgs& args, bool activation) {
   if (args.is_float) return text;
   text += fmt::format(", {}", name_of(args.strategy));
   if (args.group_size) text += fmt::format(", group_size {}", args.group_size);
-  return activation ? text + (args.dynamic ? ", dynamic" : ", static") : text;
+  if (activation) text += args.dynamic ? ", dynamic" : ", static";
+  if (args.outlier_threshold > 0) text += ", outlier_threshold";
+  return text;
 }
 
 /// Roles that some architecture has: a rule for one of them is no mistake.
@@ -173,6 +175,30 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
   }
 }
 
+/// Splitting is for what products of int8 weights read, a token at a time.
+void check_outliers(const Recipe& recipe, const ModelLayout& layout) {
+  std::set<std::string> inputs, inputs_of_4_bits;
+  for (const LinearSite& linear : layout.linears) {
+    if (linear.input_site < 0) continue;
+    const std::string& role = layout.activations[static_cast<std::size_t>(linear.input_site)].role;
+    inputs.insert(role);
+    const auto rule = recipe.weights.find(linear.role);
+    const bool has_4_bits = rule != recipe.weights.end() && rule->second.args.bits == 4;
+    if (has_4_bits) inputs_of_4_bits.insert(role);
+  }
+  for (const auto& [role, rule] : recipe.activations) {
+    if (rule.args.outlier_threshold == 0) continue;
+    check(rule.args.strategy == Strategy::token && inputs.contains(role), invalid_argument,
+          "recipe {}: no kernel keeps activations.{} as {}; an outlier_threshold is for inputs of "
+          "products, 8 bits, int, token, dynamic",
+          recipe.name, role, describe(rule.args, true));
+    check(!inputs_of_4_bits.contains(role), invalid_argument,
+          "recipe {}: activations.{} has an outlier_threshold, which products of 4-bit weights do "
+          "not take",
+          recipe.name, role);
+  }
+}
+
 /// The product of int8 weights needs integers on both sides; that of 4 bits takes either.
 void check_linear_inputs(const Recipe& recipe, const ModelLayout& layout) {
   for (const LinearSite& linear : layout.linears) {
@@ -224,9 +250,10 @@ std::map<std::string, std::int64_t> rotation_blocks(const Recipe& recipe,
     }
     const std::int64_t n = first_of(layout.activations, role).channels;
     const Json& wanted = step.args.at("block");
-    const std::int64_t block = wanted == "full"      ? n
-                               : wanted == "largest" ? largest_hadamard_block(n)
-                                                     : wanted.get<std::int64_t>();
+    const std::int64_t block = wanted == "full"           ? n
+                               : wanted == "largest"      ? largest_hadamard_block(n)
+                               : wanted == "power_of_two" ? (n & -n)
+                                                          : wanted.get<std::int64_t>();
     if (n % block != 0 || !hadamard_supported(block)) {
       std::string sizes;
       for (std::int64_t size = 2; size <= n; ++size) {
@@ -251,6 +278,7 @@ Recipe fit_recipe(const Recipe& recipe, const ModelLayout& layout) {
   check_weights(fitted, layout);
   check_activations(fitted, layout);
   check_linear_inputs(fitted, layout);
+  check_outliers(fitted, layout);
   check_shared_scales(fitted, layout);
   rotation_blocks(fitted, layout);
   smoothings_of(fitted, layout);
