@@ -18,6 +18,20 @@ void add_norm(Context& ctx, float* residual, const float* add, const Norm& norm,
   }
 }
 
+Activation norm_to_site(Context& ctx, float* residual, const float* add, const Norm& norm,
+                        const Site& site, std::int64_t tokens) {
+  if (site.numerics.hadamard_block == 0) {
+    const Activation y = take_site(ctx, site, tokens);
+    add_norm(ctx, residual, add, norm, y);
+    observe(ctx, site, y);
+    return y;
+  }
+  const Activation wide =
+      f32_activation(ctx.arena.take<float>(tokens * site.channels), tokens, site.channels);
+  add_norm(ctx, residual, add, norm, wide);
+  return to_site(ctx, site, wide);
+}
+
 Norm load_norm(const TensorSource& tensors, const std::string& name, float eps) {
   Norm norm{to_f32(tensors.get(name + ".weight").view()), eps};
   if (tensors.contains(name + ".bias")) norm.bias = to_f32(tensors.get(name + ".bias").view());

@@ -23,6 +23,8 @@ struct SiteWriter {
   int rotatable(std::string_view role, std::int64_t channels) const;
   int state(std::string_view role, std::int64_t channels) const;
   int cache(std::string_view role, std::int64_t channels) const;
+  /// Makes groups of a site's channels.
+  ActivationSite& grouped(int site, std::int64_t groups) const;
   void linear(std::string_view role, std::int64_t rows, std::int64_t cols, int input_site,
               bool has_bias = false) const;
   /// A parameter whose role is its name.

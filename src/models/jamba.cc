@@ -64,9 +64,7 @@ void Jamba::forward(Context& ctx, const Batch& batch, LogitRows rows, float* log
   for (const Layer& layer : layers_) {
     const Arena::Scope layer_scope(ctx.arena);
     const Site& site = layer.mixer ? layer.mixer->in_proj_input : layer.attention->input;
-    const Activation hidden = take_site(ctx, site, T);
-    add_norm(ctx, residual, add, layer.norm, hidden);
-    observe(ctx, site, hidden);
+    const Activation hidden = norm_to_site(ctx, residual, add, layer.norm, site, T);
     if (layer.mixer) {
       run_mamba_mixer(ctx, *layer.mixer, batch, hidden, out);
     } else {

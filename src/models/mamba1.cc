@@ -32,9 +32,9 @@ void Mamba1::forward(Context& ctx, const Batch& batch, LogitRows rows, float* lo
   const float* add = nullptr;
   for (const Layer& layer : layers_) {
     const Arena::Scope layer_scope(ctx.arena);
-    const Activation hidden = take_site(ctx, layer.mixer.in_proj_input, T);  // [T, D]
-    add_norm(ctx, residual, add, layer.norm, hidden);
-    observe(ctx, layer.mixer.in_proj_input, hidden);
+    // [T, D]
+    const Activation hidden =
+        norm_to_site(ctx, residual, add, layer.norm, layer.mixer.in_proj_input, T);
     run_mamba_mixer(ctx, layer.mixer, batch, hidden, out);
     add = out;
   }

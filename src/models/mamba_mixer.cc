@@ -148,15 +148,14 @@ void describe_mamba_mixer(const MambaMixerShape& shape, const std::string& prefi
                           ModelLayout& layout) {
   const auto [D, E, N, K, R, conv_bias, in_bias, out_bias, inner_norm_eps] = shape;
   const SiteWriter to{layout, prefix, layer};
-  const int in_proj = to.activation("in_proj.input", D);
+  const int in_proj = to.rotatable("in_proj.input", D);
   to.activation("conv1d.input", E);
   to.activation("z", E);
   const int x_proj = to.activation("x_proj.input", E);
   const int dt_proj = to.activation("dt_proj.input", R);
-  to.activation("B", N);
-  to.activation("C", N);
+  for (const char* role : {"B", "C"}) to.grouped(to.activation(role, N), 1);
   to.activation("dt_proj.output", E);
-  to.state("ssm_state", E);
+  to.grouped(to.state("ssm_state", E), 1);
   const int out_proj = to.rotatable("out_proj.input", E);
 
   to.linear("in_proj", 2 * E, D, in_proj, in_bias);

@@ -30,7 +30,12 @@ bool feeds_a_product(const ModelLayout& layout, std::string_view role) {
 /// What kernels exist for a role, for messages.
 std::string choices(const ActivationSite& site, bool product_input) {
   if (site.is_cache) return "16-bit float; 8-bit int, token, dynamic";
-  if (site.is_state) return "16-bit float; 8-bit int, tensor or channel, static";
+  if (site.is_state) {
+    return site.states > 0
+               ? "16-bit float; 8-bit int, tensor, channel or group, static; 8-bit int, "
+                 "channel, dynamic, rounding nearest or stochastic"
+               : "16-bit float; 8-bit int, tensor or channel, static";
+  }
   return product_input ? "8-bit int, tensor, static or dynamic; 8-bit int, token, dynamic"
                        : "8-bit int, tensor, static or dynamic; 8-bit int, token, dynamic; "
                          "8-bit int, channel, static";
@@ -44,11 +49,11 @@ bool has_kernel(const QuantArgs& args, const ActivationSite& site, bool product_
     case Strategy::tensor:
       return !site.is_state || !args.dynamic;
     case Strategy::channel:
-      return !product_input && !args.dynamic;
+      return args.dynamic ? site.states > 0 : !product_input;
     case Strategy::token:
       return !site.is_state && args.dynamic;
     case Strategy::group:
-      return false;
+      return site.states > 0 && !args.dynamic;
   }
   return false;
 }
@@ -58,10 +63,12 @@ ActivationNumerics parse_one(const Json& entry, const ActivationSite& site, bool
   check(entry.is_object(), ErrorCode::bad_data, "{} must be an object", where);
   for (const auto& [key, value] : entry.items()) {
     const bool known = key == "bits" || key == "type" || key == "strategy" || key == "dynamic" ||
-                       key == "symmetric" || key == "hadamard_block";
-    check(known, ErrorCode::bad_data,
-          "{}: unknown key {}, known are: bits, type, strategy, dynamic, symmetric, hadamard_block",
-          where, printable(key));
+                       key == "symmetric" || key == "hadamard_block" || key == "rounding";
+    check(
+        known, ErrorCode::bad_data,
+        "{}: unknown key {}, known are: bits, type, strategy, dynamic, symmetric, hadamard_block, "
+        "rounding",
+        where, printable(key));
   }
   ActivationNumerics numerics;
   if (const auto block = config_dim(entry, {"hadamard_block"})) {
@@ -86,7 +93,11 @@ ActivationNumerics parse_one(const Json& entry, const ActivationSite& site, bool
   args.is_float = type == "float";
   args.dynamic = config_bool(entry, "dynamic").value_or(false);
   args.strategy = parsed.value_or(Strategy::group);
-  const bool valid = (type.empty() || type == "int" || type == "float") && parsed &&
+  const std::string rounding = config_string(entry, "rounding");
+  numerics.stochastic = rounding == "stochastic";
+  const bool known_rounding = rounding.empty() || (rounding == "nearest" || numerics.stochastic);
+  const bool valid = known_rounding && (!numerics.stochastic || (site.is_state && args.dynamic)) &&
+                     (type.empty() || type == "int" || type == "float") && parsed &&
                      config_bool(entry, "symmetric").value_or(true) &&
                      has_kernel(args, site, product_input);
   check(valid, ErrorCode::unsupported, "{}: no kernel for {}, there are: {}", where,

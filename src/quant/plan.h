@@ -24,6 +24,7 @@ struct TensorPlan {
   std::int64_t group_size = 0;           ///< 4 bits
   TensorInfo shape{};                    ///< 4 bits: name + "_shape", which holds source_shape
   Shape source_shape{};
+  std::vector<std::int64_t> parts{};  ///< of the rows, if each has its scale
 };
 
 struct QuantizationPlan {
@@ -32,9 +33,18 @@ struct QuantizationPlan {
   std::vector<TensorPlan> tensors;
   std::vector<int> static_sites;  ///< indices into layout.activations: each has an output scale
   std::map<std::string, ActivationNumerics> numerics;  ///< by role; absent roles are f32
-  bool unties_head = false;  ///< table and head were one tensor and become two
-  bool quantizes = false;    ///< false: only dtypes change, the output is a float checkpoint
+  /// Of a static site with scales by groups: the group of every channel, below `count`. Those that
+  /// sort_and_cluster() finds take the place of equal parts.
+  struct Groups {
+    std::vector<int> of_channel;
+    int count = 0;
+  };
+  std::map<int, Groups> groups;  ///< by activation site
+  bool unties_head = false;      ///< table and head were one tensor and become two
+  bool quantizes = false;        ///< false: only dtypes change, the output is a float checkpoint
 
+  /// Scales of a static site: 1, or by groups [groups], of a state [groups, states].
+  std::int64_t scale_count(int site) const;
   std::size_t output_bytes() const;  ///< of all tensors, scales included
 };
 
@@ -43,10 +53,14 @@ struct QuantizationPlan {
 QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
                                    const TensorSource& tensors);
 
-/// Streams tensor by tensor from `tensors` to `sink` and finishes it. static_scales[i] belongs to
-/// plan.static_sites[i]. Peak memory: one float matrix if it is rotated, and one output tensor.
+/// The static scales of a model: those of plan.static_sites[i], scale_count() of them, at [i].
+using StaticScales = std::vector<std::vector<float>>;
+
+/// Streams tensor by tensor from `tensors` to `sink` and finishes it. Scales by groups are written
+/// for every channel, those of a state once for each group beside every channel's group. Peak
+/// memory: one float matrix if it is rotated, and one output tensor.
 void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
-                   const std::vector<float>& static_scales, ThreadPool& threads, TensorSink& sink,
+                   const StaticScales& static_scales, ThreadPool& threads, TensorSink& sink,
                    const ProgressFn& progress);
 
 }  // namespace krait

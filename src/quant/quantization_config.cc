@@ -100,6 +100,7 @@ Json activations_json(const QuantizationPlan& plan) {
       if (!args.is_float) {
         entry["strategy"] = name_of(args.strategy);
         entry["dynamic"] = args.dynamic;
+        if (numerics.stochastic) entry["rounding"] = "stochastic";
       }
     }
     if (numerics.hadamard_block > 0) entry["hadamard_block"] = numerics.hadamard_block;

@@ -34,7 +34,8 @@ TEST(Recipe, AllThatShipParseAndFitAModel) {
   EXPECT_EQ(recipe_names(),
             (std::vector<std::string>{"bf16", "dynamic-w8a8", "f16", "f32", "hadamard-w8a8",
                                       "krait-w4a16", "krait-w4a8-g128", "krait-w4a8", "krait-w8a8",
-                                      "percentile-w8a8", "quamba-w8a8", "static-w8a8"}));
+                                      "percentile-w8a8", "quamba-w8a8", "quamba2-w4a16",
+                                      "quamba2-w4a8", "quamba2-w8a8", "static-w8a8"}));
   for (const bool conv_bias : {false, true}) {
     const ModelLayout layout =
         layout_of({.D = 24, .E = 40, .conv_bias = conv_bias, .tied = conv_bias});
@@ -139,7 +140,7 @@ TEST(Recipe, RefusesStepsThatMakeNoSense) {
   expect_refused("/steps", {{{"name", "rtn"}}}, {"no step \"calibrate\""});
   expect_refused("/steps", {{{"name", "calibrate"}}}, {"no step \"rtn\""});
   expect_refused("/steps", {{{"name", "rtn"}}, {{"name", "calibrate"}}},
-                 {"order is rotate, calibrate"});
+                 {"order is cluster, rotate, calibrate"});
   expect_refused("/steps/2/name", "calibrate", {"occurs twice"});
   Json json = load_recipe("krait-w8a8").source;
   json["steps"].insert(json["steps"].end() - 1, Json::object({{"name", "calibrate"}}));
@@ -203,8 +204,8 @@ TEST(CheckRecipe, RefusesIntegerWeightsWithFloatInputs) {
 }
 
 TEST(CheckRecipe, KnowsWhereAndHowToRotate) {
-  expect_refused("/steps/0/site", "in_proj.input",
-                 {"cannot be rotated at \"in_proj.input\"", "known: out_proj.input"});
+  expect_refused("/steps/0/site", "x_proj.input",
+                 {"cannot be rotated at \"x_proj.input\"", "known: in_proj.input, out_proj.input"});
   expect_refused("/steps/0/block", 3, {"out_proj.input", "blocks of 3", "1, 2, 4, 8, 20, 40"});
   expect_refused("/steps/0/block", 0, {"\"block\" must be at least 1"});
   expect_refused("/steps/0/block", "half", {"unknown block \"half\"", "full, largest"});
