@@ -13,13 +13,14 @@
 #include "cli/table.h"
 #include "cli/units.h"
 #include "core/cpu_info.h"
+#include "core/float16.h"
 #include "core/memory.h"
 #include "core/rng.h"
 #include "kernels/machine/machine.h"
 #include "krait/engine.h"
-#include "krait/session.h"
 #include "krait/version.h"
 #include "models/dummy.h"
+#include "models/state.h"
 #include "quant/quantize_to_memory.h"
 #include "quant/recipe.h"
 #include "runtime/engine_impl.h"
@@ -31,15 +32,18 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
   std::string model, dummy, recipe = "krait-w8a8";
-  std::vector<int> prompt{512}, generate{128};
+  std::vector<int> prompt{512}, generate{128}, depth{0};
   int repeats = 5, threads = 0;
   bool json = false;
 };
 
-/// One line of the table: `tokens` prefilled at once or decoded one by one.
+/// One line of the table: tokens prefilled at once or decoded one by one.
 struct Result {
-  std::string name;  ///< "pp512" or "tg128", as llama-bench calls them
+  std::string name;  ///< "pp512", "tg128" or "tg128 @ d4096", as llama-bench calls them
   int n_prompt = 0, n_gen = 0;
+  int n_depth = 0;                ///< tokens that the state has consumed before
+  double bytes_per_token = 0;     ///< decode: weights and state that a token reads and writes
+  std::size_t state_bytes = 0;    ///< of one sequence at the end
   std::vector<double> samples;    ///< tokens per second of each repeat
   std::string bound;              ///< what limits it: "read bandwidth", "int8 peak", "fp32 peak"
   std::vector<double> fractions;  ///< of that bound, for each repeat
@@ -95,22 +99,65 @@ std::vector<std::int32_t> random_ids(const Engine& engine, int count) {
   return ids;
 }
 
-/// Tokens per second of consuming `ids` from an empty state, `step` at a time.
-double measure(Session& session, const std::vector<std::int32_t>& ids, std::size_t step) {
-  session.reset();
-  const auto start = Clock::now();
-  for (std::size_t i = 0; i < ids.size(); i += step) {
-    session.prefill(std::span(ids).subspan(i, std::min(step, ids.size() - i)));
+/// Makes of the state one that has consumed `depth` tokens: the rows that attention keeps of them
+/// are random, as the time of a token depends on their number only.
+void deepen(SequenceState& state, int depth) {
+  state.reset();
+  if (depth == 0) return;
+  state.reserve(depth);
+  Rng rng(2);
+  for (std::size_t i = 0; i < state.layout().buffers.size(); ++i) {
+    const StateBuffer& buffer = state.layout().buffers[i];
+    if (!buffer.per_token) continue;
+    const auto count = static_cast<std::size_t>(depth * buffer.shape.elements());
+    for (std::size_t j = 0; j < count; ++j) {
+      const auto value = static_cast<float>(0.01 + 0.01 * rng.uniform());
+      if (buffer.dtype == DType::f32) static_cast<float*>(state.buffer(i))[j] = value;
+      if (buffer.dtype == DType::f16) {
+        static_cast<std::uint16_t*>(state.buffer(i))[j] = f32_to_f16(value);
+      }
+      if (buffer.dtype == DType::i8) {
+        static_cast<std::int8_t*>(state.buffer(i))[j] = static_cast<std::int8_t>(rng.below(128));
+      }
+    }
   }
-  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  return static_cast<double>(ids.size()) / std::max(seconds, 1e-9);
+  state.advance(depth);
 }
 
-/// What `result` reaches of its bound at `rate` tokens per second. Decode reads all weights once
-/// per token; prefill computes with them.
-double fraction_of_bound(const Result& result, double rate, double weight_bytes, const Work& work,
+/// One line of the table, ready to be run.
+struct Test {
+  std::vector<std::int32_t> ids;
+  std::size_t step = 0;  ///< tokens of one call
+  int depth = 0;
+};
+
+/// Tokens per second of consuming a test's tokens from a state of its depth.
+double measure(Engine::Impl& engine, SequenceState& state, const Test& test) {
+  std::vector<float> logits(static_cast<std::size_t>(engine.model->info().vocab_rows));
+  deepen(state, test.depth);
+  const auto start = Clock::now();
+  for (std::size_t i = 0; i < test.ids.size(); i += test.step) {
+    const auto ids = std::span(test.ids).subspan(i, std::min(test.step, test.ids.size() - i));
+    engine.prefill(ids, state, LogitRows::last, logits.data());
+  }
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return static_cast<double>(test.ids.size()) / std::max(seconds, 1e-9);
+}
+
+/// Bytes of memory that decoding a token has to move, on average over a test: all weights are read
+/// once, the constant part of the state is read and written, of the rows that attention keeps all
+/// are read and one is written.
+double decode_bytes(const Model& model, const Test& test) {
+  const StateLayout& state = *model.state_layout();
+  const double rows = test.depth + 0.5 * static_cast<double>(test.ids.size() + 1);
+  return static_cast<double>(model.weight_bytes()) + 2.0 * static_cast<double>(state.bytes) +
+         (rows + 1) * static_cast<double>(state.bytes_per_token);
+}
+
+/// What `result` reaches of its bound at `rate` tokens per second.
+double fraction_of_bound(const Result& result, double rate, const Work& work,
                          const MachinePeaks& peaks) {
-  if (result.n_gen > 0) return rate * weight_bytes / peaks.read_bandwidth;
+  if (result.n_gen > 0) return rate * result.bytes_per_token / peaks.read_bandwidth;
   return rate * (work.int8_ops / peaks.int8_ops + work.float_ops / peaks.fp32_flops);
 }
 
@@ -123,46 +170,45 @@ struct Measurements {
 /// The machine is measured between the repeats, and each repeat is held against the means of the
 /// two measurements around it: other tenants of a server change its bandwidth within seconds.
 Measurements run_tests(const Engine& engine, const Options& options) {
-  struct Test {
-    std::vector<std::int32_t> ids;
-    std::size_t step = 0;
-  };
-  const Work work = work_per_token(*engine.impl());
-  const auto weight_bytes = static_cast<double>(engine.impl()->model->weight_bytes());
+  Engine::Impl& impl = *engine.impl();
+  const Work work = work_per_token(impl);
   Measurements measured;
   std::vector<Test> tests;
-  Session session = engine.new_session();
+  SequenceState state(impl.model->state_layout());
   ProgressReport report;
-  const auto add = [&](int tokens, bool decode) {
+  const auto add = [&](int tokens, bool decode, int depth) {
     if (tokens == 0) return;
     Result result;
     result.name = fmt::format("{}{}", decode ? "tg" : "pp", tokens);
+    if (depth > 0) result.name += fmt::format(" @ d{}", depth);
     (decode ? result.n_gen : result.n_prompt) = tokens;
+    result.n_depth = depth;
     result.bound = decode                           ? "read bandwidth"
                    : work.int8_ops > work.float_ops ? "int8 peak"
                                                     : "fp32 peak";
-    const std::vector<std::int32_t> ids = random_ids(engine, tokens);
-    tests.push_back({ids, decode ? 1 : ids.size()});
-    measured.results.push_back(std::move(result));
+    Test test{random_ids(engine, tokens), decode ? 1 : static_cast<std::size_t>(tokens), depth};
+    if (decode) result.bytes_per_token = decode_bytes(*impl.model, test);
+    tests.push_back(test);
     // The warm-up touches every weight and lets the clock of the CPU settle.
-    measure(session,
-            std::vector(ids.begin(), ids.begin() + (decode ? std::min(tokens, 8) : tokens)),
-            tests.back().step);
+    if (decode) test.ids.resize(static_cast<std::size_t>(std::min(tokens, 8)));
+    measure(impl, state, test);
+    result.state_bytes = state.bytes();
+    measured.results.push_back(std::move(result));
   };
-  for (const int tokens : options.prompt) add(tokens, false);
-  for (const int tokens : options.generate) add(tokens, true);
+  for (const int depth : options.depth) {
+    for (const int tokens : options.prompt) add(tokens, false, depth);
+    for (const int tokens : options.generate) add(tokens, true, depth);
+  }
   measured.peak_rss = peak_rss_bytes();
 
   ThreadPool threads(engine.threads());
-  const auto measure_peaks = [&] {
-    measured.peaks.push_back(measure_machine(threads, engine.impl()->isa));
-  };
+  const auto measure_peaks = [&] { measured.peaks.push_back(measure_machine(threads, impl.isa)); };
   measure_peaks();
   for (int r = 0; r < options.repeats; ++r) {
     for (std::size_t t = 0; t < tests.size(); ++t) {
       Result& result = measured.results[t];
       report.update({.phase = result.name, .done = r, .total = options.repeats, .unit = "runs"});
-      result.samples.push_back(measure(session, tests[t].ids, tests[t].step));
+      result.samples.push_back(measure(impl, state, tests[t]));
       const MachinePeaks before = measured.peaks.back();
       measure_peaks();
       const MachinePeaks after = measured.peaks.back();
@@ -170,8 +216,7 @@ Measurements run_tests(const Engine& engine, const Options& options) {
           .read_bandwidth = 0.5 * (before.read_bandwidth + after.read_bandwidth),
           .int8_ops = 0.5 * (before.int8_ops + after.int8_ops),
           .fp32_flops = 0.5 * (before.fp32_flops + after.fp32_flops)};
-      result.fractions.push_back(
-          fraction_of_bound(result, result.samples.back(), weight_bytes, work, around));
+      result.fractions.push_back(fraction_of_bound(result, result.samples.back(), work, around));
     }
   }
   report.finish();
@@ -201,6 +246,9 @@ Json to_json(const Result& result) {
   return {{"test", result.name},
           {"n_prompt", result.n_prompt},
           {"n_gen", result.n_gen},
+          {"n_depth", result.n_depth},
+          {"bytes_per_token", result.bytes_per_token},
+          {"state_bytes", result.state_bytes},
           {"samples_ts", result.samples},
           {"avg_ts", mean},
           {"stddev_ts", count > 1 ? std::sqrt(squares / (count - 1)) : 0.0},
@@ -236,7 +284,7 @@ int run(const Options& options) {
                 {"description", engine.description()},
                 {"n_threads", engine.threads()},
                 {"weight_bytes_per_token", weight_bytes},
-                {"state_bytes", engine.new_session().state_bytes()},
+                {"state_bytes", engine.impl()->model->state_layout()->bytes},
                 {"peak_rss_bytes", measured.peak_rss},
                 {"read_bandwidth", read_bandwidth},
                 {"int8_ops", int8_ops},
@@ -252,9 +300,12 @@ int run(const Options& options) {
                format_rate(*high), format_fractions(result.fractions), result.bound});
   }
   print("{}\n", table.str());
+  const auto deepest = std::max_element(
+      results.begin(), results.end(),
+      [](const Result& a, const Result& b) { return a.state_bytes < b.state_bytes; });
   print("medians of {} runs; weights read per token {}, state {}, peak memory {}\n",
         options.repeats, format_bytes(static_cast<double>(weight_bytes)),
-        format_bytes(static_cast<double>(engine.new_session().state_bytes())),
+        format_bytes(static_cast<double>(deepest == results.end() ? 0 : deepest->state_bytes)),
         format_bytes(static_cast<double>(measured.peak_rss)));
   print(
       "measured between the runs with {} threads: read bandwidth {}/s, int8 peak {} Gop/s, fp32 "
@@ -263,7 +314,7 @@ int run(const Options& options) {
       format_rate(fp32_flops / 1e9));
   if (std::any_of(results.begin(), results.end(),
                   [](const Result& r) { return median(r.fractions) > 1; })) {
-    print("more than 100%: the weights stay in the caches, memory is no bound\n");
+    print("more than 100%: weights or state stay in the caches, memory is no bound\n");
   }
 #ifndef NDEBUG
   note("krait: note: built without optimisation, the figures say little");
@@ -288,6 +339,13 @@ Runner declare_bench(CLI::App& app) {
       ->allow_extra_args(false)
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 20));
+  app.add_option("-d,--depth", options->depth,
+                 "Tokens that the state has consumed before, one or more; the rows that attention "
+                 "would have kept of them are random")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 24));
   app.add_option("-r,--repeats", options->repeats, "Measured runs after a warm-up")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));

@@ -100,10 +100,11 @@ TaskItem read_beginnings(const Line& line) {
   return item;
 }
 
-constexpr struct {
+struct TaskRow {
   TaskKind kind;
   TaskItem (*read)(const Line& line);
-} kTasks[] = {
+};
+constexpr TaskRow kTasks[] = {
     {{"lambada_openai", false, true, "acc"}, read_cloze},
     {{"hellaswag", true, false, "acc_norm"}, read_question},
     {{"piqa", true, false, "acc"}, read_goal},
@@ -111,6 +112,18 @@ constexpr struct {
     {{"arc_challenge", true, false, "acc_norm"}, read_question},
     {{"winogrande", false, false, "acc"}, read_beginnings},
 };
+
+const TaskRow& find_task(std::string_view name) {
+  if (name == "lambada") name = "lambada_openai";
+  const auto row = std::find_if(std::begin(kTasks), std::end(kTasks),
+                                [&](const TaskRow& known) { return known.kind.name == name; });
+  if (row == std::end(kTasks)) {
+    fail(invalid_argument, "there is no task {}", unknown_name(name, task_names()));
+  }
+  return *row;
+}
+
+std::string file_of(const TaskRow& row) { return std::string(row.kind.name) + ".jsonl"; }
 
 }  // namespace
 
@@ -121,26 +134,25 @@ std::vector<std::string> task_names() {
 }
 
 Task read_task(std::string_view name, const std::string& directory, std::int64_t limit) {
-  if (name == "lambada") name = "lambada_openai";
-  const auto row = std::find_if(std::begin(kTasks), std::end(kTasks),
-                                [&](const auto& candidate) { return candidate.kind.name == name; });
-  if (row == std::end(kTasks)) {
-    fail(invalid_argument, "there is no task {}", unknown_name(name, task_names()));
-  }
-  const std::string file = std::string(name) + ".jsonl";
-  const std::string text = read_file((std::filesystem::path(directory) / file).string());
-  Task task{row->kind, {}};
+  const auto path = std::filesystem::path(directory) / file_of(find_task(name));
+  return parse_task(name, read_file(path.string()), limit);
+}
+
+Task parse_task(std::string_view name, std::string_view text, std::int64_t limit) {
+  const TaskRow& row = find_task(name);
+  const std::string file = file_of(row);
+  Task task{row.kind, {}};
   std::size_t number = 0;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view content = std::string_view(text).substr(begin, end - begin);
+    const std::string_view content = text.substr(begin, end - begin);
     begin = end + 1;
     ++number;
     if (content.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     Line line{{}, fmt::format("{}:{}", file, number)};
     line.fields = parse_json(content, line.where);
     check(line.fields.is_object(), bad_data, "{}: should be an object", line.where);
-    task.items.push_back(row->read(line));
+    task.items.push_back(row.read(line));
     if (limit > 0 && task.items.size() == static_cast<std::size_t>(limit)) break;
   }
   check(!task.items.empty(), bad_data, "{} holds no item", file);

@@ -39,5 +39,7 @@ std::vector<std::string> task_names();
 /// Errors: invalid_argument for an unknown name (with the known ones), not_found, io_error;
 /// bad_data with file, line, expected and got.
 Task read_task(std::string_view name, const std::string& directory, std::int64_t limit = 0);
+/// The same of the file's text.
+Task parse_task(std::string_view name, std::string_view text, std::int64_t limit = 0);
 
 }  // namespace krait

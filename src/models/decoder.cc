@@ -19,17 +19,17 @@ void add_norm(Context& ctx, float* residual, const float* add, const Norm& norm,
 }
 
 Activation norm_to_site(Context& ctx, float* residual, const float* add, const Norm& norm,
-                        const Site& site, std::int64_t tokens) {
-  if (site.numerics.hadamard_block == 0) {
-    const Activation y = take_site(ctx, site, tokens);
-    add_norm(ctx, residual, add, norm, y);
-    observe(ctx, site, y);
-    return y;
+                        const Site& site, std::int64_t T) {
+  if (site.numerics.hadamard_block > 0) {
+    const Activation wide =
+        f32_activation(ctx.arena.take<float>(T * site.channels), T, site.channels);
+    add_norm(ctx, residual, add, norm, wide);
+    return to_site(ctx, site, wide);
   }
-  const Activation wide =
-      f32_activation(ctx.arena.take<float>(tokens * site.channels), tokens, site.channels);
-  add_norm(ctx, residual, add, norm, wide);
-  return to_site(ctx, site, wide);
+  const Activation hidden = take_site(ctx, site, T);
+  add_norm(ctx, residual, add, norm, hidden);
+  observe(ctx, site, hidden);
+  return hidden;
 }
 
 Norm load_norm(const TensorSource& tensors, const std::string& name, float eps) {
@@ -83,9 +83,7 @@ void head(Context& ctx, const Ends& ends, const Batch& batch, LogitRows rows, fl
     add = last_add;
     T = sequences;
   }
-  const Activation hidden = take_site(ctx, ends.head_input, T);
-  add_norm(ctx, residual, add, ends.norm, hidden);
-  observe(ctx, ends.head_input, hidden);
+  const Activation hidden = norm_to_site(ctx, residual, add, ends.norm, ends.head_input, T);
   if (rows == LogitRows::none) return;
   linear(ctx, ends.lm_head, hidden, f32_activation(logits, T, ends.lm_head.rows()));
 }

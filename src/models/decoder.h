@@ -26,9 +26,10 @@ std::size_t read_bytes(const Norm& norm) noexcept;
 void add_norm(Context& ctx, float* residual, const float* add, const Norm& norm,
               const Activation& y);
 
-/// The same into a site, rotated where its weights are and quantized; the site is observed.
+/// norm(residual + add) as the site keeps it: rotated where its weights are, and quantized. The
+/// residual [T, channels] takes `add` (unless nullptr); the site is observed.
 Activation norm_to_site(Context& ctx, float* residual, const float* add, const Norm& norm,
-                        const Site& site, std::int64_t tokens);
+                        const Site& site, std::int64_t T);
 
 /// The two ends of a language model.
 struct Ends {

@@ -49,6 +49,11 @@ ActivationSite& SiteWriter::grouped(int site, std::int64_t groups) const {
   return described;
 }
 
+int SiteWriter::normed(int site, std::string_view norm) const {
+  layout.activations[static_cast<std::size_t>(site)].norm = norm;
+  return site;
+}
+
 void SiteWriter::linear(std::string_view role, std::int64_t rows, std::int64_t cols, int input_site,
                         bool has_bias) const {
   layout.linears.push_back(

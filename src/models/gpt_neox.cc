@@ -57,10 +57,7 @@ void GptNeox::forward(Context& ctx, const Batch& batch, LogitRows rows, float* l
   const float* add = nullptr;
   for (const Layer& layer : layers_) {
     const auto normed = [&](const Norm& norm, const Site& site, const float* more) {
-      const Activation hidden = take_site(ctx, site, T);  // [T, D]
-      add_norm(ctx, residual, more, norm, hidden);
-      observe(ctx, site, hidden);
-      return hidden;
+      return norm_to_site(ctx, residual, more, norm, site, T);  // [T, D]
     };
     const Arena::Scope layer_scope(ctx.arena);
     attend(ctx, layer, batch, positions,

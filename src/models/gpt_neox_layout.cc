@@ -100,10 +100,12 @@ void describe_layer(const GptNeoxConfig& c, int layer, ModelLayout& layout) {
     outer.norm(fmt::format("{}.weight", norm), "norm", D);
     outer.norm(fmt::format("{}.bias", norm), "norm", D);
   }
-  const int qkv = attention.activation("query_key_value.input", D);
+  const int qkv =
+      attention.normed(attention.rotatable("query_key_value.input", D), block + "input_layernorm");
   describe_cache(c.attention, attention);
   const int dense = attention.rotatable("dense.input", D);
-  const int up = mlp.activation("dense_h_to_4h.input", D);
+  const int up =
+      mlp.normed(mlp.rotatable("dense_h_to_4h.input", D), block + "post_attention_layernorm");
   const int down = mlp.rotatable("dense_4h_to_h.input", F);
   attention.linear("query_key_value", 3 * D, D, qkv, c.attention_bias);
   attention.linear("dense", D, D, dense, c.attention_bias);
@@ -130,7 +132,8 @@ ModelLayout describe_gpt_neox(const Json& config, const TensorSource& tensors) {
   const SiteWriter outside{layout, "", -1};
   outside.norm("gpt_neox.final_layer_norm.weight", "norm_f", c.d_model);
   outside.norm("gpt_neox.final_layer_norm.bias", "norm_f", c.d_model);
-  const int head = outside.activation("lm_head.input", c.d_model);
+  const int head =
+      outside.normed(outside.rotatable("lm_head.input", c.d_model), "gpt_neox.final_layer_norm");
   layout.linears.push_back({c.head, "lm_head", -1, c.vocab_rows, c.d_model, head, false,
                             c.tied_head ? table : std::string()});
   check_layout(config, shapes, layout);

@@ -76,9 +76,8 @@ void Jamba::forward(Context& ctx, const Batch& batch, LogitRows rows, float* log
       add_norm(ctx, residual, add, layer.feed_forward_norm, wide);
       mix_experts(ctx, layer, wide, out);
     } else {
-      const Activation narrow = take_site(ctx, layer.gate_input, T);
-      add_norm(ctx, residual, add, layer.feed_forward_norm, narrow);
-      observe(ctx, layer.gate_input, narrow);
+      const Activation narrow =
+          norm_to_site(ctx, residual, add, layer.feed_forward_norm, layer.gate_input, T);
       run_expert(ctx, layer, layer.experts.front(), narrow, out);
     }
   }
@@ -127,9 +126,11 @@ void Jamba::mix_experts(Context& ctx, const Layer& layer, const Activation& hidd
   const std::int64_t T = hidden.rows, D = c_.d_model, k = c_.experts_per_token;
   const auto experts = static_cast<std::int64_t>(layer.experts.size());
   const Activation logits = f32_activation(ctx.arena.take<float>(T * experts), T, experts);
-  // A copy: the sites of router and experts may each want the values rotated or rounded.
-  const Activation routed = f32_activation(ctx.arena.take<float>(T * D), T, D);
-  std::copy_n(hidden.f32(), T * D, static_cast<float*>(routed.data));
+  Activation routed = hidden;
+  if (layer.router_input.numerics.hadamard_block > 0) {  // in place, and the experts read it too
+    routed.data = ctx.arena.take<float>(T * D);
+    std::copy_n(hidden.f32(), T * D, static_cast<float*>(routed.data));
+  }
   linear(ctx, layer.router, to_site(ctx, layer.router_input, routed), logits);
   auto* chosen = ctx.arena.take<std::int32_t>(T * k);
   float* weights = ctx.arena.take<float>(T * k);

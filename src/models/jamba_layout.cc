@@ -114,11 +114,11 @@ JambaConfig read_config(const Json& config, const TensorSource& tensors,
   return c;
 }
 
-void describe_attention_layer(const JambaConfig& c, const std::string& prefix, int layer,
-                              ModelLayout& layout) {
+void describe_attention_layer(const JambaConfig& c, const std::string& prefix,
+                              std::string_view norm, int layer, ModelLayout& layout) {
   const SiteWriter to{layout, prefix, layer};
   const std::int64_t D = c.d_model, kv = c.attention.kv_heads * c.attention.head_dim;
-  const int input = to.activation("q_proj.input", D);
+  const int input = to.normed(to.rotatable("q_proj.input", D), norm);
   describe_cache(c.attention, to);
   const int output = to.rotatable("o_proj.input", D);
   to.linear("q_proj", D, D, input);
@@ -128,12 +128,12 @@ void describe_attention_layer(const JambaConfig& c, const std::string& prefix, i
 }
 
 /// One expert's products, or those of a dense block: they share their layer's sites.
-void describe_feed_forward(const JambaConfig& c, const std::string& prefix, int layer,
-                           ModelLayout& layout) {
+void describe_feed_forward(const JambaConfig& c, const std::string& prefix, std::string_view norm,
+                           int layer, ModelLayout& layout) {
   const std::int64_t experts = c.experts_of(layer), D = c.d_model, F = c.d_ff;
   const SiteWriter to{layout, prefix, layer};
-  const int router = experts > 1 ? to.activation("router.input", D) : -1;
-  const int input = to.activation("gate_proj.input", D);
+  const int router = experts > 1 ? to.normed(to.rotatable("router.input", D), norm) : -1;
+  const int input = to.normed(to.rotatable("gate_proj.input", D), norm);
   const int output = to.rotatable("down_proj.input", F);
   if (experts > 1) to.linear("router", experts, D, router);
   for (std::int64_t e = 0; e < experts; ++e) {
@@ -164,16 +164,17 @@ ModelLayout describe_jamba(const Json& config, const TensorSource& tensors) {
     outer.norm("input_layernorm.weight", "norm", c.d_model);
     outer.norm("pre_ff_layernorm.weight", "norm", c.d_model);
     if (c.is_attention(layer)) {
-      describe_attention_layer(c, block + "self_attn.", layer, layout);
+      describe_attention_layer(c, block + "self_attn.", block + "input_layernorm", layer, layout);
     } else {
-      describe_mamba_mixer(c.mixer, block + "mamba.", layer, layout);
+      describe_mamba_mixer(c.mixer, block + "mamba.", block + "input_layernorm", layer, layout);
     }
-    describe_feed_forward(c, block + c.feed_forward, layer, layout);
+    describe_feed_forward(c, block + c.feed_forward, block + "pre_ff_layernorm", layer, layout);
   }
   const SiteWriter outside{layout, "", -1};
   outside.norm("model.final_layernorm.weight", "norm_f", c.d_model);
-  outside.linear("lm_head", c.vocab_rows, c.d_model,
-                 outside.activation("lm_head.input", c.d_model));
+  outside.linear(
+      "lm_head", c.vocab_rows, c.d_model,
+      outside.normed(outside.rotatable("lm_head.input", c.d_model), "model.final_layernorm"));
   if (c.tied_head) layout.linears.back().tied_to = table;
   check_layout(config, shapes, layout);
   return layout;

@@ -32,9 +32,8 @@ void Mamba1::forward(Context& ctx, const Batch& batch, LogitRows rows, float* lo
   const float* add = nullptr;
   for (const Layer& layer : layers_) {
     const Arena::Scope layer_scope(ctx.arena);
-    // [T, D]
     const Activation hidden =
-        norm_to_site(ctx, residual, add, layer.norm, layer.mixer.in_proj_input, T);
+        norm_to_site(ctx, residual, add, layer.norm, layer.mixer.in_proj_input, T);  // [T, D]
     run_mamba_mixer(ctx, layer.mixer, batch, hidden, out);
     add = out;
   }

@@ -75,11 +75,12 @@ ModelLayout describe_mamba1(const Json& config, const TensorSource& tensors) {
   for (int layer = 0; layer < c.layers; ++layer) {
     const std::string block = fmt::format("{}{}.", kLayers, layer);
     SiteWriter{layout, block, layer}.norm("norm.weight", "norm", D);
-    describe_mamba_mixer(c.mixer, block + "mixer.", layer, layout);
+    describe_mamba_mixer(c.mixer, block + "mixer.", block + "norm", layer, layout);
   }
   const SiteWriter outside{layout, "", -1};
   outside.norm("backbone.norm_f.weight", "norm_f", D);
-  outside.linear("lm_head", c.vocab_rows, D, outside.activation("lm_head.input", D));
+  outside.linear("lm_head", c.vocab_rows, D,
+                 outside.normed(outside.rotatable("lm_head.input", D), "backbone.norm_f"));
   if (c.tied_head) layout.linears.back().tied_to = c.embeddings;
   check_layout(config, shapes, layout);
   return layout;

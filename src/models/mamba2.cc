@@ -79,8 +79,8 @@ void Mamba2::forward(Context& ctx, const Batch& batch, LogitRows rows, float* lo
   const float* add = nullptr;
   for (const Layer& layer : layers_) {
     const Arena::Scope layer_scope(ctx.arena);
-    // [T, D]
-    const Activation hidden = norm_to_site(ctx, residual, add, layer.norm, layer.in_proj_input, T);
+    const Activation hidden =
+        norm_to_site(ctx, residual, add, layer.norm, layer.in_proj_input, T);  // [T, D]
     mix(ctx, layer, batch, hidden, out);
     add = out;
   }

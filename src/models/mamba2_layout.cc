@@ -177,9 +177,9 @@ HeadOrder head_order(const Mamba2Config& c, const SiteWriter& to) {
   return order;
 }
 
-void describe_mixer(const Mamba2Config& c, const SiteWriter& to) {
+void describe_mixer(const Mamba2Config& c, const SiteWriter& to, std::string_view norm) {
   const std::int64_t D = c.d_model, E = c.d_inner, H = c.heads, GN = c.group_channels();
-  const int in_proj = to.rotatable("in_proj.input", D);
+  const int in_proj = to.normed(to.rotatable("in_proj.input", D), norm);
   to.activation("z", E);
   to.activation("conv1d.x", E);
   to.activation("conv1d.B", GN);
@@ -189,7 +189,7 @@ void describe_mixer(const Mamba2Config& c, const SiteWriter& to) {
   to.grouped(to.activation("B", GN), c.groups);
   to.grouped(to.activation("C", GN), c.groups);
   to.grouped(to.state("ssm_state", E), c.groups).states = c.d_state;
-  const int out_proj = to.rotatable("out_proj.input", E);
+  const int out_proj = to.normed(to.rotatable("out_proj.input", E), to.prefix + "norm");
 
   to.linear("in_proj", 2 * E + 2 * GN + H, D, in_proj, c.in_proj_bias);
   to.layout.linears.back().parts = {E, E, GN, GN, H};
@@ -225,11 +225,12 @@ ModelLayout describe_mamba2(const Json& config, const TensorSource& tensors) {
   for (int layer = 0; layer < c.layers; ++layer) {
     const std::string block = fmt::format("{}backbone.layers.{}.", c.root, layer);
     SiteWriter{layout, block, layer}.norm("norm.weight", "norm", D);
-    describe_mixer(c, {layout, block + "mixer.", layer});
+    describe_mixer(c, {layout, block + "mixer.", layer}, block + "norm");
   }
   const SiteWriter outside{layout, c.root, -1};
   outside.norm("backbone.norm_f.weight", "norm_f", D);
-  outside.linear("lm_head", c.vocab_rows, D, outside.activation("lm_head.input", D));
+  outside.linear("lm_head", c.vocab_rows, D,
+                 outside.normed(outside.rotatable("lm_head.input", D), c.root + "backbone.norm_f"));
   if (c.tied_head) layout.linears.back().tied_to = c.embeddings;
   check_layout(config, shapes, layout);
   return layout;

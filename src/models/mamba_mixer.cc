@@ -144,11 +144,11 @@ std::size_t read_bytes(const MambaMixer& m) noexcept {
 
 // ---- loading ------------------------------------------------------------------------------------
 
-void describe_mamba_mixer(const MambaMixerShape& shape, const std::string& prefix, int layer,
-                          ModelLayout& layout) {
+void describe_mamba_mixer(const MambaMixerShape& shape, const std::string& prefix,
+                          std::string_view norm, int layer, ModelLayout& layout) {
   const auto [D, E, N, K, R, conv_bias, in_bias, out_bias, inner_norm_eps] = shape;
   const SiteWriter to{layout, prefix, layer};
-  const int in_proj = to.rotatable("in_proj.input", D);
+  const int in_proj = to.normed(to.rotatable("in_proj.input", D), norm);
   to.activation("conv1d.input", E);
   to.activation("z", E);
   const int x_proj = to.activation("x_proj.input", E);
@@ -169,6 +169,7 @@ void describe_mamba_mixer(const MambaMixerShape& shape, const std::string& prefi
   to.param("A_log", {E, N});
   to.param("D", {E});
   if (inner_norm_eps > 0) {
+    to.normed(dt_proj, prefix + "dt_layernorm");
     to.norm("dt_layernorm.weight", "norm", R);
     to.norm("b_layernorm.weight", "norm", N);
     to.norm("c_layernorm.weight", "norm", N);

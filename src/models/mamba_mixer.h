@@ -36,9 +36,9 @@ struct MambaMixerVote {
 };
 
 /// Appends the sites of one mixer to the layout. `prefix` starts its tensors' names:
-/// "backbone.layers.3.mixer.". Roles: see docs/architecture.md.
-void describe_mamba_mixer(const MambaMixerShape& shape, const std::string& prefix, int layer,
-                          ModelLayout& layout);
+/// "backbone.layers.3.mixer."; `norm` makes its input. Roles: see docs/architecture.md.
+void describe_mamba_mixer(const MambaMixerShape& shape, const std::string& prefix,
+                          std::string_view norm, int layer, ModelLayout& layout);
 
 struct MambaMixer {
   MambaMixerShape shape;

@@ -67,11 +67,11 @@ inline void quantize_tensor(TestCheckpoint& checkpoint, const std::string& name,
 }
 
 /// The float checkpoint with the inputs of products rotated in the forward pass, wherever that is
-/// possible, and their weights to match: the same function.
+/// possible, and their weights to match: the same function. A tied head stays one with the table.
 inline TestCheckpoint rotate_by_hand(const TestCheckpoint& original, const ModelLayout& layout) {
   TestCheckpoint result = original;
   for (const LinearSite& site : layout.linears) {
-    if (site.input_site < 0) continue;
+    if (site.input_site < 0 || !site.tied_to.empty()) continue;
     const ActivationSite& input = layout.activations[static_cast<std::size_t>(site.input_site)];
     if (!input.rotatable) continue;
     const std::int64_t block = largest_hadamard_block(site.cols);

@@ -1,6 +1,7 @@
 #include "quant/calibrate.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/check.h"
 #include "kernels/hadamard/hadamard.h"
@@ -11,7 +12,8 @@ namespace {
 
 class Calibrator final : public Tap {
  public:
-  Calibrator(Context& ctx, const QuantizationPlan& plan)
+  Calibrator(Context& ctx, const QuantizationPlan& plan,
+             const std::vector<std::vector<float>>& smoothing_factors)
       : ctx_{ctx.threads, ctx.kernels, arena_}, sites_(plan.layout.activations.size()) {
     for (int index : plan.static_sites) {
       const ActivationSite& site = plan.layout.activations[static_cast<std::size_t>(index)];
@@ -20,6 +22,8 @@ class Calibrator final : public Tap {
         watched.observers.push_back(make_observer(plan.recipe.activations.at(site.role).observer));
       }
       watched.hadamard_block = plan.numerics.at(site.role).hadamard_block;
+      const int smoothing = find_smoothing(plan.smoothings, site.norm);
+      if (smoothing >= 0) watched.factors = smoothing_factors[static_cast<std::size_t>(smoothing)];
       const auto groups = plan.groups.find(index);
       if (groups == plan.groups.end()) continue;
       watched.groups = &groups->second;
@@ -33,7 +37,9 @@ class Calibrator final : public Tap {
     // A copy without gaps between rows, which may be rotated in place.
     values_.resize(static_cast<std::size_t>(value.rows * value.cols));
     for (std::int64_t row = 0; row < value.rows; ++row) {
-      std::copy_n(value.f32(row), value.cols, values_.data() + row * value.cols);
+      float* copy = values_.data() + row * value.cols;
+      std::copy_n(value.f32(row), value.cols, copy);
+      for (std::size_t c = 0; c < watched.factors.size(); ++c) copy[c] /= watched.factors[c];
     }
     if (watched.hadamard_block > 0) {
       const Activation copy = f32_activation(values_.data(), value.rows, value.cols);
@@ -57,6 +63,7 @@ class Calibrator final : public Tap {
  private:
   struct Watched {
     std::vector<std::unique_ptr<Observer>> observers;  // none: nobody asks for this site's scale
+    std::vector<float> factors;                        // empty, or what the channels are divided by
     std::int64_t hadamard_block = 0;
     const QuantizationPlan::Groups* groups = nullptr;
     bool by_row = false;  // each row, a state n of all channels, has observers of its own
@@ -84,8 +91,35 @@ class Calibrator final : public Tap {
   std::vector<std::vector<float>> dealt_;
 };
 
+/// The largest magnitude of every channel of the sites that are smoothed.
+class ChannelMaxima final : public Tap {
+ public:
+  explicit ChannelMaxima(const QuantizationPlan& plan) : sites_(plan.layout.activations.size()) {
+    for (const Smoothing& smoothing : plan.smoothings) {
+      const auto site = static_cast<std::size_t>(smoothing.site);
+      sites_[site].resize(static_cast<std::size_t>(plan.layout.activations[site].channels));
+    }
+  }
+
+  void observe(int site, const Activation& value) override {
+    std::vector<float>& most = sites_[static_cast<std::size_t>(site)];
+    for (std::int64_t row = 0; row < value.rows && !most.empty(); ++row) {
+      const float* x = value.f32(row);
+      for (std::size_t c = 0; c < most.size(); ++c) {
+        const float magnitude = std::fabs(x[c]);
+        if (magnitude > most[c] || std::isnan(magnitude)) most[c] = magnitude;  // NaN stays
+      }
+    }
+  }
+
+  const std::vector<float>& of(int site) const { return sites_[static_cast<std::size_t>(site)]; }
+
+ private:
+  std::vector<std::vector<float>> sites_;
+};
+
 /// The largest scale of the sites of one layer whose roles are in one list goes to all of them.
-void share_scales(const QuantizationPlan& plan, StaticScales& scales) {
+void share_scales(const QuantizationPlan& plan, std::vector<std::vector<float>>& scales) {
   const auto site_of = [&](std::size_t i) -> const ActivationSite& {
     return plan.layout.activations[static_cast<std::size_t>(plan.static_sites[i])];
   };
@@ -106,12 +140,12 @@ void share_scales(const QuantizationPlan& plan, StaticScales& scales) {
 
 }  // namespace
 
-void run_samples(Context& ctx, const Model& model, const CalibrationData& data, Tap& tap,
-                 const char* stage, const ProgressFn& progress) {
+void run_samples(const Context& ctx, Tap& tap, const Model& model, const CalibrationData& data,
+                 const char* what, const ProgressFn& progress) {
   Context tapped{ctx.threads, ctx.kernels, ctx.arena, &tap};
   SequenceState state(model.state_layout());
   SequenceState* const states[] = {&state};
-  Progress report{stage, 0, static_cast<std::int64_t>(data.samples.size()), "samples"};
+  Progress report{what, 0, static_cast<std::int64_t>(data.samples.size()), "samples"};
   for (const std::vector<TokenId>& sample : data.samples) {
     if (progress) progress(report);
     state.reset();
@@ -122,17 +156,27 @@ void run_samples(Context& ctx, const Model& model, const CalibrationData& data, 
   if (progress) progress(report);
 }
 
-StaticScales calibrate(Context& ctx, const Model& model, const QuantizationPlan& plan,
-                       const CalibrationData& data, const ProgressFn& progress) {
-  Calibrator calibrator(ctx, plan);
-  run_samples(ctx, model, data, calibrator, "calibrate", progress);
-  StaticScales scales;
+CalibrationResult calibrate(Context& ctx, const Model& model, const TensorSource& tensors,
+                            const QuantizationPlan& plan, const CalibrationData& data,
+                            const ProgressFn& progress) {
+  CalibrationResult result;
+  if (!plan.smoothings.empty()) {
+    ChannelMaxima maxima(plan);
+    run_samples(ctx, maxima, model, data, "smooth", progress);
+    for (const Smoothing& smoothing : plan.smoothings) {
+      result.smoothing_factors.push_back(smoothing_factors(ctx.threads, plan.layout, tensors,
+                                                           smoothing, maxima.of(smoothing.site)));
+    }
+  }
+  if (plan.static_sites.empty()) return result;
+  Calibrator calibrator(ctx, plan, result.smoothing_factors);
+  run_samples(ctx, calibrator, model, data, "calibrate", progress);
   for (int index : plan.static_sites) {
-    scales.push_back(
+    result.static_scales.push_back(
         calibrator.scales(index, plan.layout.activations[static_cast<std::size_t>(index)].name));
   }
-  share_scales(plan, scales);
-  return scales;
+  share_scales(plan, result.static_scales);
+  return result;
 }
 
 }  // namespace krait

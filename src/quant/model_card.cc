@@ -34,7 +34,8 @@ std::string activation_text(const ActivationNumerics& numerics) {
 }
 
 /// Smallest, median and largest scale over the layers, by role.
-std::string scale_table(const QuantizationPlan& plan, const StaticScales& scales) {
+std::string scale_table(const QuantizationPlan& plan,
+                        const std::vector<std::vector<float>>& scales) {
   std::map<std::string, std::vector<float>> by_role;
   for (std::size_t i = 0; i < scales.size(); ++i) {
     const auto site = static_cast<std::size_t>(plan.static_sites[i]);
@@ -52,7 +53,8 @@ std::string scale_table(const QuantizationPlan& plan, const StaticScales& scales
 
 }  // namespace
 
-std::string model_card(const QuantizationPlan& plan, const StaticScales& static_scales,
+std::string model_card(const QuantizationPlan& plan,
+                       const std::vector<std::vector<float>>& static_scales,
                        const Provenance& provenance) {
   const Recipe& recipe = plan.recipe;
   const auto parameters = static_cast<double>(plan.layout.info.parameters);

@@ -32,7 +32,8 @@ Target target_of(const Recipe& recipe, const std::string& role, DType source) {
 TensorPlan plan_tensor(const std::string& source, const std::string& name, const Shape& shape,
                        const Target& target, std::int64_t block,
                        const std::vector<std::int64_t>& parts = {}) {
-  TensorPlan plan{source, {name, target.dtype, shape}, target.strategy, block};
+  TensorPlan plan{source, {name, target.dtype, shape}, target.strategy};
+  plan.hadamard_block = block;
   if (target.by_part) plan.parts = parts;
   if (target.dtype == DType::i32) {
     plan.group_size = group_within(target.group_size, shape[1]);
@@ -59,27 +60,50 @@ std::map<std::string, DType> dtypes_of(const TensorSource& tensors) {
   return dtypes;
 }
 
+/// The smoothing of what makes a product's input; -1.
+int smoothing_of(const QuantizationPlan& plan, const LinearSite& site) {
+  if (site.input_site < 0) return -1;
+  return find_smoothing(plan.smoothings,
+                        plan.layout.activations[static_cast<std::size_t>(site.input_site)].norm);
+}
+
+/// Norms that are divided by factors are kept in f32: the model stays the same function.
+void plan_params(const std::map<std::string, DType>& dtypes, QuantizationPlan& plan) {
+  for (const ParamSite& site : plan.layout.params) {
+    const int smoothing =
+        find_smoothing(plan.smoothings, site.name.substr(0, site.name.find_last_of('.')));
+    Target target = target_of(plan.recipe, site.role, dtypes.at(site.name));
+    if (smoothing >= 0) target.dtype = DType::f32;
+    plan.tensors.push_back(plan_tensor(site.name, site.name, site.shape, target, 0, site.parts));
+    plan.tensors.back().smoothing = smoothing;
+  }
+}
+
 void plan_linears(const std::map<std::string, DType>& dtypes,
                   const std::map<std::string, std::int64_t>& blocks, QuantizationPlan& plan) {
   const ModelLayout& layout = plan.layout;
   for (const LinearSite& site : layout.linears) {
     const bool is_tied = !site.tied_to.empty();
     const std::string source = (is_tied ? site.tied_to : site.name) + ".weight";
-    const Target target = target_of(plan.recipe, site.role, dtypes.at(source));
-    if (is_tied) {
-      const auto owner = std::find_if(layout.linears.begin(), layout.linears.end(),
-                                      [&](const LinearSite& s) { return s.name == site.tied_to; });
-      if (target == target_of(plan.recipe, owner->role, dtypes.at(source))) continue;
-      plan.unties_head = true;
-    }
+    Target target = target_of(plan.recipe, site.role, dtypes.at(source));
+    const int smoothing = smoothing_of(plan, site);
+    if (smoothing >= 0 && !plan.recipe.weights.contains(site.role)) target.dtype = DType::f32;
     std::int64_t block = 0;
     if (site.input_site >= 0) {
       const auto rotation =
           blocks.find(layout.activations[static_cast<std::size_t>(site.input_site)].role);
       if (rotation != blocks.end()) block = rotation->second;
     }
+    if (is_tied) {
+      const auto owner = std::find_if(layout.linears.begin(), layout.linears.end(),
+                                      [&](const LinearSite& s) { return s.name == site.tied_to; });
+      const Target of_table = target_of(plan.recipe, owner->role, dtypes.at(source));
+      if (target == of_table && smoothing < 0 && block == 0) continue;
+      plan.unties_head = true;
+    }
     plan.tensors.push_back(plan_tensor(source, site.name + ".weight", {site.rows, site.cols},
                                        target, block, site.parts));
+    plan.tensors.back().smoothing = smoothing;
     if (site.has_bias) {
       const std::string bias = site.name + ".bias";
       plan.tensors.push_back(
@@ -183,12 +207,9 @@ QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
   plan.recipe = fit_recipe(recipe, plan.layout);
   const std::map<std::string, std::int64_t> blocks = rotation_blocks(plan.recipe, plan.layout);
   const std::map<std::string, DType> dtypes = dtypes_of(tensors);
+  plan.smoothings = smoothings_of(plan.recipe, plan.layout);
   plan_linears(dtypes, blocks, plan);
-  for (const ParamSite& site : plan.layout.params) {
-    plan.tensors.push_back(plan_tensor(site.name, site.name, site.shape,
-                                       target_of(plan.recipe, site.role, dtypes.at(site.name)), 0,
-                                       site.parts));
-  }
+  plan_params(dtypes, plan);
   plan_activations(blocks, plan);
   plan.quantizes = !plan.numerics.empty() ||
                    std::any_of(plan.tensors.begin(), plan.tensors.end(),
@@ -197,7 +218,7 @@ QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
 }
 
 void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
-                   const StaticScales& static_scales, ThreadPool& threads, TensorSink& sink,
+                   const CalibrationResult& calibrated, ThreadPool& threads, TensorSink& sink,
                    const ProgressFn& progress) {
   for (const TensorPlan& tensor : plan.tensors) {
     sink.declare(tensor.output);
@@ -213,7 +234,11 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
   Progress report{"quantize", 0, static_cast<std::int64_t>(plan.tensors.size()), "tensors"};
   for (const TensorPlan& tensor : plan.tensors) {
     if (progress) progress(report);
-    const Tensor source = tensors.get(tensor.source);
+    Tensor source = tensors.get(tensor.source);
+    if (tensor.smoothing >= 0) {
+      const auto index = static_cast<std::size_t>(tensor.smoothing);
+      source = smooth(threads, source.view(), calibrated.smoothing_factors[index]);
+    }
     const Tensor value =
         tensor.hadamard_block > 0
             ? rotate_rows(threads, source.view(), tensor.hadamard_block, tensor.source)
@@ -238,7 +263,7 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
     ++report.done;
   }
   for (std::size_t i = 0; i < plan.static_sites.size(); ++i) {
-    write_scales(plan, i, static_scales[i], sink);
+    write_scales(plan, i, calibrated.static_scales[i], sink);
   }
   if (progress) progress(report);
   sink.finish();

@@ -11,6 +11,7 @@
 #include "krait/quantize.h"
 #include "models/layout.h"
 #include "quant/recipe.h"
+#include "quant/smooth.h"
 
 namespace krait {
 
@@ -19,6 +20,7 @@ struct TensorPlan {
   std::string source;                    ///< the tensor it is made of
   TensorInfo output;                     ///< 4 bits: name + "_packed", i32
   Strategy strategy = Strategy::tensor;  ///< integers
+  int smoothing = -1;                    ///< >= 0: see smooth(), before everything else
   std::int64_t hadamard_block = 0;       ///< > 0: rows are rotated first
   TensorInfo scale{};                    ///< integers: name + "_scale"; name is "" otherwise
   std::int64_t group_size = 0;           ///< 4 bits
@@ -32,6 +34,7 @@ struct QuantizationPlan {
   ModelLayout layout;
   std::vector<TensorPlan> tensors;
   std::vector<int> static_sites;  ///< indices into layout.activations: each has an output scale
+  std::vector<Smoothing> smoothings;
   std::map<std::string, ActivationNumerics> numerics;  ///< by role; absent roles are f32
   /// Of a static site with scales by groups: the group of every channel, below `count`. Those that
   /// sort_and_cluster() finds take the place of equal parts.
@@ -53,14 +56,17 @@ struct QuantizationPlan {
 QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
                                    const TensorSource& tensors);
 
-/// The static scales of a model: those of plan.static_sites[i], scale_count() of them, at [i].
-using StaticScales = std::vector<std::vector<float>>;
+/// What calibration finds out.
+struct CalibrationResult {
+  std::vector<std::vector<float>> static_scales;      ///< of plan.static_sites, scale_count() each
+  std::vector<std::vector<float>> smoothing_factors;  ///< of plan.smoothings, [channels] each
+};
 
 /// Streams tensor by tensor from `tensors` to `sink` and finishes it. Scales by groups are written
 /// for every channel, those of a state once for each group beside every channel's group. Peak
-/// memory: one float matrix if it is rotated, and one output tensor.
+/// memory: one float matrix or two if it is smoothed or rotated, and one output tensor.
 void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
-                   const StaticScales& static_scales, ThreadPool& threads, TensorSink& sink,
+                   const CalibrationResult& calibrated, ThreadPool& threads, TensorSink& sink,
                    const ProgressFn& progress);
 
 }  // namespace krait

@@ -93,7 +93,7 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
   check_space(directory, plan.output_bytes());
 
   Provenance provenance{.source_hash = checkpoint_hash(model), .seed = options.seed};
-  StaticScales scales;
+  CalibrationResult calibrated;
   std::unique_ptr<const TensorSource> in_new_order;
   ThreadPool threads(options.threads ? options.threads : hardware_threads());
   if (plan.recipe.needs_calibration()) {
@@ -107,7 +107,8 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
           channel_magnitudes(ctx, *float_model, plan.layout, data, options.progress));
       float_model = load_model(ctx, source.config, *in_new_order);
     }
-    scales = calibrate(ctx, *float_model, plan, data, options.progress);
+    calibrated = calibrate(ctx, *float_model, in_new_order ? *in_new_order : *source.tensors, plan,
+                           data, options.progress);
     provenance.calibrated = true;
     provenance.calibration_source = data.source;
     provenance.calibration_hash = data.hash;
@@ -118,7 +119,7 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
 
   const auto sink = make_safetensors_sink(directory.path("model.safetensors"),
                                           {{"format", "pt"}, {"krait_version", version()}});
-  write_tensors(plan, in_new_order ? *in_new_order : *source.tensors, scales, threads, *sink,
+  write_tensors(plan, in_new_order ? *in_new_order : *source.tensors, calibrated, threads, *sink,
                 options.progress);
   for (const char* name : kCopied) {
     const std::string path = (fs::path(model) / name).string();
@@ -126,7 +127,8 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
   }
   const Json config = output_config(source.config, plan, provenance);
   write_file_atomic(directory.path("config.json"), format_json(config));
-  write_file_atomic(directory.path("README.md"), model_card(plan, scales, provenance));
+  write_file_atomic(directory.path("README.md"),
+                    model_card(plan, calibrated.static_scales, provenance));
   directory.commit();
 
   QuantizeReport report;

@@ -14,11 +14,19 @@ QuantizedModel quantize_to_memory(const Json& config, const TensorSource& tensor
   if (plan.recipe.find_step("cluster")) {
     in_new_order = sort_and_cluster(plan, tensors, dummy_magnitudes(plan.layout));
   }
-  StaticScales scales;
+  const TensorSource& ordered = in_new_order ? *in_new_order : tensors;
+  CalibrationResult made_up;
   for (const int site : plan.static_sites) {
-    scales.emplace_back(plan.scale_count(site), kDummyActivationScale);
+    made_up.static_scales.emplace_back(plan.scale_count(site), kDummyActivationScale);
   }
-  write_tensors(plan, in_new_order ? *in_new_order : tensors, scales, threads, *memory, progress);
+  for (const Smoothing& smoothing : plan.smoothings) {
+    const auto site = static_cast<std::size_t>(smoothing.site);
+    const std::vector<float> maxima(
+        static_cast<std::size_t>(plan.layout.activations[site].channels), kDummyChannelMaximum);
+    made_up.smoothing_factors.push_back(
+        smoothing_factors(threads, plan.layout, ordered, smoothing, maxima));
+  }
+  write_tensors(plan, ordered, made_up, threads, *memory, progress);
   return {output_config(config, plan, {.source_hash = "none: random weights"}), memory};
 }
 

@@ -15,6 +15,8 @@ struct QuantizedModel {
 /// Made-up scale of every static site: of the size that normalised activations have. Results of a
 /// model quantized in memory mean nothing, its speed and its memory do.
 inline constexpr float kDummyActivationScale = 8.0f / 127;
+/// The largest magnitudes of a site that is smoothed: the same in all channels.
+inline constexpr float kDummyChannelMaximum = 8.0f;
 
 /// Tensor by tensor, so that a source that generates its tensors on demand never exists as a whole.
 /// No calibration: static scales are kDummyActivationScale and clusters are made up. Errors: see

@@ -124,6 +124,53 @@ TEST(Rotation, IsExactInFloat) {
   }
 }
 
+/// The largest difference of logits, in units of their root mean square.
+double difference(const TestCheckpoint& checkpoint, const QuantizedModel& changed) {
+  const std::vector<std::int32_t> ids = random_ids(6, 40, kShape.V);
+  const QuantizedModel plain{checkpoint.config, checkpoint.source()};
+  const std::vector<float> expected = logits_of(plain, ids, select_isa(), 1, ids.size());
+  const std::vector<float> got = logits_of(changed, ids, select_isa(), 1, ids.size());
+  double squares = 0, largest = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    squares += static_cast<double>(expected[i]) * expected[i];
+    largest = std::max(largest, std::fabs(static_cast<double>(got[i]) - expected[i]));
+  }
+  return largest / std::sqrt(squares / static_cast<double>(got.size()));
+}
+
+/// Every site of a model that can be, by the step of that name.
+Recipe everywhere(const std::string& step, const ModelLayout& layout) {
+  Json steps = Json::array();
+  std::vector<std::string> done;
+  for (const ActivationSite& site : layout.activations) {
+    const bool can = step == "rotate" ? site.rotatable : !site.norm.empty();
+    // The router and the experts have one norm: the one is named, the other follows.
+    if (!can || (step == "smooth" && site.role == "router.input")) continue;
+    if (std::find(done.begin(), done.end(), site.role) != done.end()) continue;
+    done.push_back(site.role);
+    steps.push_back({{"name", step}, {"site", site.role}});
+    if (step == "rotate") steps.back()["block"] = "largest";
+  }
+  if (step == "smooth") steps.push_back({{"name", "calibrate"}});
+  return parse_recipe({{"name", step}, {"steps", steps}}, "test");
+}
+
+TEST(Transforms, AreExactInFloatWhereverTheyAreAllowed) {
+  TinyMamba2 untied = kShape2;
+  untied.tied = false;
+  for (const TestCheckpoint& checkpoint :
+       {tiny_mamba(kShape), tiny_mamba2(kShape2), tiny_mamba2(untied), tiny_neox(kNeox),
+        tiny_jamba(kJamba)}) {
+    const ModelLayout layout = describe_model(checkpoint.config, *checkpoint.source());
+    for (const char* step : {"rotate", "smooth"}) {
+      const QuantizedModel changed = quantized(everywhere(step, layout), checkpoint);
+      const double largest = difference(checkpoint, changed);
+      EXPECT_LT(largest, 2e-5) << step << " in " << layout.info.architecture;
+      EXPECT_GT(largest, 0) << step << " in " << layout.info.architecture;
+    }
+  }
+}
+
 TEST(QuantizedModel, IsNearTheFloatModel) {
   // Whom the router asks may depend on a rounding: here it asks all. And as many blocks as others
   // have: a mixer, attention, and both kinds of feed-forward.

@@ -180,30 +180,35 @@ RecipeStep parse_step(const Json& json, const std::string& where) {
       check(fields.integer(key) >= 1 && fields.integer(key) <= kMaxClusters, invalid_argument,
             "{}: \"{}\" must be 1 to {}, got {}", where, key, kMaxClusters, fields.integer(key));
     }
+  } else if (step.name == "smooth") {
+    const Fields fields(json, where, {"name", "site", "alpha"});
+    fields.text("site");
+    fields.number("alpha", 0, 1, 0.5);
   } else if (step.name == "calibrate" || step.name == "rtn") {
     const Fields fields(json, where, {"name"});
   } else {
     fail(invalid_argument, "{}: unknown step {}", where,
-         unknown_name(step.name, {"cluster", "rotate", "calibrate", "rtn"}));
+         unknown_name(step.name, {"cluster", "smooth", "rotate", "calibrate", "rtn"}));
   }
   return step;
 }
 
-/// Each step at most once (rotate: once per site), in the order in which it makes sense, and
-/// calibrate and rtn exactly if there is something for them to do.
+/// Each step at most once (smooth and rotate: once per site), in the order in which it makes sense,
+/// and calibrate and rtn exactly if there is something for them to do.
 void check_steps(const Recipe& recipe, const std::string& where) {
-  const std::vector<std::string> order = {"cluster", "rotate", "calibrate", "rtn"};
+  const std::vector<std::string> order = {"cluster", "smooth", "rotate", "calibrate", "rtn"};
   std::ptrdiff_t last = 0;
   std::vector<std::string> seen;
   for (const RecipeStep& step : recipe.steps) {
     const auto place = std::find(order.begin(), order.end(), step.name) - order.begin();
     std::string key = step.name + " ";
-    if (step.name == "rotate") key += step.args.value("site", "");
+    if (step.name != "cluster") key += step.args.value("site", "");
     check(std::find(seen.begin(), seen.end(), key) == seen.end(), invalid_argument,
           "{}: the step \"{}\" occurs twice", where, printable(key, 64));
-    check(place >= last, invalid_argument,
-          "{}: the step \"{}\" comes too late, the order is cluster, rotate, calibrate, rtn", where,
-          step.name);
+    check(
+        place >= last, invalid_argument,
+        "{}: the step \"{}\" comes too late, the order is cluster, smooth, rotate, calibrate, rtn",
+        where, step.name);
     seen.push_back(key);
     last = place;
   }
@@ -213,10 +218,13 @@ void check_steps(const Recipe& recipe, const std::string& where) {
   };
   const bool has_int_weights = std::any_of(recipe.weights.begin(), recipe.weights.end(),
                                            [](const auto& item) { return item.second.quantized; });
-  const bool is_static = recipe.has_static_scales();
+  const bool is_static = recipe.needs_calibration();
   check(is_static == has("calibrate"), invalid_argument, "{}: there is {}", where,
-        is_static ? "an activation with a static scale but no step \"calibrate\""
-                  : "a step \"calibrate\" but no activation with a static scale");
+        is_static
+            ? "an activation with a static scale or a step \"cluster\" or \"smooth\" but no "
+              "step \"calibrate\""
+            : "a step \"calibrate\" but no activation with a static scale or step \"cluster\" "
+              "or \"smooth\"");
   check(has_int_weights == has("rtn"), invalid_argument, "{}: there is {}", where,
         has_int_weights ? "an integer weight but no step \"rtn\""
                         : "a step \"rtn\" but no integer weight");
@@ -260,14 +268,11 @@ bool is_plain_name(const std::string& name) {
 
 }  // namespace
 
-bool Recipe::has_static_scales() const {
-  return std::any_of(activations.begin(), activations.end(), [](const auto& item) {
-    return !item.second.args.is_float && !item.second.args.dynamic;
-  });
-}
-
 bool Recipe::needs_calibration() const {
-  return has_static_scales() || find_step("cluster") != nullptr;
+  return find_step("cluster") || find_step("smooth") ||
+         std::any_of(activations.begin(), activations.end(), [](const auto& item) {
+           return !item.second.args.is_float && !item.second.args.dynamic;
+         });
 }
 
 const RecipeStep* Recipe::find_step(std::string_view wanted) const {

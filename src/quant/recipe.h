@@ -19,6 +19,7 @@
 //                                  "rounding": "nearest" | "stochastic"}, ... },
 //   "shared_scales": [["conv1d.input", "z"], ...],        the largest scale of each list is used by
 //   all "steps": [{"name": "cluster", "site": "x", "heads": 4, "channels": 4},
+//             {"name": "smooth", "site": "in_proj.input", "alpha": 0.5},
 //             {"name": "rotate", "site": "out_proj.input", "block": "full" | "largest" | N},
 //             {"name": "calibrate"}, {"name": "rtn"}]
 // }
@@ -58,7 +59,7 @@ struct ActivationRule {
 };
 
 struct RecipeStep {
-  std::string name;  ///< "cluster", "rotate", "calibrate", "rtn"
+  std::string name;  ///< "cluster", "smooth", "rotate", "calibrate", "rtn"
   Json args;
 };
 
@@ -70,8 +71,7 @@ struct Recipe {
   std::vector<RecipeStep> steps;
   Json source;  ///< as read, for provenance
 
-  bool has_static_scales() const;
-  bool needs_calibration() const;                              ///< static scales or clusters
+  bool needs_calibration() const;  ///< for static scales, clusters or smoothing
   const RecipeStep* find_step(std::string_view wanted) const;  ///< the first, or nullptr
 };
 

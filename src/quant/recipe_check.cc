@@ -10,6 +10,7 @@
 #include "models/registry.h"
 #include "quant/recipe.h"
 #include "quant/rotate.h"
+#include "quant/smooth.h"
 
 namespace krait {
 namespace {
@@ -305,6 +306,7 @@ Recipe fit_recipe(const Recipe& recipe, const ModelLayout& layout) {
   check_shared_scales(fitted, layout);
   check_cluster_step(fitted, layout);
   rotation_blocks(fitted, layout);
+  smoothings_of(fitted, layout);
   return fitted;
 }
 

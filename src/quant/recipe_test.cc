@@ -31,11 +31,11 @@ void expect_refused(const char* pointer, const Json& value,
 }
 
 TEST(Recipe, AllThatShipParseAndFitAModel) {
-  EXPECT_EQ(recipe_names(),
-            (std::vector<std::string>{"bf16", "dynamic-w8a8", "f16", "f32", "hadamard-w8a8",
-                                      "krait-w4a16", "krait-w4a8-g128", "krait-w4a8", "krait-w8a8",
-                                      "percentile-w8a8", "quamba-w8a8", "quamba2-w4a16",
-                                      "quamba2-w4a8", "quamba2-w8a8", "static-w8a8"}));
+  EXPECT_EQ(recipe_names(), (std::vector<std::string>{
+                                "bf16", "dynamic-w8a8", "f16", "f32", "hadamard-w8a8",
+                                "krait-w4a16", "krait-w4a8-g128", "krait-w4a8", "krait-w8a8",
+                                "percentile-w8a8", "quamba-w8a8", "quamba2-w4a16", "quamba2-w4a8",
+                                "quamba2-w8a8", "smoothquant-w8a8", "static-w8a8"}));
   for (const bool conv_bias : {false, true}) {
     const ModelLayout layout =
         layout_of({.D = 24, .E = 40, .conv_bias = conv_bias, .tied = conv_bias});
@@ -136,16 +136,33 @@ TEST(Recipe, RefusesWrongTypesAndValues) {
 
 TEST(Recipe, RefusesStepsThatMakeNoSense) {
   expect_refused("/steps/1/name", "callibrate",
-                 {"did you mean \"calibrate\"", "rotate, calibrate, rtn"});
+                 {"did you mean \"calibrate\"", "smooth, rotate, calibrate, rtn"});
   expect_refused("/steps", {{{"name", "rtn"}}}, {"no step \"calibrate\""});
   expect_refused("/steps", {{{"name", "calibrate"}}}, {"no step \"rtn\""});
   expect_refused("/steps", {{{"name", "rtn"}}, {{"name", "calibrate"}}},
-                 {"order is cluster, rotate, calibrate"});
+                 {"order is cluster, smooth, rotate, calibrate"});
   expect_refused("/steps/2/name", "calibrate", {"occurs twice"});
   Json json = load_recipe("krait-w8a8").source;
   json["steps"].insert(json["steps"].end() - 1, Json::object({{"name", "calibrate"}}));
   expect_error([&] { parse_recipe(json, "r"); }, ErrorCode::invalid_argument,
                {"no activation with a static scale"});
+}
+
+TEST(Recipe, ReadsSmoothSteps) {
+  const Recipe recipe = load_recipe("smoothquant-w8a8");
+  EXPECT_EQ(recipe.steps.front().name, "smooth");
+  EXPECT_TRUE(recipe.needs_calibration());
+  Json json = {{"name", "r"}, {"steps", {{{"name", "smooth"}, {"site", "in_proj.input"}}}}};
+  expect_error([&] { parse_recipe(json, "r"); }, ErrorCode::invalid_argument,
+               {"or \"smooth\" but no step \"calibrate\""});
+  json["steps"].push_back({{"name", "calibrate"}});
+  EXPECT_NO_THROW(parse_recipe(json, "r"));
+  json["steps"][0]["alpha"] = 1.5;
+  expect_error([&] { parse_recipe(json, "r"); }, ErrorCode::invalid_argument,
+               {"steps[0]", "\"alpha\" must be a number from 0 to 1"});
+  json["steps"][0].erase("alpha");
+  json["steps"].push_back(json["steps"][0]);
+  expect_error([&] { parse_recipe(json, "r"); }, ErrorCode::invalid_argument, {"occurs twice"});
 }
 
 TEST(CheckRecipe, ListsRolesSitesAndNumerics) {
@@ -204,8 +221,9 @@ TEST(CheckRecipe, RefusesIntegerWeightsWithFloatInputs) {
 }
 
 TEST(CheckRecipe, KnowsWhereAndHowToRotate) {
-  expect_refused("/steps/0/site", "x_proj.input",
-                 {"cannot be rotated at \"x_proj.input\"", "known: in_proj.input, out_proj.input"});
+  expect_refused(
+      "/steps/0/site", "x_proj.input",
+      {"cannot be rotated at \"x_proj.input\"", "in_proj.input, out_proj.input, lm_head.input"});
   expect_refused("/steps/0/block", 3, {"out_proj.input", "blocks of 3", "1, 2, 4, 8, 20, 40"});
   expect_refused("/steps/0/block", 0, {"\"block\" must be at least 1"});
   expect_refused("/steps/0/block", "half", {"unknown block \"half\"", "full, largest"});

@@ -53,7 +53,7 @@ class MagnitudeTap final : public Tap {
 ChannelMagnitudes channel_magnitudes(Context& ctx, const Model& model, const ModelLayout& layout,
                                      const CalibrationData& data, const ProgressFn& progress) {
   MagnitudeTap tap(layout);
-  run_samples(ctx, model, data, tap, "cluster", progress);
+  run_samples(ctx, tap, model, data, "cluster", progress);
   ChannelMagnitudes magnitudes = tap.take();
   for (std::size_t i = 0; i < magnitudes.size(); ++i) {
     check(std::ranges::all_of(magnitudes[i], [](float m) { return std::isfinite(m); }),

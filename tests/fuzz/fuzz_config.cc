@@ -2,13 +2,14 @@
 // architecture or is refused with a one-line Error.
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
 #include <string_view>
 
 #include "io/json.h"
 #include "krait/error.h"
 #include "models/config.h"
 #include "models/model.h"
-#include "models/test_support.h"
+#include "models/test_attention.h"
 
 namespace {
 
@@ -25,12 +26,13 @@ void describe(const krait::Json& config, const krait::TensorSource& tensors) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const auto mamba = krait::tiny_mamba().source(), mamba2 = krait::tiny_mamba2().source();
+  static const std::shared_ptr<krait::TensorSource> checkpoints[] = {
+      krait::tiny_mamba().source(), krait::tiny_mamba2().source(), krait::tiny_neox().source(),
+      krait::tiny_jamba().source()};
   try {
     const krait::Json config =
         krait::parse_json({reinterpret_cast<const char*>(data), size}, "config.json");
-    describe(config, *mamba);
-    describe(config, *mamba2);
+    for (const auto& tensors : checkpoints) describe(config, *tensors);
     krait::eos_token_ids(config, config, 61);
   } catch (const krait::Error& error) {
     if (std::string_view(error.what()).find('\n') != std::string_view::npos) std::abort();

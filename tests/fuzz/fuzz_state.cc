@@ -11,21 +11,26 @@
 #include "models/state.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const auto layout = [] {
+  const auto make_layout = [](bool grows) {
     auto made = std::make_shared<krait::StateLayout>();
     made->add("conv_state", 0, krait::DType::i8, {3, 5});
+    if (grows) made->add_per_token("k_cache", 1, krait::DType::f16, {3});
     made->fingerprint = "0123456789abcdef";
     return made;
-  }();
+  };
+  static const std::shared_ptr<const krait::StateLayout> layouts[] = {make_layout(false),
+                                                                      make_layout(true)};
   std::string bytes(reinterpret_cast<const char*>(data), size);
   if (size >= 8) {
     const std::uint64_t checksum = krait::fnv1a64(std::string_view(bytes).substr(0, size - 8));
     std::memcpy(bytes.data() + size - 8, &checksum, 8);
   }
-  try {
-    if (krait::SequenceState::deserialize(bytes, layout).serialize() != bytes) std::abort();
-  } catch (const krait::Error& error) {
-    if (std::string_view(error.what()).find('\n') != std::string_view::npos) std::abort();
+  for (const auto& layout : layouts) {
+    try {
+      if (krait::SequenceState::deserialize(bytes, layout).serialize() != bytes) std::abort();
+    } catch (const krait::Error& error) {
+      if (std::string_view(error.what()).find('\n') != std::string_view::npos) std::abort();
+    }
   }
   return 0;
 }
