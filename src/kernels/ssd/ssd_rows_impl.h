@@ -14,13 +14,13 @@ constexpr std::uint32_t kGoldenRatio = 0x9e3779b9;
 /// The noise of one token for one vector of channels, state by state from n = 0 on.
 template <bool stochastic>
 struct RowNoise {
-  RowNoise(const SsdRun& run, std::int64_t p, std::int64_t t) noexcept {
+  RowNoise(const SsdRun& run, std::int64_t p, std::int64_t t) {
     const std::uint32_t first = (run.counter + static_cast<std::uint32_t>(p)) * kGoldenRatio;
     x = lane_numbers() * broadcast_int(kGoldenRatio) + broadcast_int(first + run.keys[t].low);
     step = broadcast_int(static_cast<std::uint32_t>(run.head_dim) * kGoldenRatio);
     high = broadcast_int(run.keys[t].high);
   }
-  Vec next() noexcept {
+  Vec next() {
     Ints mixed = x ^ shift_right<16>(x);
     mixed = mixed * broadcast_int(0x7feb352d);
     mixed = mixed ^ shift_right<15>(mixed);
@@ -32,19 +32,19 @@ struct RowNoise {
 };
 template <>
 struct RowNoise<false> {
-  RowNoise(const SsdRun&, std::int64_t, std::int64_t) noexcept {}
-  Vec next() noexcept { return broadcast(0.0f); }
+  RowNoise(const SsdRun&, std::int64_t, std::int64_t) {}
+  Vec next() { return broadcast(0.0f); }
 };
 
 /// Scales of a vector of rows and what rounds to them.
 struct RowScale {
   /// `largest` = max_n |S[n, p]|.
-  static RowScale of(Vec largest) noexcept {
+  static RowScale of(Vec largest) {
     const Vec scale = max(largest, broadcast(1e-30f)) / broadcast(127.0f);
     return {scale, broadcast(1.0f) / scale};
   }
   template <bool stochastic>
-  Ints quantized(Vec s, RowNoise<stochastic>& noise) const noexcept {
+  Ints quantized(Vec s, RowNoise<stochastic>& noise) const {
     Vec v = s * inverse;
     if constexpr (stochastic) v = v + noise.next();
     return round_to_int(min(max(v, broadcast(-127.0f)), broadcast(127.0f)));
