@@ -119,6 +119,46 @@ inline Vec butterfly(Vec x) {
   });
 }
 
+/// Table entry index[l] of 0 to 7 in lane l.
+inline Vec lookup(const float* table, Ints index) {
+  return each_lane<Vec>([&](int l) { return table[index.lane[l]]; });
+}
+
+// Integer arithmetic is modulo 2^32.
+inline Ints broadcast_int(std::uint32_t x) {
+  return each_lane<Ints>([&](int) { return static_cast<std::int32_t>(x); });
+}
+/// l in lane l.
+inline Ints lane_numbers() {
+  return each_lane<Ints>([](int l) { return l; });
+}
+template <typename F>
+inline Ints each_unsigned(Ints a, Ints b, F f) {
+  return each_lane<Ints>([&](int l) {
+    return static_cast<std::int32_t>(
+        f(static_cast<std::uint32_t>(a.lane[l]), static_cast<std::uint32_t>(b.lane[l])));
+  });
+}
+inline Ints operator+(Ints a, Ints b) {
+  return each_unsigned(a, b, [](std::uint32_t x, std::uint32_t y) { return x + y; });
+}
+inline Ints operator*(Ints a, Ints b) {
+  return each_unsigned(a, b, [](std::uint32_t x, std::uint32_t y) { return x * y; });
+}
+inline Ints operator^(Ints a, Ints b) {
+  return each_unsigned(a, b, [](std::uint32_t x, std::uint32_t y) { return x ^ y; });
+}
+/// Fills with zeros.
+template <int bits>
+inline Ints shift_right(Ints a) {
+  return each_unsigned(a, a, [](std::uint32_t x, std::uint32_t) { return x >> bits; });
+}
+/// Fills with the sign.
+template <int bits>
+inline Ints shift_right_signed(Ints a) {
+  return each_lane<Ints>([&](int l) { return a.lane[l] >> bits; });
+}
+
 inline Ints zero_ints() { return {}; }
 /// acc + a * b for |a|, |b| < 2^15.
 inline Ints multiply_add(Ints acc, Ints a, Ints b) {

@@ -69,7 +69,35 @@ void add_cache_case(const std::string& model, const TestCheckpoint& base, std::v
   list.push_back({model + "_int8_cache", result});
 }
 
-constexpr std::size_t kCases = 38;
+/// Float but for an int8 state: rows with scales of their own, or static scales by groups of
+/// channels, which differ from head to head.
+void add_state_cases(const TestCheckpoint& base, std::vector<Case>& list) {
+  for (const char* rounding : {"nearest", "stochastic"}) {
+    list.push_back({fmt::format("mamba2_state_{}", rounding), base});
+    list.back().checkpoint.config["quantization_config"]["krait"]["activations"]["ssm_state"] = {
+        {"bits", 8}, {"strategy", "channel"}, {"dynamic", true}, {"rounding", rounding}};
+  }
+  list.push_back({"mamba2_state_groups", base});
+  TestCheckpoint& grouped = list.back().checkpoint;
+  grouped.config["quantization_config"]["krait"]["activations"]["ssm_state"] = {
+      {"bits", 8}, {"strategy", "group"}};
+  Rng rng(9);
+  for (const ActivationSite& site : describe_model(base.config, *base.source()).activations) {
+    if (!site.is_state) continue;
+    constexpr std::int64_t kGroups = 7;
+    std::vector<float> scale(static_cast<std::size_t>(kGroups * site.states));
+    for (float& s : scale) s = static_cast<float>(0.01 + 0.05 * rng.uniform());
+    Tensor group(DType::i32, {site.channels});
+    for (std::int64_t c = 0; c < site.channels; ++c) {
+      group.mutable_as<std::int32_t>()[static_cast<std::size_t>(c)] =
+          static_cast<std::int32_t>((c * 5 / 3 + c / kSizes2.P) % kGroups);
+    }
+    grouped.tensors[site.name + "_scale"] = test_tensor({kGroups, site.states}, scale);
+    grouped.tensors[site.name + "_group"] = group;
+  }
+}
+
+constexpr std::size_t kCases = 41;
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = [] {
@@ -80,6 +108,7 @@ const std::vector<Case>& cases() {
     TinyMamba2 half2 = kSizes2;
     half2.dtype = DType::bf16;
     add_cases("mamba2", tiny_mamba2(kSizes2), tiny_mamba2(half2), list);
+    add_state_cases(tiny_mamba2(kSizes2), list);
     TinyNeox half_neox = kNeox;
     half_neox.dtype = DType::bf16;
     add_cases("neox", tiny_neox(kNeox), tiny_neox(half_neox), list);

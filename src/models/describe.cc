@@ -43,6 +43,12 @@ int SiteWriter::cache(std::string_view role, std::int64_t channels) const {
   return site;
 }
 
+ActivationSite& SiteWriter::grouped(int site, std::int64_t groups) const {
+  ActivationSite& described = layout.activations[static_cast<std::size_t>(site)];
+  described.groups = groups;
+  return described;
+}
+
 int SiteWriter::normed(int site, std::string_view norm) const {
   layout.activations[static_cast<std::size_t>(site)].norm = norm;
   return site;
@@ -122,7 +128,11 @@ void check_layout(const Json& config, TensorCheck& tensors, ModelLayout& layout)
     if (it == numerics.end()) continue;
     const QuantArgs& args = it->second.args;
     if (it->second.quantized && !args.dynamic && !args.is_float) {
-      tensors.expect_scale(site, args.strategy == Strategy::channel);
+      if (args.strategy == Strategy::group) {
+        tensors.expect_group_scale(site);
+      } else {
+        tensors.expect_scale(site, args.strategy == Strategy::channel);
+      }
     }
   }
   // The duplicate of a tied table, as the original checkpoints have it, is used by being equal.

@@ -23,6 +23,8 @@ struct SiteWriter {
   int rotatable(std::string_view role, std::int64_t channels) const;
   int state(std::string_view role, std::int64_t channels) const;
   int cache(std::string_view role, std::int64_t channels) const;
+  /// Makes groups of a site's channels.
+  ActivationSite& grouped(int site, std::int64_t groups) const;
   /// Says that the site's value is what the norm of that name makes. Returns the site.
   int normed(int site, std::string_view norm) const;
   void linear(std::string_view role, std::int64_t rows, std::int64_t cols, int input_site,

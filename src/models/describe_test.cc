@@ -1,4 +1,5 @@
 // describe_model: sizes and sites from tensors, and one error that names all that does not fit.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -302,6 +303,91 @@ TEST(Load, RefusesFourBitsThatDoNotFit) {
   table.tensors.erase("backbone.embeddings.weight");
   table.tensors["backbone.embeddings.weight_packed"] = Tensor(DType::i32, {61, 3});
   expect_contains(load_error(table), {"the table has no 4-bit form"});
+}
+
+/// Mamba-2 with an int8 state of 3 groups of its 36 channels, 5 states.
+TestCheckpoint with_state_groups() {
+  TestCheckpoint checkpoint = tiny_mamba2();
+  checkpoint.config["quantization_config"]["krait"]["activations"]["ssm_state"] = {
+      {"bits", 8}, {"strategy", "group"}};
+  for (const int layer : {0, 1}) {
+    const std::string name = fmt::format("backbone.layers.{}.mixer.ssm_state", layer);
+    checkpoint.tensors[name + "_scale"] = test_tensor({3, 5}, std::vector<float>(15, 0.1F));
+    checkpoint.tensors[name + "_group"] = Tensor(DType::i32, {36});
+  }
+  return checkpoint;
+}
+
+TEST(Load, RefusesStateScalesThatDoNotFit) {
+  TestRuntime runtime;
+  const TestCheckpoint good = with_state_groups();
+  EXPECT_NO_THROW(load_model(runtime.ctx, good.config, *good.source()));
+  const std::string name = std::string(kMixer) + "ssm_state";
+  const auto refused = [&](const char* part, const Tensor& tensor,
+                           std::initializer_list<const char*> words,
+                           ErrorCode code = ErrorCode::bad_data) {
+    TestCheckpoint checkpoint = with_state_groups();
+    checkpoint.tensors[name + part] = tensor;
+    expect_contains(load_error(checkpoint, code), words);
+  };
+  const std::vector<float> scales(64, 0.1F);
+  refused("_scale", test_tensor({3, 4}, std::span(scales).first(12)),
+          {"ssm_state_scale should be [3, 5] but is [3, 4]"});
+  refused("_scale", test_tensor({15}, std::span(scales).first(15)),
+          {"ssm_state_scale should be [1, 5] but is [15]"});
+  refused("_scale", Tensor(DType::f32, {0, 5}), {"ssm_state_scale should be [1, 5] but is [0, 5]"});
+  refused("_scale", Tensor(DType::i32, {3, 5}), {"ssm_state_scale should be F32 but is I32"});
+  refused("_scale", test_tensor({3, 5}, std::vector<float>(15)),
+          {"ssm_state_scale [3, 5] holds a scale that is not above 0"});
+  refused("_group", Tensor(DType::i32, {35}), {"ssm_state_group should be [36] but is [35]"});
+  refused("_group", Tensor(DType::f32, {36}), {"ssm_state_group should be I32 but is F32"});
+  for (const std::int32_t bad : {-1, 3}) {
+    Tensor group(DType::i32, {36});
+    group.mutable_as<std::int32_t>()[7] = bad;
+    refused("_group", group, {"mixer.ssm_state_group", "groups below 3"});
+  }
+  TestCheckpoint missing = with_state_groups();
+  missing.tensors.erase(name + "_group");
+  expect_contains(load_error(missing), {"ssm_state_group [36] is missing"});
+
+  TestCheckpoint many = tiny_mamba2({.H = 1, .P = 9, .G = 1});
+  many.config["quantization_config"] = with_state_groups().config["quantization_config"];
+  for (const int layer : {0, 1}) {
+    const std::string site = fmt::format("backbone.layers.{}.mixer.ssm_state", layer);
+    many.tensors[site + "_scale"] = test_tensor({9, 5}, std::span(scales).first(45));
+    Tensor group(DType::i32, {9});
+    for (std::int32_t c = 0; c < 9; ++c)
+      group.mutable_as<std::int32_t>()[static_cast<std::size_t>(c)] = c;
+    many.tensors[site + "_group"] = group;
+  }
+  expect_contains(load_error(many, ErrorCode::unsupported),
+                  {"ssm_state_group", "head 0", "more than 8 groups"});
+}
+
+TEST(Numerics, KnowsTheStatesOfMamba2) {
+  const TestCheckpoint checkpoint = tiny_mamba2();
+  const ModelLayout layout = describe_model(checkpoint.config, *checkpoint.source());
+  const auto numerics = [&](const char* role, Json entry) {
+    Json config = checkpoint.config;
+    config["quantization_config"]["krait"]["activations"][role] = std::move(entry);
+    return parse_numerics(config, layout).at(role);
+  };
+  Json rows = {{"bits", 8}, {"strategy", "channel"}, {"dynamic", true}};
+  EXPECT_FALSE(numerics("ssm_state", rows).stochastic);
+  rows["rounding"] = "nearest";
+  EXPECT_FALSE(numerics("ssm_state", rows).stochastic);
+  rows["rounding"] = "stochastic";
+  EXPECT_TRUE(numerics("ssm_state", rows).stochastic);
+  const auto refused = [&](const char* role, Json entry) {
+    return message_of(ErrorCode::unsupported, [&] { numerics(role, std::move(entry)); });
+  };
+  expect_contains(refused("x", rows), {"activations.x", "no kernel"});
+  rows["rounding"] = "up";
+  expect_contains(refused("ssm_state", rows), {"no kernel", "rounding nearest or stochastic"});
+  rows["rounding"] = "stochastic";
+  rows["dynamic"] = false;
+  expect_contains(refused("ssm_state", rows), {"no kernel"});
+  expect_contains(refused("x", {{"bits", 8}, {"strategy", "group"}}), {"no kernel"});
 }
 
 TEST(Numerics, RefusesWhatNoKernelHas) {

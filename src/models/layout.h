@@ -28,6 +28,8 @@ struct LinearSite {
   bool has_bias =
       false;  ///< added by the product itself (dt_proj's bias is a ParamSite: the scan adds it)
   std::string tied_to;  ///< lm_head tied to the embeddings: that site's name; no tensor of its own
+  std::vector<std::int64_t> parts = {};  ///< rows of each value that the output is made of; empty:
+                                         ///< one value
 };
 
 /// A small parameter that no product uses: "A_log", "D", "conv1d.weight", "conv1d.bias",
@@ -36,12 +38,14 @@ struct ParamSite {
   std::string name;  ///< full tensor name, "backbone.layers.0.mixer.A_log"
   std::string role;  ///< "A_log"
   int layer = -1;
-  Shape shape;              ///< as on disk
-  bool quantizable = true;  ///< norms are not
+  Shape shape;                           ///< as on disk
+  bool quantizable = true;               ///< norms are not
+  std::vector<std::int64_t> parts = {};  ///< rows that belong to one value each; empty: all
 };
 
 /// A place in the forward pass whose value can be quantized and watched. Its static scale is the
-/// tensor name + "_scale", f32 [1] or [channels]. One numerics for all layers of a role.
+/// tensor name + "_scale", f32 [1] or [channels]; a state's also f32 [groups, states], with the
+/// group of each channel in name + "_group", i32 [channels]. One numerics for all layers of a role.
 struct ActivationSite {
   std::string name;  ///< "backbone.layers.0.mixer.conv1d.input"
   std::string role;  ///< "conv1d.input"
@@ -52,6 +56,29 @@ struct ActivationSite {
   bool is_cache = false;   ///< a state of rows per token: float16 and dynamic int8 per token only
   std::string norm = {};   ///< the norm (parameters norm + ".weight", ".bias") whose value this is,
                            ///< where nothing but products reads it; "" otherwise
+  std::int64_t groups = 0;  ///< its channels are this many groups of equal size; 0: they are no
+                            ///< groups, not even one
+  std::int64_t states = 0;  ///< of a state that is also kept as int8 with static scales per group
+                            ///< and state, or dynamic ones per channel: values per channel
+};
+
+/// Heads and channels of one layer that may change places without changing the model's function, as
+/// long as every tensor that is indexed by them changes with them: channels within their head,
+/// heads within their group.
+struct HeadOrder {
+  /// Part of a tensor: along dimension `dim`, from `begin` on, one index for each channel (heads
+  /// * head_dim of them) or for each head.
+  struct Range {
+    std::string tensor;
+    int dim = 0;
+    std::int64_t begin = 0;
+    bool per_head = false;
+  };
+  std::string role;        ///< of the activation site whose channels these are
+  std::string state_role;  ///< of the state that has them too
+  int layer = 0;
+  std::int64_t heads = 0, head_dim = 0, groups = 1;
+  std::vector<Range> ranges;
 };
 
 struct ModelInfo {
@@ -68,6 +95,7 @@ struct ModelLayout {
   std::vector<LinearSite> linears;  ///< in the order of the forward pass
   std::vector<ParamSite> params;
   std::vector<ActivationSite> activations;
+  std::vector<HeadOrder> head_orders = {};  ///< of architectures with heads to sort, by layer
 };
 
 /// How one activation role is held between operations; read from quantization_config["krait"].
@@ -75,6 +103,7 @@ struct ActivationNumerics {
   bool quantized = false;  ///< false: f32 and the rest is ignored
   QuantArgs args;
   std::int64_t hadamard_block = 0;  ///< > 0: rotated by hadamard(block) before quantization
+  bool stochastic = false;          ///< dynamic states: rounded up or down by chance
 };
 
 /// Sites of the model that config and tensors describe. Reads shapes only. Errors: unsupported for

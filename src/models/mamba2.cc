@@ -1,9 +1,12 @@
 #include "models/mamba2.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 #include <numbers>
 
+#include "core/check.h"
 #include "core/float16.h"
 #include "kernels/causal_conv1d/causal_conv1d.h"
 #include "kernels/gated_norm/gated_norm.h"
@@ -24,6 +27,13 @@ struct Conv {
   std::size_t buffer = 0;  // in the state
 };
 
+/// Static scales of an int8 state by clusters, as SsdClusterScales has them.
+struct StateScales {
+  Tensor scale, inverse;
+  std::vector<std::int32_t> table;
+  std::vector<std::int8_t> slot;
+};
+
 struct Layer {
   Norm norm;
   Weight in_proj;           // [2E + 2GN + H, D], rows z, x, B, C, dt
@@ -36,7 +46,8 @@ struct Layer {
 
   Site in_proj_input, z, dt, ssm_state, out_proj_input;
   Tensor in_proj_scale;  // of the columns of in_proj's output, if static
-  std::size_t ssm_buffer = 0;
+  StateScales state_scales;
+  std::size_t ssm_buffer = 0, row_scale_buffer = 0;  // the latter of a dynamic int8 state only
 };
 
 class Mamba2 final : public Model {
@@ -144,9 +155,30 @@ void Mamba2::mix(Context& ctx, const Layer& l, const Batch& batch, const Activat
 
 SsdState Mamba2::state_of(const Layer& layer, SequenceState& state) const {
   const DType dtype = state.layout().buffers[layer.ssm_buffer].dtype;
-  return {.data = state.buffer(layer.ssm_buffer),
-          .dtype = dtype,
-          .scale = dtype == DType::i8 ? static_scale(layer.ssm_state) : nullptr};
+  SsdState result{.data = state.buffer(layer.ssm_buffer), .dtype = dtype};
+  if (dtype != DType::i8) return result;
+  if (layer.ssm_state.numerics.args.dynamic) {
+    result.row_scale = static_cast<float*>(state.buffer(layer.row_scale_buffer));
+    result.stochastic = layer.ssm_state.numerics.stochastic;
+    result.seed = layer.row_scale_buffer;
+    result.position = state.position();
+  } else if (!layer.state_scales.table.empty()) {
+    const StateScales& scales = layer.state_scales;
+    result.clusters = {scales.scale.as<float>().data(), scales.inverse.as<float>().data(),
+                       scales.table.data(), scales.slot.data()};
+  } else {
+    result.scale = static_scale(layer.ssm_state);
+  }
+  return result;
+}
+
+/// The scale of state n of channel p of head h.
+float state_scale(const SsdState& state, std::int64_t h, std::int64_t n, std::int64_t p,
+                  std::int64_t N, std::int64_t P) {
+  if (state.row_scale) return state.row_scale[h * P + p];
+  if (state.scale) return state.scale[h * P + p];
+  const SsdClusterScales& by = state.clusters;
+  return by.scale[(by.table[h] * N + n) * kSsdClusters + by.slot[h * P + p]];
 }
 
 /// Shows a state to the tap as f32 [N, E], the shape that Mamba-1's has.
@@ -155,16 +187,16 @@ void Mamba2::observe_state(Context& ctx, const Layer& layer, const SsdState& sta
   const Arena::Scope scope(ctx.arena);
   const Activation wide = f32_activation(ctx.arena.take<float>(N * E), N, E);
   for (std::int64_t i = 0; i < N * E; ++i) {  // i = (h N + n) P + p
-    const std::int64_t channel = i / (N * P) * P + i % P;
+    const std::int64_t h = i / (N * P), n = i / P % N, p = i % P;
     float value = 0;
     if (state.dtype == DType::f32) value = static_cast<const float*>(state.data)[i];
     if (state.dtype == DType::f16) {
       value = f16_to_f32(static_cast<const std::uint16_t*>(state.data)[i]);
     }
     if (state.dtype == DType::i8) {
-      value = state.scale[channel] * static_cast<const std::int8_t*>(state.data)[i];
+      value = state_scale(state, h, n, p, N, P) * static_cast<const std::int8_t*>(state.data)[i];
     }
-    static_cast<float*>(wide.data)[i / P % N * E + channel] = value;
+    static_cast<float*>(wide.data)[n * E + h * P + p] = value;
   }
   observe(ctx, layer.ssm_state, wide);
 }
@@ -211,6 +243,43 @@ Tensor per_channel(const Tensor& D, std::int64_t channels) {
   return result;
 }
 
+/// Lays out scales [groups, N] as the kernel reads them. Heads whose channels are in the same
+/// groups share a table.
+StateScales load_state_scales(const Site& site, const std::string& name, std::int64_t heads) {
+  const std::int64_t P = site.channels / heads, N = site.scale.shape()[1];
+  StateScales result;
+  std::map<std::vector<std::int32_t>, std::int32_t> tables;  // of groups, one for each column
+  for (std::int64_t h = 0; h < heads; ++h) {
+    std::vector<std::int32_t> columns;
+    for (const std::int32_t group : site.group.as<std::int32_t>().subspan(
+             static_cast<std::size_t>(h * P), static_cast<std::size_t>(P))) {
+      const auto column = std::find(columns.begin(), columns.end(), group);
+      result.slot.push_back(static_cast<std::int8_t>(column - columns.begin()));
+      if (column == columns.end()) columns.push_back(group);
+      check(std::ssize(columns) <= kSsdClusters, ErrorCode::unsupported,
+            "{}_group: the channels of head {} are in more than {} groups", name, h, kSsdClusters);
+    }
+    const auto next = static_cast<std::int32_t>(tables.size());
+    result.table.push_back(tables.try_emplace(std::move(columns), next).first->second);
+  }
+  const Shape shape = {static_cast<std::int64_t>(tables.size()), N, kSsdClusters};
+  result.scale = Tensor(DType::f32, shape);
+  result.inverse = Tensor(DType::f32, shape);
+  std::ranges::fill(result.scale.mutable_as<float>(), 1.0f);
+  for (const auto& [columns, table] : tables) {
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      for (std::int64_t n = 0; n < N; ++n) {
+        result.scale
+            .mutable_as<float>()[static_cast<std::size_t>((table * N + n) * kSsdClusters) + i] =
+            site.scale.as<float>()[static_cast<std::size_t>(columns[i] * N + n)];
+      }
+    }
+  }
+  std::ranges::transform(result.scale.as<float>(), result.inverse.mutable_as<float>().begin(),
+                         [](float scale) { return 1.0f / scale; });
+  return result;
+}
+
 Layer Mamba2::load_layer(Context& ctx, const TensorSource& tensors, int i,
                          StateLayout& state) const {
   Layer l;
@@ -251,6 +320,13 @@ Layer Mamba2::load_layer(Context& ctx, const TensorSource& tensors, int i,
   const bool half_state = l.ssm_state.numerics.quantized && l.ssm_state.numerics.args.is_float;
   const DType ssm_dtype = l.ssm_state.is_int8() ? DType::i8 : half_state ? DType::f16 : DType::f32;
   l.ssm_buffer = state.add("ssm_state", i, ssm_dtype, {c_.heads, c_.d_state, c_.head_dim()});
+  if (l.ssm_state.is_int8() && l.ssm_state.numerics.args.dynamic) {
+    l.row_scale_buffer = state.add("ssm_state_scale", i, DType::f32, {c_.heads, c_.head_dim()});
+  }
+  if (!l.ssm_state.group.empty()) {
+    const ActivationSite& described = find_site(layout_.activations, "ssm_state", i);
+    l.state_scales = load_state_scales(l.ssm_state, described.name, c_.heads);
+  }
 
   l.in_proj_scale =
       joint_scale(std::array{&l.z, &l.xBC[0].input, &l.xBC[1].input, &l.xBC[2].input, &l.dt});

@@ -147,6 +147,36 @@ Mamba2Config read_config(const Json& config, const TensorSource& tensors,
   return c;
 }
 
+/// What moves when heads and channels change places: all that x, z and dt index.
+HeadOrder head_order(const Mamba2Config& c, const SiteWriter& to) {
+  const std::int64_t E = c.d_inner;
+  HeadOrder order{"x", "ssm_state", to.layer, c.heads, c.head_dim(), c.groups, {}};
+  const auto channels = [&](const char* name, int dim, std::int64_t begin) {
+    order.ranges.push_back({to.prefix + name, dim, begin, false});
+  };
+  const auto heads = [&](const char* name, std::int64_t begin) {
+    order.ranges.push_back({to.prefix + name, 0, begin, true});
+  };
+  std::vector<const char*> projections = {"in_proj.weight"};
+  if (c.in_proj_bias) projections.push_back("in_proj.bias");
+  for (const char* name : projections) {
+    channels(name, 0, 0);                         // z
+    channels(name, 0, E);                         // x
+    heads(name, 2 * E + 2 * c.group_channels());  // dt
+  }
+  channels("conv1d.weight", 0, 0);
+  if (c.conv_bias) channels("conv1d.bias", 0, 0);
+  for (const char* name : {"dt_bias", "A_log"}) heads(name, 0);
+  if (c.D_per_channel) {
+    channels("D", 0, 0);
+  } else {
+    heads("D", 0);
+  }
+  channels("norm.weight", 0, 0);
+  channels("out_proj.weight", 1, 0);
+  return order;
+}
+
 void describe_mixer(const Mamba2Config& c, const SiteWriter& to, std::string_view norm) {
   const std::int64_t D = c.d_model, E = c.d_inner, H = c.heads, GN = c.group_channels();
   const int in_proj = to.normed(to.rotatable("in_proj.input", D), norm);
@@ -155,21 +185,28 @@ void describe_mixer(const Mamba2Config& c, const SiteWriter& to, std::string_vie
   to.activation("conv1d.B", GN);
   to.activation("conv1d.C", GN);
   to.activation("dt", H);
-  to.activation("x", E);
-  to.activation("B", GN);
-  to.activation("C", GN);
-  to.state("ssm_state", E);
+  to.grouped(to.activation("x", E), c.groups);
+  to.grouped(to.activation("B", GN), c.groups);
+  to.grouped(to.activation("C", GN), c.groups);
+  to.grouped(to.state("ssm_state", E), c.groups).states = c.d_state;
   const int out_proj = to.normed(to.rotatable("out_proj.input", E), to.prefix + "norm");
 
   to.linear("in_proj", 2 * E + 2 * GN + H, D, in_proj, c.in_proj_bias);
+  to.layout.linears.back().parts = {E, E, GN, GN, H};
   to.linear("out_proj", D, E, out_proj, c.out_proj_bias);
 
   to.param("conv1d.weight", {c.conv_channels(), 1, c.d_conv});
-  if (c.conv_bias) to.param("conv1d.bias", {c.conv_channels()});
+  to.layout.params.back().parts = {E, GN, GN};
+  if (c.conv_bias) {
+    to.param("conv1d.bias", {c.conv_channels()});
+    to.layout.params.back().parts = {E, GN, GN};
+  }
   to.param("dt_bias", {H});
   to.param("A_log", {H});
   to.param("D", {c.D_per_channel ? E : H});
   to.norm("norm.weight", "gated_norm", E);
+
+  to.layout.head_orders.push_back(head_order(c, to));
 }
 
 }  // namespace

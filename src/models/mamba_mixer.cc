@@ -153,10 +153,9 @@ void describe_mamba_mixer(const MambaMixerShape& shape, const std::string& prefi
   to.activation("z", E);
   const int x_proj = to.activation("x_proj.input", E);
   const int dt_proj = to.activation("dt_proj.input", R);
-  to.activation("B", N);
-  to.activation("C", N);
+  for (const char* role : {"B", "C"}) to.grouped(to.activation(role, N), 1);
   to.activation("dt_proj.output", E);
-  to.state("ssm_state", E);
+  to.grouped(to.state("ssm_state", E), 1);
   const int out_proj = to.rotatable("out_proj.input", E);
 
   to.linear("in_proj", 2 * E, D, in_proj, in_bias);

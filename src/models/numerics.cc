@@ -30,7 +30,12 @@ bool feeds_a_product(const ModelLayout& layout, std::string_view role) {
 /// What kernels exist for a role, for messages.
 std::string choices(const ActivationSite& site, bool product_input) {
   if (site.is_cache) return "16-bit float; 8-bit int, token, dynamic";
-  if (site.is_state) return "16-bit float; 8-bit int, tensor or channel, static";
+  if (site.is_state) {
+    return site.states > 0
+               ? "16-bit float; 8-bit int, tensor, channel or group, static; 8-bit int, "
+                 "channel, dynamic, rounding nearest or stochastic"
+               : "16-bit float; 8-bit int, tensor or channel, static";
+  }
   return product_input ? "8-bit int, tensor, static or dynamic; 8-bit int, token, dynamic, with or "
                          "without outlier_threshold"
                        : "8-bit int, tensor, static or dynamic; 8-bit int, token, dynamic; "
@@ -48,11 +53,11 @@ bool has_kernel(const QuantArgs& args, const ActivationSite& site, bool product_
     case Strategy::tensor:
       return !site.is_state || !args.dynamic;
     case Strategy::channel:
-      return !product_input && !args.dynamic;
+      return args.dynamic ? site.states > 0 : !product_input;
     case Strategy::token:
       return !site.is_state && args.dynamic;
     case Strategy::group:
-      return false;
+      return site.states > 0 && !args.dynamic;
   }
   return false;
 }
@@ -62,11 +67,12 @@ ActivationNumerics parse_one(const Json& entry, const ActivationSite& site, bool
   check(entry.is_object(), ErrorCode::bad_data, "{} must be an object", where);
   for (const auto& [key, value] : entry.items()) {
     const bool known = key == "bits" || key == "type" || key == "strategy" || key == "dynamic" ||
-                       key == "symmetric" || key == "hadamard_block" || key == "outlier_threshold";
+                       key == "symmetric" || key == "hadamard_block" ||
+                       key == "outlier_threshold" || key == "rounding";
     check(
         known, ErrorCode::bad_data,
         "{}: unknown key {}, known are: bits, type, strategy, dynamic, symmetric, hadamard_block, "
-        "outlier_threshold",
+        "outlier_threshold, rounding",
         where, printable(key));
   }
   ActivationNumerics numerics;
@@ -94,7 +100,11 @@ ActivationNumerics parse_one(const Json& entry, const ActivationSite& site, bool
   args.strategy = parsed.value_or(Strategy::group);
   args.outlier_threshold =
       static_cast<float>(config_positive(entry, {"outlier_threshold"}).value_or(0));
-  const bool valid = (type.empty() || type == "int" || type == "float") && parsed &&
+  const std::string rounding = config_string(entry, "rounding");
+  numerics.stochastic = rounding == "stochastic";
+  const bool known_rounding = rounding.empty() || (rounding == "nearest" || numerics.stochastic);
+  const bool valid = known_rounding && (!numerics.stochastic || (site.is_state && args.dynamic)) &&
+                     (type.empty() || type == "int" || type == "float") && parsed &&
                      config_bool(entry, "symmetric").value_or(true) &&
                      has_kernel(args, site, product_input);
   check(valid, ErrorCode::unsupported, "{}: no kernel for {}, there are: {}", where,

@@ -152,6 +152,20 @@ void TensorCheck::expect_scale(const ActivationSite& site, bool per_channel) {
   }
 }
 
+void TensorCheck::expect_group_scale(const ActivationSite& site) {
+  const TensorInfo* given = find(site.name + "_scale");
+  const bool is_matrix = given && given->shape.rank() == 2 && given->shape[0] > 0;
+  const TensorInfo* scale =
+      use(site.name + "_scale", {is_matrix ? given->shape[0] : 1, site.states});
+  const TensorInfo* group = use(site.name + "_group", {site.channels});
+  for (const auto& [info, dtype] : {std::pair(scale, DType::f32), {group, DType::i32}}) {
+    if (info && info->dtype != dtype) {
+      problems_.push_back(fmt::format("{} should be {} but is {}", info->name, name_of(dtype),
+                                      name_of(info->dtype)));
+    }
+  }
+}
+
 void TensorCheck::finish(std::string_view architecture) const {
   std::vector<std::string> problems = problems_;
   for (const auto& [name, entry] : tensors_) {

@@ -33,6 +33,9 @@ class TensorCheck {
   void expect(const ParamSite& site);
   /// The static scale of a site: F32 of one value, or of one per channel if `per_channel`.
   void expect_scale(const ActivationSite& site, bool per_channel);
+  /// The static scales of a state by groups of channels: name + "_scale" F32 [groups, states] and
+  /// name + "_group" I32 [channels], each channel's group.
+  void expect_group_scale(const ActivationSite& site);
 
   /// Throws bad_data that names all tensors that are missing, misshaped, of a dtype that cannot be
   /// used, or that nothing uses.

@@ -67,7 +67,7 @@ inline void quantize_tensor(TestCheckpoint& checkpoint, const std::string& name,
 }
 
 /// The float checkpoint with the inputs of products rotated in the forward pass, wherever that is
-/// possible, and their weights to match: the same function.
+/// possible, and their weights to match: the same function. A tied head stays one with the table.
 inline TestCheckpoint rotate_by_hand(const TestCheckpoint& original, const ModelLayout& layout) {
   TestCheckpoint result = original;
   for (const LinearSite& site : layout.linears) {

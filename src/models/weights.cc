@@ -194,7 +194,16 @@ Site load_site(const TensorSource& tensors, const ModelLayout& layout, int index
   if (it != numerics.end()) site.numerics = it->second;
   if (site.is_static_int8()) {
     const Tensor scale = tensors.get(described.name + "_scale");
-    site.scale = expand_scale(scale, described.is_state ? site.channels : scale.elements());
+    if (site.numerics.args.strategy == Strategy::group) {
+      site.scale = scale;
+      site.group = tensors.get(described.name + "_group");
+      check(std::ranges::all_of(site.group.as<std::int32_t>(),
+                                [&](std::int32_t g) { return g >= 0 && g < scale.shape()[0]; }),
+            ErrorCode::bad_data, "{}_group: expected groups below {}", described.name,
+            scale.shape()[0]);
+    } else {
+      site.scale = expand_scale(scale, described.is_state ? site.channels : scale.elements());
+    }
   }
   return site;
 }

@@ -46,7 +46,9 @@ struct Site {
   int index = -1;  ///< into ModelLayout::activations
   std::int64_t channels = 0;
   ActivationNumerics numerics;
-  Tensor scale;  ///< static int8: f32 [1] or [channels]; a state's always [channels]
+  Tensor scale;  ///< static int8: f32 [1] or [channels]; a state's always [channels], or by groups
+                 ///< [groups, states]
+  Tensor group;  ///< scales by groups: i32 [channels], each in [0, groups)
 
   bool is_int8() const noexcept { return numerics.quantized && !numerics.args.is_float; }
   bool is_static_int8() const noexcept { return is_int8() && !numerics.args.dynamic; }

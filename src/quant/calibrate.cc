@@ -18,16 +18,22 @@ class Calibrator final : public Tap {
     for (int index : plan.static_sites) {
       const ActivationSite& site = plan.layout.activations[static_cast<std::size_t>(index)];
       Watched& watched = sites_[static_cast<std::size_t>(index)];
-      watched.observer = make_observer(plan.recipe.activations.at(site.role).observer);
+      for (std::int64_t i = 0; i < plan.scale_count(index); ++i) {
+        watched.observers.push_back(make_observer(plan.recipe.activations.at(site.role).observer));
+      }
       watched.hadamard_block = plan.numerics.at(site.role).hadamard_block;
       const int smoothing = find_smoothing(plan.smoothings, site.norm);
       if (smoothing >= 0) watched.factors = smoothing_factors[static_cast<std::size_t>(smoothing)];
+      const auto groups = plan.groups.find(index);
+      if (groups == plan.groups.end()) continue;
+      watched.groups = &groups->second;
+      watched.by_row = site.states > 0;
     }
   }
 
   void observe(int site, const Activation& value) override {
     Watched& watched = sites_[static_cast<std::size_t>(site)];
-    if (!watched.observer) return;
+    if (watched.observers.empty()) return;
     // A copy without gaps between rows, which may be rotated in place.
     values_.resize(static_cast<std::size_t>(value.rows * value.cols));
     for (std::int64_t row = 0; row < value.rows; ++row) {
@@ -39,24 +45,50 @@ class Calibrator final : public Tap {
       const Activation copy = f32_activation(values_.data(), value.rows, value.cols);
       hadamard(ctx_, copy, watched.hadamard_block, copy);
     }
-    watched.observer->update(values_);
+    if (watched.groups) {
+      observe_groups(watched);
+    } else {
+      watched.observers.front()->update(values_);
+    }
   }
 
-  float scale(int site, const std::string& name) const {
-    return sites_[static_cast<std::size_t>(site)].observer->scale(name);
+  std::vector<float> scales(int site, const std::string& name) const {
+    std::vector<float> result;
+    for (const auto& observer : sites_[static_cast<std::size_t>(site)].observers) {
+      result.push_back(observer->scale(name));
+    }
+    return result;
   }
 
  private:
   struct Watched {
-    std::unique_ptr<Observer> observer;  // none: nobody asks for this site's scale
-    std::vector<float> factors;          // empty, or what the channels are divided by
+    std::vector<std::unique_ptr<Observer>> observers;  // none: nobody asks for this site's scale
+    std::vector<float> factors;                        // empty, or what the channels are divided by
     std::int64_t hadamard_block = 0;
+    const QuantizationPlan::Groups* groups = nullptr;
+    bool by_row = false;  // each row, a state n of all channels, has observers of its own
   };
+
+  /// Deals values_ out to the observers [groups] or, by row, [groups, rows].
+  void observe_groups(Watched& watched) {
+    const std::size_t channels = watched.groups->of_channel.size();
+    const std::size_t rows = values_.size() / channels, of_each = watched.by_row ? rows : 1;
+    dealt_.resize(watched.observers.size());
+    for (std::vector<float>& values : dealt_) values.clear();
+    for (std::size_t row = 0; row < rows; ++row) {
+      for (std::size_t c = 0; c < channels; ++c) {
+        const auto group = static_cast<std::size_t>(watched.groups->of_channel[c]);
+        dealt_[group * of_each + row % of_each].push_back(values_[row * channels + c]);
+      }
+    }
+    for (std::size_t i = 0; i < dealt_.size(); ++i) watched.observers[i]->update(dealt_[i]);
+  }
 
   Arena arena_;
   Context ctx_;
   std::vector<Watched> sites_;
   std::vector<float> values_;
+  std::vector<std::vector<float>> dealt_;
 };
 
 /// The largest magnitude of every channel of the sites that are smoothed.
@@ -86,6 +118,28 @@ class ChannelMaxima final : public Tap {
   std::vector<std::vector<float>> sites_;
 };
 
+/// The largest scale of the sites of one layer whose roles are in one list goes to all of them.
+void share_scales(const QuantizationPlan& plan, std::vector<std::vector<float>>& scales) {
+  const auto site_of = [&](std::size_t i) -> const ActivationSite& {
+    return plan.layout.activations[static_cast<std::size_t>(plan.static_sites[i])];
+  };
+  for (const auto& roles : plan.recipe.shared_scales) {
+    std::map<int, float> largest;  // by layer
+    const auto is_listed = [&](std::size_t i) {
+      return std::find(roles.begin(), roles.end(), site_of(i).role) != roles.end();
+    };
+    for (std::size_t i = 0; i < scales.size(); ++i) {
+      if (is_listed(i))
+        largest[site_of(i).layer] = std::max(largest[site_of(i).layer], scales[i].front());
+    }
+    for (std::size_t i = 0; i < scales.size(); ++i) {
+      if (is_listed(i)) scales[i] = {largest[site_of(i).layer]};
+    }
+  }
+}
+
+}  // namespace
+
 void run_samples(const Context& ctx, Tap& tap, const Model& model, const CalibrationData& data,
                  const char* what, const ProgressFn& progress) {
   Context tapped{ctx.threads, ctx.kernels, ctx.arena, &tap};
@@ -101,27 +155,6 @@ void run_samples(const Context& ctx, Tap& tap, const Model& model, const Calibra
   }
   if (progress) progress(report);
 }
-
-/// The largest scale of the sites of one layer whose roles are in one list goes to all of them.
-void share_scales(const QuantizationPlan& plan, std::vector<float>& scales) {
-  const auto site_of = [&](std::size_t i) -> const ActivationSite& {
-    return plan.layout.activations[static_cast<std::size_t>(plan.static_sites[i])];
-  };
-  for (const auto& roles : plan.recipe.shared_scales) {
-    std::map<int, float> largest;  // by layer
-    const auto is_listed = [&](std::size_t i) {
-      return std::find(roles.begin(), roles.end(), site_of(i).role) != roles.end();
-    };
-    for (std::size_t i = 0; i < scales.size(); ++i) {
-      if (is_listed(i)) largest[site_of(i).layer] = std::max(largest[site_of(i).layer], scales[i]);
-    }
-    for (std::size_t i = 0; i < scales.size(); ++i) {
-      if (is_listed(i)) scales[i] = largest[site_of(i).layer];
-    }
-  }
-}
-
-}  // namespace
 
 CalibrationResult calibrate(Context& ctx, const Model& model, const TensorSource& tensors,
                             const QuantizationPlan& plan, const CalibrationData& data,
@@ -140,7 +173,7 @@ CalibrationResult calibrate(Context& ctx, const Model& model, const TensorSource
   run_samples(ctx, calibrator, model, data, "calibrate", progress);
   for (int index : plan.static_sites) {
     result.static_scales.push_back(
-        calibrator.scale(index, plan.layout.activations[static_cast<std::size_t>(index)].name));
+        calibrator.scales(index, plan.layout.activations[static_cast<std::size_t>(index)].name));
   }
   share_scales(plan, result.static_scales);
   return result;

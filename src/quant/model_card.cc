@@ -14,7 +14,8 @@ std::string weight_text(const WeightRule& rule) {
   if (rule.args.strategy == Strategy::group) {
     return fmt::format("int{} in groups of at most {}", rule.args.bits, rule.args.group_size);
   }
-  return fmt::format("int{} per {}", rule.args.bits, name_of(rule.args.strategy));
+  return fmt::format("int{} per {}", rule.args.bits,
+                     rule.by_part ? "part" : name_of(rule.args.strategy));
 }
 
 std::string activation_text(const ActivationNumerics& numerics) {
@@ -24,6 +25,7 @@ std::string activation_text(const ActivationNumerics& numerics) {
   } else if (numerics.quantized) {
     text = fmt::format("int{} per {}, {}", numerics.args.bits, name_of(numerics.args.strategy),
                        numerics.args.dynamic ? "dynamic" : "static");
+    if (numerics.stochastic) text += ", stochastic rounding";
   }
   if (numerics.args.outlier_threshold > 0) {
     text += fmt::format(", magnitudes above {} float", numerics.args.outlier_threshold);
@@ -35,11 +37,13 @@ std::string activation_text(const ActivationNumerics& numerics) {
 }
 
 /// Smallest, median and largest scale over the layers, by role.
-std::string scale_table(const QuantizationPlan& plan, const std::vector<float>& scales) {
+std::string scale_table(const QuantizationPlan& plan,
+                        const std::vector<std::vector<float>>& scales) {
   std::map<std::string, std::vector<float>> by_role;
   for (std::size_t i = 0; i < scales.size(); ++i) {
     const auto site = static_cast<std::size_t>(plan.static_sites[i]);
-    by_role[plan.layout.activations[site].role].push_back(scales[i]);
+    std::vector<float>& values = by_role[plan.layout.activations[site].role];
+    values.insert(values.end(), scales[i].begin(), scales[i].end());
   }
   std::string text;
   for (auto& [role, values] : by_role) {
@@ -52,7 +56,8 @@ std::string scale_table(const QuantizationPlan& plan, const std::vector<float>& 
 
 }  // namespace
 
-std::string model_card(const QuantizationPlan& plan, const std::vector<float>& static_scales,
+std::string model_card(const QuantizationPlan& plan,
+                       const std::vector<std::vector<float>>& static_scales,
                        const Provenance& provenance) {
   const Recipe& recipe = plan.recipe;
   const auto parameters = static_cast<double>(plan.layout.info.parameters);

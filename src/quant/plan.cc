@@ -16,6 +16,7 @@ struct Target {
   DType dtype = DType::f32;
   Strategy strategy = Strategy::tensor;
   std::int64_t group_size = 0;  ///< 4 bits, dtype i32: at most
+  bool by_part = false;         ///< a scale for each part of the rows
   bool operator==(const Target&) const = default;
 };
 
@@ -24,13 +25,16 @@ Target target_of(const Recipe& recipe, const std::string& role, DType source) {
   if (rule == recipe.weights.end()) return {source, Strategy::tensor, 0};
   if (!rule->second.quantized) return {rule->second.dtype, Strategy::tensor, 0};
   const QuantArgs& args = rule->second.args;
-  return {args.bits == 4 ? DType::i32 : DType::i8, args.strategy, args.group_size};
+  return {args.bits == 4 ? DType::i32 : DType::i8, args.strategy, args.group_size,
+          rule->second.by_part};
 }
 
 TensorPlan plan_tensor(const std::string& source, const std::string& name, const Shape& shape,
-                       const Target& target, std::int64_t block) {
+                       const Target& target, std::int64_t block,
+                       const std::vector<std::int64_t>& parts = {}) {
   TensorPlan plan{source, {name, target.dtype, shape}, target.strategy};
   plan.hadamard_block = block;
+  if (target.by_part) plan.parts = parts;
   if (target.dtype == DType::i32) {
     plan.group_size = group_within(target.group_size, shape[1]);
     plan.output = {name + "_packed", DType::i32, {shape[0], shape[1] / 8}};
@@ -70,7 +74,7 @@ void plan_params(const std::map<std::string, DType>& dtypes, QuantizationPlan& p
         find_smoothing(plan.smoothings, site.name.substr(0, site.name.find_last_of('.')));
     Target target = target_of(plan.recipe, site.role, dtypes.at(site.name));
     if (smoothing >= 0) target.dtype = DType::f32;
-    plan.tensors.push_back(plan_tensor(site.name, site.name, site.shape, target, 0));
+    plan.tensors.push_back(plan_tensor(site.name, site.name, site.shape, target, 0, site.parts));
     plan.tensors.back().smoothing = smoothing;
   }
 }
@@ -102,8 +106,8 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
       plan.unties_head = true;
     }
     if (site.input_site < 0) table = std::ssize(plan.tensors);
-    plan.tensors.push_back(
-        plan_tensor(source, site.name + ".weight", {site.rows, site.cols}, target, block));
+    plan.tensors.push_back(plan_tensor(source, site.name + ".weight", {site.rows, site.cols},
+                                       target, block, site.parts));
     plan.tensors.back().smoothing = smoothing;
     if (site.has_bias) {
       const std::string bias = site.name + ".bias";
@@ -115,21 +119,83 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
 
 void plan_activations(const std::map<std::string, std::int64_t>& blocks, QuantizationPlan& plan) {
   for (const auto& [role, rule] : plan.recipe.activations) {
-    plan.numerics[role] = {.quantized = true, .args = rule.args};
+    ActivationNumerics& numerics = plan.numerics[role];
+    numerics = {.quantized = true, .args = rule.args, .stochastic = rule.stochastic};
+    const auto is_state = [wanted = &role](const ActivationSite& site) {
+      return site.role == *wanted && site.is_state;
+    };
+    if (rule.args.strategy == Strategy::group &&
+        std::none_of(plan.layout.activations.begin(), plan.layout.activations.end(), is_state)) {
+      numerics.args.strategy = Strategy::channel;  // how scales by groups are written
+    }
   }
   for (const auto& [role, block] : blocks) plan.numerics[role].hadamard_block = block;
   for (std::size_t i = 0; i < plan.layout.activations.size(); ++i) {
     const auto rule = plan.recipe.activations.find(plan.layout.activations[i].role);
     if (rule == plan.recipe.activations.end()) continue;
     const QuantArgs& args = rule->second.args;
-    if (!args.is_float && !args.dynamic) plan.static_sites.push_back(static_cast<int>(i));
+    if (args.is_float || args.dynamic) continue;
+    plan.static_sites.push_back(static_cast<int>(i));
+    if (args.strategy != Strategy::group) continue;
+    const ActivationSite& site = plan.layout.activations[i];
+    QuantizationPlan::Groups& groups = plan.groups[static_cast<int>(i)];
+    groups.count = static_cast<int>(site.groups);
+    for (std::int64_t c = 0; c < site.channels; ++c) {
+      groups.of_channel.push_back(static_cast<int>(c * site.groups / site.channels));
+    }
   }
+}
+
+/// The tensors that hold the static scales of plan.static_sites[i].
+struct ScaleTensors {
+  TensorInfo scale;
+  TensorInfo group{};  // "": none
+};
+
+ScaleTensors scale_tensors(const QuantizationPlan& plan, std::size_t i) {
+  const int index = plan.static_sites[i];
+  const ActivationSite& site = plan.layout.activations[static_cast<std::size_t>(index)];
+  const std::string name = site.name + "_scale";
+  const auto groups = plan.groups.find(index);
+  if (groups == plan.groups.end()) return {{name, DType::f32, {1}}};
+  if (!site.is_state) return {{name, DType::f32, {site.channels}}};
+  return {{name, DType::f32, {groups->second.count, site.states}},
+          {site.name + "_group", DType::i32, {site.channels}}};
+}
+
+void write_scales(const QuantizationPlan& plan, std::size_t i, const std::vector<float>& scales,
+                  TensorSink& sink) {
+  const ScaleTensors tensors = scale_tensors(plan, i);
+  const auto groups = plan.groups.find(plan.static_sites[i]);
+  std::vector<float> values = scales;
+  if (groups != plan.groups.end() && tensors.group.name.empty()) {
+    values.clear();
+    for (const int group : groups->second.of_channel) {
+      values.push_back(scales[static_cast<std::size_t>(group)]);
+    }
+  }
+  sink.write(tensors.scale.name, {values.data(), DType::f32, tensors.scale.shape});
+  if (tensors.group.name.empty()) return;
+  const std::vector<std::int32_t> group(groups->second.of_channel.begin(),
+                                        groups->second.of_channel.end());
+  sink.write(tensors.group.name, {group.data(), DType::i32, tensors.group.shape});
 }
 
 }  // namespace
 
+std::int64_t QuantizationPlan::scale_count(int site) const {
+  const auto found = groups.find(site);
+  if (found == groups.end()) return 1;
+  const std::int64_t states = layout.activations[static_cast<std::size_t>(site)].states;
+  return found->second.count * std::max<std::int64_t>(1, states);
+}
+
 std::size_t QuantizationPlan::output_bytes() const {
-  std::size_t bytes = static_sites.size() * sizeof(float);
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < static_sites.size(); ++i) {
+    const ScaleTensors scales = scale_tensors(*this, i);
+    bytes += bytes_of(scales.scale) + (scales.group.name.empty() ? 0 : bytes_of(scales.group));
+  }
   for (const TensorPlan& tensor : tensors) {
     bytes += bytes_of(tensor.output) + (tensor.scale.name.empty() ? 0 : bytes_of(tensor.scale)) +
              (tensor.shape.name.empty() ? 0 : bytes_of(tensor.shape));
@@ -159,16 +225,16 @@ QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
 void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
                    const CalibrationResult& calibrated, ThreadPool& threads, TensorSink& sink,
                    const ProgressFn& progress) {
-  const auto scale_info = [&](std::size_t i) {
-    const auto site = static_cast<std::size_t>(plan.static_sites[i]);
-    return TensorInfo{plan.layout.activations[site].name + "_scale", DType::f32, {1}};
-  };
   for (const TensorPlan& tensor : plan.tensors) {
     sink.declare(tensor.output);
     if (!tensor.scale.name.empty()) sink.declare(tensor.scale);
     if (!tensor.shape.name.empty()) sink.declare(tensor.shape);
   }
-  for (std::size_t i = 0; i < plan.static_sites.size(); ++i) sink.declare(scale_info(i));
+  for (std::size_t i = 0; i < plan.static_sites.size(); ++i) {
+    const ScaleTensors scales = scale_tensors(plan, i);
+    sink.declare(scales.scale);
+    if (!scales.group.name.empty()) sink.declare(scales.group);
+  }
 
   Progress report{"quantize", 0, static_cast<std::int64_t>(plan.tensors.size()), "tensors"};
   for (const TensorPlan& tensor : plan.tensors) {
@@ -186,6 +252,8 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
       const QuantizedTensor quantized =
           tensor.group_size > 0
               ? quantize_rtn_4bit(threads, value.view(), tensor.group_size, tensor.source)
+          : !tensor.parts.empty()
+              ? quantize_rtn_parts(threads, value.view(), tensor.parts, tensor.source)
               : quantize_rtn(threads, value.view(), tensor.strategy, tensor.source);
       sink.write(tensor.output.name, quantized.q.view());
       sink.write(tensor.scale.name, quantized.scale.view());
@@ -200,7 +268,7 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
     ++report.done;
   }
   for (std::size_t i = 0; i < plan.static_sites.size(); ++i) {
-    sink.write(scale_info(i).name, {&calibrated.static_scales[i], DType::f32, {1}});
+    write_scales(plan, i, calibrated.static_scales[i], sink);
   }
   if (progress) progress(report);
   sink.finish();

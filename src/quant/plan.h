@@ -26,6 +26,7 @@ struct TensorPlan {
   std::int64_t group_size = 0;           ///< 4 bits
   TensorInfo shape{};                    ///< 4 bits: name + "_shape", which holds source_shape
   Shape source_shape{};
+  std::vector<std::int64_t> parts{};  ///< of the rows, if each has its scale
 };
 
 struct QuantizationPlan {
@@ -35,9 +36,18 @@ struct QuantizationPlan {
   std::vector<int> static_sites;  ///< indices into layout.activations: each has an output scale
   std::vector<Smoothing> smoothings;
   std::map<std::string, ActivationNumerics> numerics;  ///< by role; absent roles are f32
-  bool unties_head = false;  ///< table and head were one tensor and become two
-  bool quantizes = false;    ///< false: only dtypes change, the output is a float checkpoint
+  /// Of a static site with scales by groups: the group of every channel, below `count`. Those that
+  /// sort_and_cluster() finds take the place of equal parts.
+  struct Groups {
+    std::vector<int> of_channel;
+    int count = 0;
+  };
+  std::map<int, Groups> groups;  ///< by activation site
+  bool unties_head = false;      ///< table and head were one tensor and become two
+  bool quantizes = false;        ///< false: only dtypes change, the output is a float checkpoint
 
+  /// Scales of a static site: 1, or by groups [groups], of a state [groups, states].
+  std::int64_t scale_count(int site) const;
   std::size_t output_bytes() const;  ///< of all tensors, scales included
 };
 
@@ -48,12 +58,13 @@ QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
 
 /// What calibration finds out.
 struct CalibrationResult {
-  std::vector<float> static_scales;                   ///< of plan.static_sites
+  std::vector<std::vector<float>> static_scales;      ///< of plan.static_sites, scale_count() each
   std::vector<std::vector<float>> smoothing_factors;  ///< of plan.smoothings, [channels] each
 };
 
-/// Streams tensor by tensor from `tensors` to `sink` and finishes it. Peak memory: one float matrix
-/// or two if it is smoothed or rotated, and one output tensor.
+/// Streams tensor by tensor from `tensors` to `sink` and finishes it. Scales by groups are written
+/// for every channel, those of a state once for each group beside every channel's group. Peak
+/// memory: one float matrix or two if it is smoothed or rotated, and one output tensor.
 void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
                    const CalibrationResult& calibrated, ThreadPool& threads, TensorSink& sink,
                    const ProgressFn& progress);

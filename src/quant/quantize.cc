@@ -14,6 +14,7 @@
 #include "quant/model_card.h"
 #include "quant/plan.h"
 #include "quant/quantization_config.h"
+#include "quant/sort_and_cluster.h"
 #include "tokenizer/tokenizer.h"
 
 namespace krait {
@@ -86,20 +87,28 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
         "the number of threads must not be negative, got {}", options.threads);
   const Recipe recipe = load_recipe(options.recipe);
   const Checkpoint source = open_checkpoint(model);
-  const QuantizationPlan plan = plan_quantization(recipe, source.config, *source.tensors);
+  QuantizationPlan plan = plan_quantization(recipe, source.config, *source.tensors);
   check_output(model, output);
   OutputDirectory directory(output, options.overwrite);
   check_space(directory, plan.output_bytes());
 
   Provenance provenance{.source_hash = checkpoint_hash(model), .seed = options.seed};
   CalibrationResult calibrated;
+  std::unique_ptr<const TensorSource> in_new_order;
   ThreadPool threads(options.threads ? options.threads : hardware_threads());
   if (plan.recipe.needs_calibration()) {
     const CalibrationData data = read_calibration(model, options, plan.layout.info.vocab_rows);
     Arena arena;
     Context ctx{threads, microkernels(select_isa()), arena};
-    const auto float_model = load_model(ctx, source.config, *source.tensors);
-    calibrated = calibrate(ctx, *float_model, *source.tensors, plan, data, options.progress);
+    auto float_model = load_model(ctx, source.config, *source.tensors);
+    if (plan.recipe.find_step("cluster")) {
+      in_new_order = sort_and_cluster(
+          plan, *source.tensors,
+          channel_magnitudes(ctx, *float_model, plan.layout, data, options.progress));
+      float_model = load_model(ctx, source.config, *in_new_order);
+    }
+    calibrated = calibrate(ctx, *float_model, in_new_order ? *in_new_order : *source.tensors, plan,
+                           data, options.progress);
     provenance.calibrated = true;
     provenance.calibration_source = data.source;
     provenance.calibration_hash = data.hash;
@@ -110,7 +119,8 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
 
   const auto sink = make_safetensors_sink(directory.path("model.safetensors"),
                                           {{"format", "pt"}, {"krait_version", version()}});
-  write_tensors(plan, *source.tensors, calibrated, threads, *sink, options.progress);
+  write_tensors(plan, in_new_order ? *in_new_order : *source.tensors, calibrated, threads, *sink,
+                options.progress);
   for (const char* name : kCopied) {
     const std::string path = (fs::path(model) / name).string();
     if (fs::exists(path)) write_file_atomic(directory.path(name), read_file(path));

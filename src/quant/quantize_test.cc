@@ -81,7 +81,8 @@ TEST(Quantize, Mamba2KeepsItsFunction) {
       error += std::pow(static_cast<double>(got[i]) - expected[i], 2);
       squares += std::pow(static_cast<double>(expected[i]), 2);
     }
-    EXPECT_LT(std::sqrt(error / squares), recipe == "krait-w8a8" ? 0.05 : 0.25) << recipe;
+    const double bound = recipe == "krait-w8a8" ? 0.05 : recipe == "quamba2-w4a8" ? 0.4 : 0.25;
+    EXPECT_LT(std::sqrt(error / squares), bound) << recipe;
   }
 }
 

@@ -1,24 +1,32 @@
 #include "quant/quantize_to_memory.h"
 
 #include "quant/quantization_config.h"
+#include "quant/sort_and_cluster.h"
 
 namespace krait {
 
 QuantizedModel quantize_to_memory(const Json& config, const TensorSource& tensors,
                                   const Recipe& recipe, ThreadPool& threads,
                                   const ProgressFn& progress) {
-  const QuantizationPlan plan = plan_quantization(recipe, config, tensors);
+  QuantizationPlan plan = plan_quantization(recipe, config, tensors);
   auto memory = std::make_shared<MemoryTensors>();
+  std::unique_ptr<const TensorSource> in_new_order;
+  if (plan.recipe.find_step("cluster")) {
+    in_new_order = sort_and_cluster(plan, tensors, dummy_magnitudes(plan.layout));
+  }
+  const TensorSource& ordered = in_new_order ? *in_new_order : tensors;
   CalibrationResult made_up;
-  made_up.static_scales.assign(plan.static_sites.size(), kDummyActivationScale);
+  for (const int site : plan.static_sites) {
+    made_up.static_scales.emplace_back(plan.scale_count(site), kDummyActivationScale);
+  }
   for (const Smoothing& smoothing : plan.smoothings) {
     const auto site = static_cast<std::size_t>(smoothing.site);
     const std::vector<float> maxima(
         static_cast<std::size_t>(plan.layout.activations[site].channels), kDummyChannelMaximum);
     made_up.smoothing_factors.push_back(
-        smoothing_factors(threads, plan.layout, tensors, smoothing, maxima));
+        smoothing_factors(threads, plan.layout, ordered, smoothing, maxima));
   }
-  write_tensors(plan, tensors, made_up, threads, *memory, progress);
+  write_tensors(plan, ordered, made_up, threads, *memory, progress);
   return {output_config(config, plan, {.source_hash = "none: random weights"}), memory};
 }
 

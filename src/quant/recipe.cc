@@ -105,7 +105,8 @@ WeightRule parse_weight_rule(const Json& json, const std::string& where) {
   }
   const Fields fields(json, where, {"bits", "strategy", "group_size", "dtype"});
   rule.args.bits = fields.integer("bits");
-  rule.args.strategy = parse_strategy_field(fields);
+  rule.by_part = fields.text("strategy", "") == "part";
+  rule.args.strategy = rule.by_part ? Strategy::channel : parse_strategy_field(fields);
   if (fields.has("group_size")) rule.args.group_size = fields.integer("group_size");
   return rule;
 }
@@ -128,8 +129,9 @@ ObserverArgs parse_observer(const Json& json, const std::string& where) {
 }
 
 ActivationRule parse_activation_rule(const Json& json, const std::string& where) {
-  const Fields fields(json, where,
-                      {"bits", "type", "strategy", "dynamic", "observer", "outlier_threshold"});
+  const Fields fields(
+      json, where,
+      {"bits", "type", "strategy", "dynamic", "observer", "outlier_threshold", "rounding"});
   ActivationRule rule;
   rule.args.bits = fields.integer("bits");
   const std::string type = fields.text("type", "int");
@@ -144,10 +146,18 @@ ActivationRule parse_activation_rule(const Json& json, const std::string& where)
   check(has_scale || !fields.has("observer"), invalid_argument,
         "{}: an observer is for static integer scales only, this one is {}", where,
         rule.args.is_float ? "float" : "dynamic");
+  const std::string rounding = fields.text("rounding", "nearest");
+  if (rounding != "nearest" && rounding != "stochastic") {
+    fail(invalid_argument, "{}: unknown rounding {}", where,
+         unknown_name(rounding, {"nearest", "stochastic"}));
+  }
+  rule.stochastic = rounding == "stochastic";
   if (fields.has("observer"))
     rule.observer = parse_observer(fields.at("observer"), where + ".observer");
   return rule;
 }
+
+constexpr int kMaxClusters = 8;  // of channels: as many as kernels look up at a time
 
 RecipeStep parse_step(const Json& json, const std::string& where) {
   check(json.is_object() && json.contains("name") && json.at("name").is_string(), invalid_argument,
@@ -166,6 +176,13 @@ RecipeStep parse_step(const Json& json, const std::string& where) {
       check(fields.integer("block") >= 1, invalid_argument, "{}: \"block\" must be at least 1",
             where);
     }
+  } else if (step.name == "cluster") {
+    const Fields fields(json, where, {"name", "site", "heads", "channels"});
+    fields.text("site");
+    for (const char* key : {"heads", "channels"}) {
+      check(fields.integer(key) >= 1 && fields.integer(key) <= kMaxClusters, invalid_argument,
+            "{}: \"{}\" must be 1 to {}, got {}", where, key, kMaxClusters, fields.integer(key));
+    }
   } else if (step.name == "smooth") {
     const Fields fields(json, where, {"name", "site", "alpha"});
     fields.text("site");
@@ -174,7 +191,7 @@ RecipeStep parse_step(const Json& json, const std::string& where) {
     const Fields fields(json, where, {"name"});
   } else {
     fail(invalid_argument, "{}: unknown step {}", where,
-         unknown_name(step.name, {"smooth", "rotate", "calibrate", "rtn"}));
+         unknown_name(step.name, {"cluster", "smooth", "rotate", "calibrate", "rtn"}));
   }
   return step;
 }
@@ -182,17 +199,19 @@ RecipeStep parse_step(const Json& json, const std::string& where) {
 /// Each step at most once (smooth and rotate: once per site), in the order in which it makes sense,
 /// and calibrate and rtn exactly if there is something for them to do.
 void check_steps(const Recipe& recipe, const std::string& where) {
-  const std::vector<std::string> order = {"smooth", "rotate", "calibrate", "rtn"};
+  const std::vector<std::string> order = {"cluster", "smooth", "rotate", "calibrate", "rtn"};
   std::ptrdiff_t last = 0;
   std::vector<std::string> seen;
   for (const RecipeStep& step : recipe.steps) {
     const auto place = std::find(order.begin(), order.end(), step.name) - order.begin();
-    const std::string key = step.name + " " + step.args.value("site", "");
+    std::string key = step.name + " ";
+    if (step.name != "cluster") key += step.args.value("site", "");
     check(std::find(seen.begin(), seen.end(), key) == seen.end(), invalid_argument,
           "{}: the step \"{}\" occurs twice", where, printable(key, 64));
-    check(place >= last, invalid_argument,
-          "{}: the step \"{}\" comes too late, the order is smooth, rotate, calibrate, rtn", where,
-          step.name);
+    check(
+        place >= last, invalid_argument,
+        "{}: the step \"{}\" comes too late, the order is cluster, smooth, rotate, calibrate, rtn",
+        where, step.name);
     seen.push_back(key);
     last = place;
   }
@@ -205,8 +224,10 @@ void check_steps(const Recipe& recipe, const std::string& where) {
   const bool is_static = recipe.needs_calibration();
   check(is_static == has("calibrate"), invalid_argument, "{}: there is {}", where,
         is_static
-            ? "an activation with a static scale or a step \"smooth\" but no step \"calibrate\""
-            : "a step \"calibrate\" but no activation with a static scale or step \"smooth\"");
+            ? "an activation with a static scale or a step \"cluster\" or \"smooth\" but no "
+              "step \"calibrate\""
+            : "a step \"calibrate\" but no activation with a static scale or step \"cluster\" "
+              "or \"smooth\"");
   check(has_int_weights == has("rtn"), invalid_argument, "{}: there is {}", where,
         has_int_weights ? "an integer weight but no step \"rtn\""
                         : "a step \"rtn\" but no integer weight");
@@ -251,12 +272,16 @@ bool is_plain_name(const std::string& name) {
 }  // namespace
 
 bool Recipe::needs_calibration() const {
-  return std::any_of(activations.begin(), activations.end(),
-                     [](const auto& item) {
-                       return !item.second.args.is_float && !item.second.args.dynamic;
-                     }) ||
-         std::any_of(steps.begin(), steps.end(),
-                     [](const RecipeStep& step) { return step.name == "smooth"; });
+  return find_step("cluster") || find_step("smooth") ||
+         std::any_of(activations.begin(), activations.end(), [](const auto& item) {
+           return !item.second.args.is_float && !item.second.args.dynamic;
+         });
+}
+
+const RecipeStep* Recipe::find_step(std::string_view wanted) const {
+  const auto it = std::find_if(steps.begin(), steps.end(),
+                               [&](const RecipeStep& step) { return step.name == wanted; });
+  return it == steps.end() ? nullptr : &*it;
 }
 
 Recipe parse_recipe(const Json& json, const std::string& where) {

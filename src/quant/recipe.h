@@ -3,19 +3,23 @@
 //
 // {
 //   "name": "quamba-w8a8", "description": "...", "reference": "...",
-//   "weights":     { "<linear or param role>": {"bits": 8, "strategy": "tensor" | "channel"} |
+//   "weights":     { "<linear or param role>": {"bits": 8,
+//                                               "strategy": "tensor" | "part" | "channel"} |
 //                                              {"bits": 4, "strategy": "group",
 //                                               "group_size": 32 | 64 | 128} |
 //                                              {"dtype": "f32" | "f16" | "bf16"} , ... },
-//   "activations": { "<activation role>": {"bits": 8, "strategy": "tensor" | "token",
+//   "activations": { "<activation role>": {"bits": 8, "strategy": "tensor" | "group" | "token",
 //                      "dynamic": true | false, "outlier_threshold": 6.0,
 //                      "observer": {"name": "absmax"} |
 //                                  {"name": "percentile", "percentile": 99.999, "averaging": 0.01}
 //                                  |
 //                                  {"name": "mse"}} |
-//                    "ssm_state": {"bits": 16, "type": "float"}, ... },
+//                    "ssm_state": {"bits": 16, "type": "float"} |
+//                                 {"bits": 8, "strategy": "channel", "dynamic": true,
+//                                  "rounding": "nearest" | "stochastic"}, ... },
 //   "shared_scales": [["conv1d.input", "z"], ...],        the largest scale of each list is used by
-//   all "steps": [{"name": "smooth", "site": "in_proj.input", "alpha": 0.5},
+//   all "steps": [{"name": "cluster", "site": "x", "heads": 4, "channels": 4},
+//             {"name": "smooth", "site": "in_proj.input", "alpha": 0.5},
 //             {"name": "rotate", "site": "out_proj.input", "block": "full" | "largest" |
 //             "power_of_two" | N},
 //             {"name": "calibrate"}, {"name": "rtn"}]
@@ -26,6 +30,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/dtype.h"
@@ -44,16 +49,18 @@ struct ObserverArgs {
 struct WeightRule {
   bool quantized = true;
   QuantArgs args;            ///< if quantized
+  bool by_part = false;      ///< a scale for each part of the rows, stored as one per row (channel)
   DType dtype = DType::f32;  ///< if not: stored as this
 };
 
 struct ActivationRule {
   QuantArgs args;
-  ObserverArgs observer;  ///< static scales only
+  ObserverArgs observer;    ///< static scales only
+  bool stochastic = false;  ///< dynamic states only
 };
 
 struct RecipeStep {
-  std::string name;  ///< "smooth", "rotate", "calibrate", "rtn"
+  std::string name;  ///< "cluster", "smooth", "rotate", "calibrate", "rtn"
   Json args;
 };
 
@@ -65,7 +72,8 @@ struct Recipe {
   std::vector<RecipeStep> steps;
   Json source;  ///< as read, for provenance
 
-  bool needs_calibration() const;  ///< for static scales or smoothing
+  bool needs_calibration() const;  ///< for static scales, clusters or smoothing
+  const RecipeStep* find_step(std::string_view wanted) const;  ///< the first, or nullptr
 };
 
 Recipe parse_recipe(const Json& json, const std::string& where);

@@ -70,6 +70,32 @@ void keep_present(std::map<std::string, Rule>& rules, const Roles& present, cons
   });
 }
 
+/// Scales by groups, where all is one group, and by parts, where there are none, are one scale.
+void drop_single_groups(Recipe& recipe, const ModelLayout& layout) {
+  const RecipeStep* cluster = recipe.find_step("cluster");
+  for (auto& [role, rule] : recipe.activations) {
+    if (rule.args.strategy != Strategy::group) continue;
+    const auto site =
+        std::find_if(layout.activations.begin(), layout.activations.end(),
+                     [&, wanted = &role](const ActivationSite& s) { return s.role == *wanted; });
+    const bool is_clustered = cluster && cluster->args.at("site") == role;
+    if (site != layout.activations.end() && site->groups == 1 && site->states == 0 &&
+        !is_clustered) {
+      rule.args.strategy = Strategy::tensor;
+    }
+  }
+  for (auto& [role, rule] : recipe.weights) {
+    const auto has_parts = [wanted = &role](const auto& site) {
+      return site.role == *wanted && !site.parts.empty();
+    };
+    if (rule.by_part && std::none_of(layout.linears.begin(), layout.linears.end(), has_parts) &&
+        std::none_of(layout.params.begin(), layout.params.end(), has_parts)) {
+      rule.by_part = false;
+      rule.args.strategy = Strategy::tensor;
+    }
+  }
+}
+
 Recipe leave_out_absent(const Recipe& recipe, const ModelLayout& layout) {
   Recipe fitted = recipe;
   const Roles known = known_roles(layout);
@@ -87,6 +113,7 @@ Recipe leave_out_absent(const Recipe& recipe, const ModelLayout& layout) {
   std::erase_if(fitted.steps, [&](const RecipeStep& step) {
     return step.args.contains("site") && absent(step.args.at("site").get<std::string>());
   });
+  drop_single_groups(fitted, layout);
   return fitted;
 }
 
@@ -126,9 +153,9 @@ void check_weights(const Recipe& recipe, const ModelLayout& layout) {
            "recipe {}: weights.{} cannot be quantized; parameters that can be: {}", recipe.name,
            role, fmt::format("{}", fmt::join(choices, ", ")));
     }
-    const bool of_8_bits =
-        args.bits == 8 && args.group_size == 0 &&
-        (args.strategy == Strategy::tensor || (args.strategy == Strategy::channel && by_channel));
+    const bool of_8_bits = args.bits == 8 && args.group_size == 0 &&
+                           (args.strategy == Strategy::tensor || rule.by_part ||
+                            (args.strategy == Strategy::channel && by_channel));
     const bool is_product = is_linear && first_of(layout.linears, role).input_site >= 0;
     const bool of_4_bits =
         args.bits == 4 && args.strategy == Strategy::group && is_product &&
@@ -149,7 +176,15 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
            layout.info.architecture, unknown_name(role, known));
     }
     const QuantArgs& a = rule.args;
-    const bool is_static = !a.dynamic && a.strategy == Strategy::tensor;
+    const ActivationSite& site = first_of(layout.activations, role);
+    const bool by_group = a.strategy == Strategy::group && site.groups > 0;
+    const bool is_static = !a.dynamic && (a.strategy == Strategy::tensor || by_group);
+    const bool by_row =
+        a.dynamic && a.strategy == Strategy::channel && a.bits == 8 && site.states > 0;
+    check(by_row || !rule.stochastic, invalid_argument,
+          "recipe {}: activations.{}: stochastic rounding is for states of Mamba-2 with a dynamic "
+          "scale per channel",
+          recipe.name, role);
     if (first_of(layout.activations, role).is_cache) {
       const bool is_int = a.bits == 8 && !a.is_float && a.dynamic && a.strategy == Strategy::token;
       check(
@@ -158,19 +193,21 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
           "int, token, dynamic",
           recipe.name, role, describe(a, true));
     } else if (first_of(layout.activations, role).is_state) {
+      const bool is_float16 = a.is_float && a.bits == 16 && !a.dynamic;
       check(
-          !a.dynamic && (a.is_float ? a.bits == 16 : a.bits == 8 && is_static), invalid_argument,
+          is_float16 || (!a.is_float && (by_row || (a.bits == 8 && is_static))), invalid_argument,
           "recipe {}: no kernel keeps activations.{} as {}; there are 16 bits, float, and 8 bits, "
-          "int, tensor, static",
-          recipe.name, role, describe(a, true));
+          "int, tensor{}",
+          recipe.name, role, describe(a, true),
+          site.states > 0 ? " or group, static; and 8 bits, int, channel, dynamic" : ", static");
     } else {
       const bool is_dynamic =
           a.dynamic && (a.strategy == Strategy::tensor || a.strategy == Strategy::token);
-      check(
-          a.bits == 8 && !a.is_float && (is_static || is_dynamic), invalid_argument,
-          "recipe {}: no kernel keeps activations.{} as {}; there are 8 bits, int, tensor, static; "
-          "8 bits, int, tensor, dynamic; and 8 bits, int, token, dynamic",
-          recipe.name, role, describe(a, true));
+      check(a.bits == 8 && !a.is_float && (is_static || is_dynamic), invalid_argument,
+            "recipe {}: no kernel keeps activations.{} as {}; there are 8 bits, int, tensor{}, "
+            "static; "
+            "8 bits, int, tensor, dynamic; and 8 bits, int, token, dynamic",
+            recipe.name, role, describe(a, true), site.groups > 0 ? " or group" : "");
     }
   }
 }
@@ -228,9 +265,24 @@ void check_shared_scales(const Recipe& recipe, const ModelLayout& layout) {
                 !rule->second.args.dynamic,
             invalid_argument, "recipe {}: shared_scales: {} has no static scale", recipe.name,
             role);
+      check(rule->second.args.strategy == Strategy::tensor, invalid_argument,
+            "recipe {}: shared_scales: {} has a scale for each of several groups", recipe.name,
+            role);
       check(used.insert(role).second, invalid_argument,
             "recipe {}: shared_scales: {} is named twice", recipe.name, role);
     }
+  }
+}
+
+/// Only channels that belong to heads can be clustered.
+void check_cluster_step(const Recipe& recipe, const ModelLayout& layout) {
+  const RecipeStep* step = recipe.find_step("cluster");
+  if (!step) return;
+  const std::string role = step->args.at("site").get<std::string>();
+  const Roles choices = roles_of(layout.head_orders);
+  if (!contains(choices, role)) {
+    fail(invalid_argument, "recipe {}: {} has no heads to cluster at {}", recipe.name,
+         layout.info.architecture, unknown_name(role, choices));
   }
 }
 
@@ -280,6 +332,7 @@ Recipe fit_recipe(const Recipe& recipe, const ModelLayout& layout) {
   check_linear_inputs(fitted, layout);
   check_outliers(fitted, layout);
   check_shared_scales(fitted, layout);
+  check_cluster_step(fitted, layout);
   rotation_blocks(fitted, layout);
   smoothings_of(fitted, layout);
   return fitted;

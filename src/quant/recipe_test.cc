@@ -35,7 +35,8 @@ TEST(Recipe, AllThatShipParseAndFitAModel) {
             (std::vector<std::string>{"bf16", "dynamic-w8a8", "f16", "f32", "hadamard-w8a8",
                                       "jamba-llmint8-quamba", "krait-w4a16", "krait-w4a8-g128",
                                       "krait-w4a8", "krait-w8a8", "llmint8-w8a8", "percentile-w8a8",
-                                      "quamba-w8a8", "smoothquant-w8a8", "static-w8a8"}));
+                                      "quamba-w8a8", "quamba2-w4a16", "quamba2-w4a8",
+                                      "quamba2-w8a8", "smoothquant-w8a8", "static-w8a8"}));
   for (const bool conv_bias : {false, true}) {
     const ModelLayout layout =
         layout_of({.D = 24, .E = 40, .conv_bias = conv_bias, .tied = conv_bias});
@@ -140,7 +141,7 @@ TEST(Recipe, RefusesStepsThatMakeNoSense) {
   expect_refused("/steps", {{{"name", "rtn"}}}, {"no step \"calibrate\""});
   expect_refused("/steps", {{{"name", "calibrate"}}}, {"no step \"rtn\""});
   expect_refused("/steps", {{{"name", "rtn"}}, {{"name", "calibrate"}}},
-                 {"order is smooth, rotate, calibrate"});
+                 {"order is cluster, smooth, rotate, calibrate"});
   expect_refused("/steps/2/name", "calibrate", {"occurs twice"});
   Json json = load_recipe("krait-w8a8").source;
   json["steps"].insert(json["steps"].end() - 1, Json::object({{"name", "calibrate"}}));
@@ -154,7 +155,7 @@ TEST(Recipe, ReadsSmoothSteps) {
   EXPECT_TRUE(recipe.needs_calibration());
   Json json = {{"name", "r"}, {"steps", {{{"name", "smooth"}, {"site", "in_proj.input"}}}}};
   expect_error([&] { parse_recipe(json, "r"); }, ErrorCode::invalid_argument,
-               {"a step \"smooth\" but no step \"calibrate\""});
+               {"or \"smooth\" but no step \"calibrate\""});
   json["steps"].push_back({{"name", "calibrate"}});
   EXPECT_NO_THROW(parse_recipe(json, "r"));
   json["steps"][0]["alpha"] = 1.5;

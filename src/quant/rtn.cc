@@ -121,6 +121,28 @@ QuantizedTensor quantize_rtn(ThreadPool& threads, const TensorView& view, Strate
   return result;
 }
 
+QuantizedTensor quantize_rtn_parts(ThreadPool& threads, const TensorView& view,
+                                   std::span<const std::int64_t> parts, std::string_view name) {
+  check_float(view, name);
+  const std::int64_t rows = view.shape[0], per_row = rows == 0 ? 0 : view.elements() / rows;
+  QuantizedTensor result{Tensor(DType::i8, view.shape), Tensor(DType::f32, {rows, 1})};
+  std::int64_t begin = 0;
+  for (const std::int64_t count : parts) {
+    const std::size_t offset = static_cast<std::size_t>(begin * per_row) * size_of(view.dtype);
+    const TensorView part{
+        static_cast<const std::byte*>(view.data) + offset, view.dtype, {count, per_row}};
+    const QuantizedTensor quantized = quantize_rtn(threads, part, Strategy::tensor, name);
+    std::ranges::copy(quantized.q.as<std::int8_t>(),
+                      result.q.mutable_as<std::int8_t>().begin() + begin * per_row);
+    std::fill_n(result.scale.mutable_as<float>().begin() + begin, count,
+                quantized.scale.as<float>()[0]);
+    begin += count;
+  }
+  check(begin == rows, invalid_argument, "tensor {}: parts of {} rows in all are needed, got {}",
+        name, rows, begin);
+  return result;
+}
+
 std::int64_t group_within(std::int64_t at_most, std::int64_t cols) {
   std::int64_t group = 1;
   while (group * 2 <= at_most && cols % (group * 2) == 0) group *= 2;

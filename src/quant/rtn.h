@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "core/quant_args.h"
@@ -23,6 +24,11 @@ struct QuantizedTensor {
 /// Errors: bad_data naming `name` for NaN, infinity or a dtype that is no float.
 QuantizedTensor quantize_rtn(ThreadPool& threads, const TensorView& view, Strategy strategy,
                              std::string_view name);
+
+/// The same with one scale for each of consecutive parts of the first dimension, whose sizes add up
+/// to it, repeated for every row: f32 [rows, 1].
+QuantizedTensor quantize_rtn_parts(ThreadPool& threads, const TensorView& view,
+                                   std::span<const std::int64_t> parts, std::string_view name);
 
 /// The group that `at_most` columns mean for rows of `cols`: the largest power of two not above it
 /// that divides cols.

@@ -11,19 +11,48 @@
 //   for n = 0..N-1: S[n, p] = fma(a, S[n, p], dx[p] * B[n])
 //                   y[p] = fma(C[n], S[n, p], y[p]) starting from y[p] = D[p] * x[p]
 // and then S is rounded to the state's numerics after every token (f32: nothing; f16: round to
-// nearest even; i8: q = clamp(rne(S * (1 / s))), S = q * s), so that prefill in any chunks and
+// nearest even; i8: q = clamp(rne(S * (1 / s) + u)), S = q * s), so that prefill in any chunks and
 // step-by-step decode agree to the bit. exp2 and softplus are those of kernels/vec_math.h.
+//
+// s is given (static), or measured after every token (dynamic): s[p] = max(max_n |S[n, p]|, 1e-30)
+// / 127, and then q is in [-127, 127]. u is 0, or noise that makes the expected value of q what it
+// was before rounding (stochastic rounding): uniform on the odd multiples of 2^-25 in (-1/2, 1/2),
+// and a function of seed, position, h, n and p alone. With c = (h N + n) P + p, and low and high
+// the halves of mix(seed 2^40 + position), all modulo 2^32:
+//   x = c * 0x9e3779b9 + low; x ^= x >> 16; x *= 0x7feb352d; x ^= x >> 15;
+//   x = (x + high) * 0x846ca68b; u = (2 floor(x / 2^8) + 1) 2^-25 with x read as signed
+// The multipliers are those of lowbias32 (Wellons 2018, "Prospecting for Hash Functions"); mix() is
+// one step of splitmix64 (Steele et al. 2014).
 #pragma once
 
 #include "kernels/context.h"
 
 namespace krait {
 
-/// The recurrent state of one sequence in one layer: [H, N, P].
+/// Channels of a head that share static scales: at most this many sets of them.
+constexpr int kSsdClusters = 8;
+
+/// Static scales of an int8 state for every state n and cluster of channels. Tables [N,
+/// kSsdClusters] lie one behind the other; head h uses table[h], its channel p column slot[h P +
+/// p].
+struct SsdClusterScales {
+  const float* scale = nullptr;
+  const float* inverse = nullptr;  ///< 1 / scale
+  const std::int32_t* table = nullptr;
+  const std::int8_t* slot = nullptr;
+};
+
+/// The recurrent state of one sequence in one layer: [H, N, P]. An int8 state has one of `scale`,
+/// `clusters` and `row_scale`.
 struct SsdState {
   void* data = nullptr;
   DType dtype = DType::f32;      ///< f32, f16 or i8
-  const float* scale = nullptr;  ///< i8: [H P], static
+  const float* scale = nullptr;  ///< static, [H P]
+  SsdClusterScales clusters{};   ///< static
+  float* row_scale = nullptr;    ///< dynamic, [H P]: part of the state, read and updated
+  bool stochastic = false;       ///< dynamic: how it is rounded
+  std::uint64_t seed = 0;        ///< stochastic: below 2^24, one for each state of a sequence
+  std::int64_t position = 0;     ///< stochastic: of the first token of x in the sequence
 };
 
 struct SsdInputs {

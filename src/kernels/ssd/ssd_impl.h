@@ -4,6 +4,8 @@
 #include "kernels/ssd/ssd_kernels.h"
 #include "kernels/vec_math.h"
 
+#include "kernels/ssd/ssd_rows_impl.h"
+
 namespace krait {
 namespace {
 
@@ -17,7 +19,7 @@ void ssd_steps(const SsdSteps& s) {
 }
 
 // The types of state: how it is kept in memory and what is left of S after a token. One object is
-// for a vector of channels, from c on.
+// for a vector of channels, from c on; at(n) is the one for their state n.
 struct SsdF32 {
   using Element = float;
   template <typename P>
@@ -33,6 +35,7 @@ struct SsdF32 {
     store(p, s, part);
   }
   Vec rounded(Vec s) const noexcept { return s; }
+  SsdF32 at(std::int64_t) const noexcept { return *this; }
 };
 struct SsdF16 {
   using Element = std::uint16_t;
@@ -49,6 +52,7 @@ struct SsdF16 {
     store_f16(p, s, part);
   }
   Vec rounded(Vec s) const noexcept { return round_to_f16(s); }
+  SsdF16 at(std::int64_t) const noexcept { return *this; }
 };
 struct SsdI8 {
   using Element = std::int8_t;
@@ -68,7 +72,20 @@ struct SsdI8 {
   Ints quantized(Vec s) const noexcept {
     return round_to_int(min(max(s * inverse, broadcast(-128.0f)), broadcast(127.0f)));
   }
+  SsdI8 at(std::int64_t) const noexcept { return *this; }
   Vec scale, inverse;
+};
+struct SsdI8Clusters {
+  using Element = std::int8_t;
+  template <typename P>
+  static SsdI8Clusters make(const SsdRun& run, std::int64_t c, P part) noexcept {
+    return {run.scale, run.inverse, load_i8(run.slot + c, part)};
+  }
+  SsdI8 at(std::int64_t n) const noexcept {
+    return {lookup(scale + n * kSsdTable, slot), lookup(inverse + n * kSsdTable, slot)};
+  }
+  const float *scale, *inverse;
+  Ints slot;
 };
 
 /// Channels from p on, `vecs` vectors of them, and `tokens` tokens of the `step` whose B and C lie
@@ -96,14 +113,15 @@ template <typename State, int tokens, int step, int vecs, typename P>
   for (std::int64_t n = 0; n < run.states; ++n) {
 #pragma GCC unroll 4
     for (int v = 0; v < vecs; ++v) {
-      Vec s = kept[v].read(state + v * kLanes, part);
+      const auto here = kept[v].at(n);
+      Vec s = here.read(state + v * kLanes, part);
 #pragma GCC unroll 8
       for (int t = 0; t < tokens; ++t) {
         s = fma(decay[t], s, dx[v][t] * broadcast(B[t]));
         y[v][t] = fma(broadcast(C[t]), s, y[v][t]);
-        if (t + 1 < tokens) s = kept[v].rounded(s);
+        if (t + 1 < tokens) s = here.rounded(s);
       }
-      kept[v].write(state + v * kLanes, s, part);
+      here.write(state + v * kLanes, s, part);
     }
     state += run.head_dim;
     B += step;
@@ -149,7 +167,9 @@ void ssd_run(const SsdRun& run) {
   }
 }
 
-constexpr SsdKernels kSsdKernels{ssd_steps, ssd_run<SsdF32>, ssd_run<SsdF16>, ssd_run<SsdI8>};
+constexpr SsdKernels kSsdKernels{ssd_steps,      ssd_run<SsdF32>,        ssd_run<SsdF16>,
+                                 ssd_run<SsdI8>, ssd_run<SsdI8Clusters>, ssd_rows<false>,
+                                 ssd_rows<true>};
 
 }  // namespace
 }  // namespace krait

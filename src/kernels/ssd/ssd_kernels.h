@@ -8,12 +8,20 @@ namespace krait {
 /// Tokens that one pass over the state takes in: their decays and outputs stay in registers.
 constexpr int kSsdBlock = 8;
 
+/// Columns of a table of static scales by clusters: kSsdClusters of ssd.h.
+constexpr int kSsdTable = 8;
+
 /// Steps and decays of one token, all heads.
 struct SsdSteps {
   std::int64_t heads;
   const float *dt, *dt_bias, *a2;  ///< [heads]
   float dt_min, dt_max;
   float *delta, *decay;  ///< [heads], written
+};
+
+/// What the noise of a token starts from: see ssd.h.
+struct SsdKey {
+  std::uint32_t low, high;
 };
 
 /// `tokens` tokens of one head: 1 or kSsdBlock.
@@ -23,12 +31,17 @@ struct SsdRun {
   std::int64_t step_stride;
   const float* x;  ///< [tokens, head_dim], rows `x_stride` apart
   std::int64_t x_stride;
-  const float *B, *C;    ///< [states, tokens]
-  const float* D;        ///< [head_dim]
-  void* state;           ///< [states, head_dim]
-  const float* scale;    ///< int8 state: [head_dim]
-  const float* inverse;  ///< int8 state: [head_dim], 1 / scale
-  float* y;              ///< [tokens, head_dim], rows `y_stride` apart
+  const float *B, *C;       ///< [states, tokens]
+  const float* D;           ///< [head_dim]
+  void* state;              ///< [states, head_dim]
+  const float* scale;       ///< static int8 state: [head_dim], or by clusters [states, kSsdTable]
+  const float* inverse;     ///< 1 / scale
+  const std::int8_t* slot;  ///< by clusters: [head_dim]
+  float* row_scale;         ///< dynamic int8 state: [head_dim]
+  float* scratch;           ///< dynamic: [states, 16]
+  const SsdKey* keys;       ///< stochastic: [tokens]
+  std::uint32_t counter;    ///< stochastic: of the head's first state
+  float* y;                 ///< [tokens, head_dim], rows `y_stride` apart
   std::int64_t y_stride;
 };
 
@@ -38,6 +51,9 @@ struct SsdKernels {
   void (*run_f32)(const SsdRun& run);
   void (*run_f16)(const SsdRun& run);
   void (*run_i8)(const SsdRun& run);
+  void (*run_i8_clusters)(const SsdRun& run);
+  void (*run_i8_rows)(const SsdRun& run);
+  void (*run_i8_rows_stochastic)(const SsdRun& run);
 };
 
 extern const SsdKernels ssd_reference, ssd_avx2, ssd_avx512;

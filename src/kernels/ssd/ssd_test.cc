@@ -15,10 +15,17 @@ namespace {
 constexpr Numerics kFloat = kAllNumerics[0];
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
+/// How a state is kept: int8 with static scales per channel or per state and cluster of channels,
+/// or with dynamic ones per row.
+enum class Kept { f32, f16, i8, i8_clusters, i8_rows, i8_rows_stochastic };
+constexpr Kept kAllKept[] = {Kept::f32,         Kept::f16,     Kept::i8,
+                             Kept::i8_clusters, Kept::i8_rows, Kept::i8_rows_stochastic};
+
 struct Options {
   std::int64_t tokens = 1, heads = 2, head_dim = 16, groups = 1, states = 16;
   Numerics inputs = kFloat;
-  DType state = DType::f32;
+  Kept state = Kept::f32;
+  std::int64_t position = 0;
   float dt_min = 0, dt_max = kInfinity;
 };
 
@@ -53,7 +60,25 @@ struct Case {
     state_i8 = random_bytes(rng, n);
     for (float h : state_f32) state_f16.push_back(f32_to_f16(h));
     state_scale = random_floats(rng, channels, 0.005, 0.02);
+    if (is_dynamic()) {  // rows that fill their range, as a row after a token does
+      for (std::int64_t c = 0; c < channels; ++c) {
+        state_i8[static_cast<std::size_t>(c / o.head_dim * o.states * o.head_dim +
+                                          c % o.head_dim)] = 127;
+      }
+      for (std::int8_t& q : state_i8) q = std::max<std::int8_t>(q, -127);
+    }
+    // Two tables, of which heads take one or the other.
+    cluster_scale = random_floats(rng, 2 * o.states * kSsdClusters, 0.005, 0.02);
+    for (float scale : cluster_scale) cluster_inverse.push_back(1.0f / scale);
+    for (std::int64_t h = 0; h < o.heads; ++h) table.push_back(h % 3 == 1);
+    for (std::int64_t c = 0; c < channels; ++c) {
+      slot.push_back(static_cast<std::int8_t>(rng.below(kSsdClusters)));
+    }
   }
+  bool is_dynamic() const {
+    return options.state == Kept::i8_rows || options.state == Kept::i8_rows_stochastic;
+  }
+  bool is_int8() const { return options.state != Kept::f32 && options.state != Kept::f16; }
 
   SsdParams params() const {
     const Options& o = options;
@@ -67,38 +92,64 @@ struct Case {
             .dt_min = o.dt_min,
             .dt_max = o.dt_max};
   }
-  SsdState state() {
-    if (options.state == DType::f16) return {state_f16.data(), DType::f16, nullptr};
-    if (options.state == DType::i8) return {state_i8.data(), DType::i8, state_scale.data()};
-    return {state_f32.data(), DType::f32, nullptr};
+  /// As the token at `t` finds it.
+  SsdState state(std::int64_t t = 0) {
+    switch (options.state) {
+      case Kept::f32:
+        return {.data = state_f32.data()};
+      case Kept::f16:
+        return {.data = state_f16.data(), .dtype = DType::f16};
+      case Kept::i8:
+        return {.data = state_i8.data(), .dtype = DType::i8, .scale = state_scale.data()};
+      case Kept::i8_clusters:
+        return {
+            .data = state_i8.data(),
+            .dtype = DType::i8,
+            .clusters = {cluster_scale.data(), cluster_inverse.data(), table.data(), slot.data()}};
+      case Kept::i8_rows:
+      case Kept::i8_rows_stochastic:
+        break;
+    }
+    return {.data = state_i8.data(),
+            .dtype = DType::i8,
+            .row_scale = state_scale.data(),
+            .stochastic = options.state == Kept::i8_rows_stochastic,
+            .seed = 3,
+            .position = options.position + t};
   }
   /// State i in memory order, (head, n, p), and the step between its neighbours.
   double value(std::size_t i) const {
-    if (options.state == DType::f16) return f16_to_f32(state_f16[i]);
-    if (options.state == DType::i8) return static_cast<double>(scale(i)) * state_i8[i];
+    if (options.state == Kept::f16) return f16_to_f32(state_f16[i]);
+    if (is_int8()) return static_cast<double>(scale(i)) * state_i8[i];
     return state_f32[i];
   }
   float scale(std::size_t i) const {
     const auto P = static_cast<std::size_t>(options.head_dim);
-    return state_scale[i / (P * static_cast<std::size_t>(options.states)) * P + i % P];
+    const auto N = static_cast<std::size_t>(options.states);
+    const std::size_t head = i / (P * N), n = i / P % N, channel = head * P + i % P;
+    if (options.state != Kept::i8_clusters) return state_scale[channel];
+    const auto column = static_cast<std::size_t>(slot[channel]);
+    return cluster_scale[(static_cast<std::size_t>(table[head]) * N + n) * kSsdClusters + column];
   }
   void run(Context& ctx, const Activation& y, std::int64_t chunk = 1 << 30) {
     for (std::int64_t t = 0; t < options.tokens; t += chunk) {
       const std::int64_t end = std::min(t + chunk, options.tokens);
       const auto rows = [&](const TestActivation& a) { return a.view.row_range(t, end); };
-      ssd(ctx, params(), {rows(x), rows(dt), rows(B), rows(C)}, state(), y.row_range(t, end));
+      ssd(ctx, params(), {rows(x), rows(dt), rows(B), rows(C)}, state(t), y.row_range(t, end));
     }
   }
   bool same_state(const Case& other) const {
     return same_bits(state_f32, other.state_f32) && same_bits(state_f16, other.state_f16) &&
-           same_bits(state_i8, other.state_i8);
+           same_bits(state_i8, other.state_i8) && same_bits(state_scale, other.state_scale);
   }
 
   Options options;
   std::int64_t channels;
   TestActivation x, dt, B, C;
   Rng rng;
-  std::vector<float> a2, D, dt_bias, state_f32, state_scale;
+  std::vector<float> a2, D, dt_bias, state_f32, state_scale, cluster_scale, cluster_inverse;
+  std::vector<std::int32_t> table;
+  std::vector<std::int8_t> slot;
   std::vector<std::uint16_t> state_f16;
   std::vector<std::int8_t> state_i8;
 };
@@ -145,11 +196,25 @@ void exact_step(const Case& c, std::int64_t t, std::vector<double>& s, std::vect
   }
 }
 
+/// Each row's scale is its largest value over 127.
+void expect_row_scales(const Case& c, const std::vector<double>& s) {
+  const Options& o = c.options;
+  for (std::int64_t channel = 0; channel < c.channels; ++channel) {
+    double largest = 0;
+    for (std::int64_t n = 0; n < o.states; ++n) {
+      const std::int64_t head = channel / o.head_dim;
+      const std::int64_t i = (head * o.states + n) * o.head_dim + channel % o.head_dim;
+      largest = std::max(largest, std::abs(s[static_cast<std::size_t>(i)]));
+    }
+    ASSERT_NEAR(c.state_scale[static_cast<std::size_t>(channel)], largest / 127, 1e-6 * largest);
+  }
+}
+
 // With an f16 or int8 state a difference in the last bit may round the other way, so those start
 // each token from the state of the kernel.
 TEST_P(Ssd, AgreesWithDoublePrecision) {
   TestContext test(GetParam());
-  for (const DType state : {DType::f32, DType::f16, DType::i8}) {
+  for (const Kept state : kAllKept) {
     for (const Numerics& inputs : kAllNumerics) {
       for (const auto& [heads, head_dim, groups, states] :
            {std::array{1, 20, 1, 5}, {4, 7, 2, 16}, {6, 64, 3, 3}}) {
@@ -167,20 +232,21 @@ TEST_P(Ssd, AgreesWithDoublePrecision) {
         TestActivation y(kFloat, 11, c.channels, 1.0f, 3);
         for (std::int64_t t = 0; t < 11; ++t) {
           const auto row = [&](const TestActivation& a) { return a.view.row_range(t, t + 1); };
-          ssd(test.ctx, c.params(), {row(c.x), row(c.dt), row(c.B), row(c.C)}, c.state(),
+          ssd(test.ctx, c.params(), {row(c.x), row(c.dt), row(c.B), row(c.C)}, c.state(t),
               y.view.row_range(t, t + 1));
           exact_step(c, t, s, y_exact, magnitude);
           for (std::size_t i = 0; i < y_exact.size(); ++i) {
             ASSERT_NEAR(y.view.f32(t)[i], y_exact[i], 4e-6 * magnitude[i] + 1e-12);
           }
-          for (std::size_t i = 0; state != DType::f32 && i < s.size(); ++i) {
-            const double step = state == DType::i8 ? static_cast<double>(c.scale(i))
-                                                   : std::abs(s[i]) * 0x1p-10 + 0x1p-24;
-            const double bounded =
-                state == DType::i8 ? std::clamp(s[i], -128 * step, 127 * step) : s[i];
-            ASSERT_NEAR(c.value(i), bounded, 0.5001 * step + 1e-7);
-            s[i] = c.value(i);
+          for (std::size_t i = 0; state != Kept::f32 && i < s.size(); ++i) {
+            const double step =
+                c.is_int8() ? static_cast<double>(c.scale(i)) : std::abs(s[i]) * 0x1p-10 + 0x1p-24;
+            const double bounded = c.is_int8() ? std::clamp(s[i], -128 * step, 127 * step) : s[i];
+            const double worst = state == Kept::i8_rows_stochastic ? 1.0001 : 0.5001;
+            ASSERT_NEAR(c.value(i), bounded, worst * step + 1e-7);
           }
+          if (c.is_dynamic()) expect_row_scales(c, s);
+          for (std::size_t i = 0; state != Kept::f32 && i < s.size(); ++i) s[i] = c.value(i);
         }
         EXPECT_TRUE(y.gaps_untouched());
       }
@@ -206,7 +272,7 @@ TEST_P(Ssd, SameBitsAsReferenceForAnyThreadsAndChunks) {
       }
     }
   };
-  for (const DType state : {DType::f32, DType::f16, DType::i8}) {
+  for (const Kept state : kAllKept) {
     for (const std::int64_t head_dim : {1, 3, 8, 15, 16, 17, 40, 64, 100}) {
       for (const std::int64_t tokens : {1, 8, 19}) {
         compare({.tokens = tokens, .heads = 3, .head_dim = head_dim, .state = state});
@@ -230,7 +296,7 @@ TEST_P(Ssd, SameBitsAsReferenceForAnyThreadsAndChunks) {
 TEST_P(Ssd, ExtremeInputs) {
   const std::vector<float> values = {0.0f,  -0.0f,  100.0f, -100.0f, 1e-40f, -1e-40f, 1e7f,
                                      -1e7f, 0.001f, 88.0f,  -87.4f,  1e-20f, 20.0f};
-  const auto run = [&](Isa isa, DType state) {
+  const auto run = [&](Isa isa, Kept state) {
     TestContext test(isa);
     Case c({.tokens = 30, .heads = 3, .head_dim = 21, .states = 16, .state = state});
     for (TestActivation* x : {&c.x, &c.dt, &c.B, &c.C}) {
@@ -247,10 +313,10 @@ TEST_P(Ssd, ExtremeInputs) {
     for (float& v : all) v = std::isnan(v) ? 12345.0f : v;  // payloads are not part of the contract
     return all;
   };
-  for (const DType state : {DType::f32, DType::f16, DType::i8}) {
+  for (const Kept state : kAllKept) {
     const std::vector<float> expected = run(Isa::reference, state);
-    EXPECT_TRUE(same_bits(run(GetParam(), state), expected));
-    if (state == DType::f32) {
+    EXPECT_TRUE(same_bits(run(GetParam(), state), expected)) << static_cast<int>(state);
+    if (state == Kept::f32) {
       for (float v : expected) EXPECT_TRUE(std::isfinite(v));
     }
   }
@@ -278,6 +344,84 @@ TEST_P(Ssd, LimitsOfTheTimeStep) {
   EXPECT_LT(decay_of(100.0f, 0, kInfinity), 1e-37f);
   EXPECT_FLOAT_EQ(decay_of(-200.0f, 0.5f, kInfinity), 0.5f);
   EXPECT_FLOAT_EQ(decay_of(100.0f, 0, 0.125f), std::exp2(-0.25f));
+}
+
+/// The noise of ssd.h, literally: 2^25 u.
+std::int64_t noise(std::uint64_t seed, std::uint64_t position, std::uint32_t c) {
+  std::uint64_t z = (seed << 40) + position + 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  z ^= z >> 31;
+  std::uint32_t x = c * 0x9e3779b9u + static_cast<std::uint32_t>(z);
+  x ^= x >> 16;
+  x *= 0x7feb352du;
+  x ^= x >> 15;
+  x = (x + static_cast<std::uint32_t>(z >> 32)) * 0x846ca68bu;
+  return 2 * std::int64_t{static_cast<std::int32_t>(x) >> 8} + 1;
+}
+
+/// Rows that only decay, by `a` a token, but for state 0, whose input keeps it at 127 steps of
+/// 0.01. All others start at 60.
+Options decaying(Kept state, std::int64_t tokens) {
+  return {.tokens = tokens,
+          .heads = 3,
+          .head_dim = 20,
+          .states = 40,
+          .state = state,
+          .position = std::int64_t{5} << 33};
+}
+void let_decay(Case& c, double log2_decay) {
+  const double delta = std::log(2.0), a = std::exp2(log2_decay);  // softplus(0)
+  for (float& v : c.dt.f32) v = 0;
+  for (float& v : c.dt_bias) v = 0;
+  for (float& v : c.a2) v = static_cast<float>(log2_decay / delta);
+  for (float& v : c.x.f32) v = static_cast<float>((1 - a) * 1.27 / delta);
+  for (float& v : c.B.f32) v = 0;
+  for (std::int64_t t = 0; t < c.options.tokens; ++t) c.B.view.f32(t)[0] = 1;
+  for (std::size_t i = 0; i < c.state_i8.size(); ++i) c.state_i8[i] = i / 20 % 40 ? 60 : 127;
+  for (float& s : c.state_scale) s = 0.01f;
+}
+
+// Rounding to nearest holds a slowly decaying state where it is; stochastic rounding lets it decay.
+TEST_P(Ssd, StochasticRoundingDoesNotStick) {
+  TestContext test(GetParam());
+  for (const Kept state : {Kept::i8_rows, Kept::i8_rows_stochastic}) {
+    Case c(decaying(state, 400));
+    let_decay(c, -0.0007);
+    TestActivation y(kFloat, 400, c.channels, 1.0f);
+    c.run(test.ctx, y.view);
+    double sum = 0;
+    std::int64_t count = 0;
+    for (std::size_t i = 0; i < c.state_i8.size(); ++i) {
+      if (i / 20 % 40 == 0) {
+        EXPECT_EQ(c.state_i8[i], 127);
+        continue;
+      }
+      sum += c.state_i8[i];
+      ++count;
+    }
+    const double exact = 60 * std::exp2(-0.0007 * 400);
+    EXPECT_NEAR(sum / static_cast<double>(count), state == Kept::i8_rows ? 60 : exact, 0.3);
+  }
+}
+
+TEST_P(Ssd, NoiseIsThatOfTheContract) {
+  TestContext test(GetParam());
+  Case c(decaying(Kept::i8_rows_stochastic, 1));
+  let_decay(c, -0.014);
+  TestActivation y(kFloat, 1, c.channels, 1.0f);
+  c.run(test.ctx, y.view);
+  const double v = 60 * std::exp2(-0.014);
+  int below = 0;
+  for (std::size_t i = 0; i < c.state_i8.size(); ++i) {
+    if (i / 20 % 40 == 0) continue;
+    const double u =
+        static_cast<double>(noise(3, 5ull << 33, static_cast<std::uint32_t>(i))) * 0x1p-25;
+    if (std::abs(v + u - 59.5) < 1e-4) continue;  // a tie, but for rounding
+    EXPECT_EQ(c.state_i8[i], std::nearbyint(v + u)) << i;
+    below += c.state_i8[i] == 59;
+  }
+  EXPECT_NEAR(below / (3 * 39 * 20.0), 60 - v, 0.05);
 }
 
 }  // namespace
