@@ -20,6 +20,8 @@ struct QuantArgs {
   Strategy strategy = Strategy::tensor;
   int group_size = 0;    ///< Strategy::group only
   bool dynamic = false;  ///< activations: the scale is measured on the fly instead of calibrated
+  /// Activations, dynamic per token: values of a larger magnitude stay float; 0: none does.
+  float outlier_threshold = 0;
   bool operator==(const QuantArgs&) const = default;
 };
 

@@ -22,14 +22,20 @@ Activation take_site(Context& ctx, const Site& site, std::int64_t rows) {
   } else {
     scale = ctx.arena.take<float>(args.strategy == Strategy::token ? rows : 1);
   }
-  return {.data = ctx.arena.take<std::int8_t>(rows * site.channels),
-          .dtype = DType::i8,
-          .rows = rows,
-          .cols = site.channels,
-          .stride = site.channels,
-          .strategy = args.strategy,
-          .dynamic = args.dynamic,
-          .scale = scale};
+  Activation kept{.data = ctx.arena.take<std::int8_t>(rows * site.channels),
+                  .dtype = DType::i8,
+                  .rows = rows,
+                  .cols = site.channels,
+                  .stride = site.channels,
+                  .strategy = args.strategy,
+                  .dynamic = args.dynamic,
+                  .scale = scale};
+  if (args.outlier_threshold > 0) {
+    kept.outlier_threshold = args.outlier_threshold;
+    kept.outliers = ctx.arena.take<Outlier>(rows * site.channels);
+    kept.outlier_count = ctx.arena.take<std::int32_t>(rows);
+  }
+  return kept;
 }
 
 Activation to_site(Context& ctx, const Site& site, const Activation& values) {

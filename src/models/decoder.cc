@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/hadamard/hadamard.h"
 #include "kernels/linear/linear.h"
 #include "kernels/norm/norm.h"
 #include "models/activations.h"
@@ -55,6 +56,7 @@ Ends load_ends(Context& ctx, const TensorSource& tensors, const ModelLayout& lay
   ends.lm_head = tied ? ends.embeddings : load_weight(ctx, tensors, head, true);
   ends.head_input = load_site(tensors, layout, head.input_site, numerics);
   require_int8_input(ends.lm_head, head, ends.head_input);
+  if (tied) ends.table_block = ends.head_input.numerics.hadamard_block;
   return ends;
 }
 
@@ -62,6 +64,10 @@ float* embed(Context& ctx, const Ends& ends, const Batch& batch) {
   const auto T = static_cast<std::int64_t>(batch.ids.size());
   float* residual = ctx.arena.take<float>(T * ends.embeddings.cols());
   embedding(ctx, ends.embeddings, batch.ids, residual);
+  if (ends.table_block > 0) {
+    const Activation rows = f32_activation(residual, T, ends.embeddings.cols());
+    hadamard_inverse(ctx, rows, ends.table_block);
+  }
   return residual;
 }
 

@@ -33,10 +33,11 @@ Activation norm_to_site(Context& ctx, float* residual, const float* add, const N
 
 /// The two ends of a language model.
 struct Ends {
-  Weight embeddings;  ///< [V, D]
-  Norm norm;          ///< the final norm
-  Weight lm_head;     ///< [V, D]; shares the table's memory if tied
-  Site head_input;    ///< the normed hidden state
+  Weight embeddings;             ///< [V, D]
+  std::int64_t table_block = 0;  ///< > 0: the table is a tied head's, and rotated as its input is
+  Norm norm;                     ///< the final norm
+  Weight lm_head;                ///< [V, D]; shares the table's memory if tied
+  Site head_input;               ///< the normed hidden state
 };
 
 /// The table is the layout's first linear site, the head its last, the final norm the

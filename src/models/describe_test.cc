@@ -411,6 +411,19 @@ TEST(Numerics, RefusesWhatNoKernelHas) {
                   {"16-bit float"});
   expect_contains(error(unsupported, "z", {{"bits", 8}, {"strategy", "token"}}), {"no kernel"});
   expect_contains(error(unsupported, "z", {{"hadamard_block", 4}}), {"cannot be rotated"});
+  const Json split = {
+      {"bits", 8}, {"strategy", "token"}, {"dynamic", true}, {"outlier_threshold", 6.0}};
+  expect_contains(error(unsupported, "z", split), {"no kernel", "outlier_threshold"});
+  Json other = split;
+  other["outlier_threshold"] = -1;
+  expect_contains(error(bad, "in_proj.input", other), {"outlier_threshold"});
+  other = split;
+  other["strategy"] = "tensor";
+  expect_contains(error(unsupported, "in_proj.input", other),
+                  {"with or without outlier_threshold"});
+  Json config = checkpoint.config;
+  config["quantization_config"]["krait"]["activations"]["in_proj.input"] = split;
+  EXPECT_EQ(parse_numerics(config, layout).at("in_proj.input").args.outlier_threshold, 6.0f);
   expect_contains(error(unsupported, "out_proj.input", {{"hadamard_block", 5}}), {"36", "5"});
 }
 

@@ -164,10 +164,10 @@ Layer Jamba::load_layer(Context& ctx, const TensorSource& tensors, int layer,
   const auto site = [&](std::string_view role) {
     return load_site(tensors, layout_, role, layer, numerics_);
   };
-  const auto weight = [&](const std::string& name, const Site& input) {
+  const auto weight = [&](const std::string& name, const Site& input, bool packed = true) {
     const auto described = std::find_if(layout_.linears.begin(), layout_.linears.end(),
                                         [&](const LinearSite& s) { return s.name == name; });
-    Weight result = load_weight(ctx, tensors, *described, true);
+    Weight result = load_weight(ctx, tensors, *described, packed);
     require_int8_input(result, *described, input);
     return result;
   };
@@ -198,9 +198,11 @@ Layer Jamba::load_layer(Context& ctx, const TensorSource& tensors, int layer,
   }
   for (std::int64_t e = 0; e < experts; ++e) {
     const std::string expert = experts > 1 ? fmt::format("{}experts.{}.", prefix, e) : prefix;
-    l.experts.push_back({weight(expert + "gate_proj", l.gate_input),
-                         weight(expert + "up_proj", l.gate_input),
-                         weight(expert + "down_proj", l.down_input)});
+    // Those of a mixture stay where they are, in the mapped file, and are touched as routed.
+    const bool packed = experts == 1;
+    l.experts.push_back({weight(expert + "gate_proj", l.gate_input, packed),
+                         weight(expert + "up_proj", l.gate_input, packed),
+                         weight(expert + "down_proj", l.down_input, packed)});
   }
   return l;
 }

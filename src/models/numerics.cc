@@ -36,12 +36,16 @@ std::string choices(const ActivationSite& site, bool product_input) {
                  "channel, dynamic, rounding nearest or stochastic"
                : "16-bit float; 8-bit int, tensor or channel, static";
   }
-  return product_input ? "8-bit int, tensor, static or dynamic; 8-bit int, token, dynamic"
+  return product_input ? "8-bit int, tensor, static or dynamic; 8-bit int, token, dynamic, with or "
+                         "without outlier_threshold"
                        : "8-bit int, tensor, static or dynamic; 8-bit int, token, dynamic; "
                          "8-bit int, channel, static";
 }
 
 bool has_kernel(const QuantArgs& args, const ActivationSite& site, bool product_input) {
+  if (args.outlier_threshold > 0 && (args.strategy != Strategy::token || !product_input)) {
+    return false;
+  }
   if (args.is_float) return site.is_state && args.bits == 16;
   if (args.bits != 8) return false;
   if (site.is_cache) return args.strategy == Strategy::token && args.dynamic;
@@ -63,11 +67,12 @@ ActivationNumerics parse_one(const Json& entry, const ActivationSite& site, bool
   check(entry.is_object(), ErrorCode::bad_data, "{} must be an object", where);
   for (const auto& [key, value] : entry.items()) {
     const bool known = key == "bits" || key == "type" || key == "strategy" || key == "dynamic" ||
-                       key == "symmetric" || key == "hadamard_block" || key == "rounding";
+                       key == "symmetric" || key == "hadamard_block" ||
+                       key == "outlier_threshold" || key == "rounding";
     check(
         known, ErrorCode::bad_data,
         "{}: unknown key {}, known are: bits, type, strategy, dynamic, symmetric, hadamard_block, "
-        "rounding",
+        "outlier_threshold, rounding",
         where, printable(key));
   }
   ActivationNumerics numerics;
@@ -93,6 +98,8 @@ ActivationNumerics parse_one(const Json& entry, const ActivationSite& site, bool
   args.is_float = type == "float";
   args.dynamic = config_bool(entry, "dynamic").value_or(false);
   args.strategy = parsed.value_or(Strategy::group);
+  args.outlier_threshold =
+      static_cast<float>(config_positive(entry, {"outlier_threshold"}).value_or(0));
   const std::string rounding = config_string(entry, "rounding");
   numerics.stochastic = rounding == "stochastic";
   const bool known_rounding = rounding.empty() || (rounding == "nearest" || numerics.stochastic);

@@ -71,11 +71,12 @@ inline void quantize_tensor(TestCheckpoint& checkpoint, const std::string& name,
 inline TestCheckpoint rotate_by_hand(const TestCheckpoint& original, const ModelLayout& layout) {
   TestCheckpoint result = original;
   for (const LinearSite& site : layout.linears) {
-    if (site.input_site < 0 || !site.tied_to.empty()) continue;
+    if (site.input_site < 0) continue;
+    const std::string name = (site.tied_to.empty() ? site.name : site.tied_to) + ".weight";
     const ActivationSite& input = layout.activations[static_cast<std::size_t>(site.input_site)];
     if (!input.rotatable) continue;
     const std::int64_t block = largest_hadamard_block(site.cols);
-    const Tensor values = to_f32(original.tensors.at(site.name + ".weight").view());
+    const Tensor values = to_f32(original.tensors.at(name).view());
     Tensor rotated(DType::f32, values.shape());
     for (std::int64_t r = 0; r < site.rows; ++r) {
       const auto from = values.as<float>().begin() + r * site.cols;
@@ -87,7 +88,7 @@ inline TestCheckpoint rotate_by_hand(const TestCheckpoint& original, const Model
       }
       std::copy(row.begin(), row.end(), rotated.mutable_as<float>().begin() + r * site.cols);
     }
-    result.tensors[site.name + ".weight"] = rotated;
+    result.tensors[name] = rotated;
     result.config["quantization_config"]["krait"]["activations"][input.role] = {
         {"hadamard_block", block}};
   }

@@ -92,8 +92,8 @@ void check_shape(const TensorSource& tensors, const std::string& name, const Lin
         dims[0], dims[1]);
 }
 
-/// NAME.weight_packed and its companions. Nothing but the packed form is kept.
-Weight load_4bit(Context& ctx, const TensorSource& tensors, const LinearSite& site) {
+/// NAME.weight_packed and its companions. Nothing but the packed form is kept, if there is one.
+Weight load_4bit(Context& ctx, const TensorSource& tensors, const LinearSite& site, bool packed) {
   const std::string name = site.name + ".weight";
   check_shape(tensors, name + "_shape", site);
   Weight weight;
@@ -103,6 +103,7 @@ Weight load_4bit(Context& ctx, const TensorSource& tensors, const LinearSite& si
   weight.group_size = static_cast<int>(site.cols / weight.scale.shape()[1]);
   if (site.has_bias) weight.bias = to_f32(tensors.get(site.name + ".bias").view());
   check_linear(weight, name);
+  if (!packed && weight.scale.dtype() == DType::bf16) return weight;
   pack(ctx, weight);
   tensors.release(name + "_packed");
   weight.data = Tensor(TensorView{nullptr, DType::i32, weight.data.shape()}, nullptr);
@@ -112,10 +113,9 @@ Weight load_4bit(Context& ctx, const TensorSource& tensors, const LinearSite& si
 
 }  // namespace
 
-Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& site,
-                   bool for_product) {
+Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& site, bool packed) {
   if (!tensors.contains(site.name + ".weight") && tensors.contains(site.name + ".weight_packed")) {
-    return load_4bit(ctx, tensors, site);
+    return load_4bit(ctx, tensors, site, packed);
   }
   Weight weight;
   weight.data = tensors.get(site.name + ".weight");
@@ -126,9 +126,10 @@ Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& 
     weight.scale = expand_scale(scale, scale.elements());  // [rows, 1] on disk, [rows] here
   }
   check_linear(weight, site.name + ".weight");
-  if (!for_product || weight.data.dtype() != DType::i8) return weight;
-  pack(ctx, weight);
-  tensors.release(site.name + ".weight");
+  if (weight.data.dtype() != DType::i8) return weight;
+  if (packed) pack(ctx, weight);
+  tensors.release(site.name + ".weight");  // read once, by check_linear()
+  if (!packed) return weight;
   if (site.role != "embeddings") {  // products read the packed tiles: keep no second copy
     weight.data = Tensor(TensorView{nullptr, DType::i8, weight.data.shape()}, nullptr);
   }
@@ -214,6 +215,10 @@ Site load_site(const TensorSource& tensors, const ModelLayout& layout, std::stri
 }
 
 void require_int8_input(const Weight& weight, const LinearSite& site, const Site& input) {
+  check(!weight.is_4bit() || input.numerics.args.outlier_threshold == 0, ErrorCode::unsupported,
+        "{}.weight has 4 bits but quantization_config.krait.activations gives its input an "
+        "outlier_threshold, and no kernel multiplies the two",
+        site.name);
   check(
       weight.data.dtype() != DType::i8 || input.is_int8(), ErrorCode::unsupported,
       "{}.weight is I8 but quantization_config.krait.activations leaves its input in float, and no "

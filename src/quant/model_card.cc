@@ -27,6 +27,9 @@ std::string activation_text(const ActivationNumerics& numerics) {
                        numerics.args.dynamic ? "dynamic" : "static");
     if (numerics.stochastic) text += ", stochastic rounding";
   }
+  if (numerics.args.outlier_threshold > 0) {
+    text += fmt::format(", magnitudes above {} float", numerics.args.outlier_threshold);
+  }
   if (numerics.hadamard_block > 0) {
     text += fmt::format(", Hadamard transform of {}", numerics.hadamard_block);
   }

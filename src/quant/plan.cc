@@ -82,6 +82,7 @@ void plan_params(const std::map<std::string, DType>& dtypes, QuantizationPlan& p
 void plan_linears(const std::map<std::string, DType>& dtypes,
                   const std::map<std::string, std::int64_t>& blocks, QuantizationPlan& plan) {
   const ModelLayout& layout = plan.layout;
+  std::ptrdiff_t table = 0;  // among the plan's tensors
   for (const LinearSite& site : layout.linears) {
     const bool is_tied = !site.tied_to.empty();
     const std::string source = (is_tied ? site.tied_to : site.name) + ".weight";
@@ -98,9 +99,13 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
       const auto owner = std::find_if(layout.linears.begin(), layout.linears.end(),
                                       [&](const LinearSite& s) { return s.name == site.tied_to; });
       const Target of_table = target_of(plan.recipe, owner->role, dtypes.at(source));
-      if (target == of_table && smoothing < 0 && block == 0) continue;
+      if (target == of_table && smoothing < 0) {  // the table is rotated with it and looked up so
+        plan.tensors[static_cast<std::size_t>(table)].hadamard_block = block;
+        continue;
+      }
       plan.unties_head = true;
     }
+    if (site.input_site < 0) table = std::ssize(plan.tensors);
     plan.tensors.push_back(plan_tensor(source, site.name + ".weight", {site.rows, site.cols},
                                        target, block, site.parts));
     plan.tensors.back().smoothing = smoothing;

@@ -101,6 +101,7 @@ Json activations_json(const QuantizationPlan& plan) {
         entry["strategy"] = name_of(args.strategy);
         entry["dynamic"] = args.dynamic;
         if (numerics.stochastic) entry["rounding"] = "stochastic";
+        if (args.outlier_threshold > 0) entry["outlier_threshold"] = args.outlier_threshold;
       }
     }
     if (numerics.hadamard_block > 0) entry["hadamard_block"] = numerics.hadamard_block;

@@ -129,7 +129,9 @@ ObserverArgs parse_observer(const Json& json, const std::string& where) {
 }
 
 ActivationRule parse_activation_rule(const Json& json, const std::string& where) {
-  const Fields fields(json, where, {"bits", "type", "strategy", "dynamic", "observer", "rounding"});
+  const Fields fields(
+      json, where,
+      {"bits", "type", "strategy", "dynamic", "observer", "outlier_threshold", "rounding"});
   ActivationRule rule;
   rule.args.bits = fields.integer("bits");
   const std::string type = fields.text("type", "int");
@@ -139,6 +141,7 @@ ActivationRule parse_activation_rule(const Json& json, const std::string& where)
   rule.args.is_float = type == "float";
   rule.args.strategy = parse_strategy_field(fields);
   rule.args.dynamic = fields.flag("dynamic", false);
+  rule.args.outlier_threshold = static_cast<float>(fields.number("outlier_threshold", 0, 65504, 0));
   const bool has_scale = !rule.args.is_float && !rule.args.dynamic;
   check(has_scale || !fields.has("observer"), invalid_argument,
         "{}: an observer is for static integer scales only, this one is {}", where,
@@ -165,9 +168,9 @@ RecipeStep parse_step(const Json& json, const std::string& where) {
     fields.text("site");
     if (fields.at("block").is_string()) {
       const std::string block = fields.text("block");
-      if (block != "full" && block != "largest") {
+      if (block != "full" && block != "largest" && block != "power_of_two") {
         fail(invalid_argument, "{}: unknown block {} or a whole number", where,
-             unknown_name(block, {"full", "largest"}));
+             unknown_name(block, {"full", "largest", "power_of_two"}));
       }
     } else {
       check(fields.integer("block") >= 1, invalid_argument, "{}: \"block\" must be at least 1",

@@ -9,7 +9,7 @@
 //                                               "group_size": 32 | 64 | 128} |
 //                                              {"dtype": "f32" | "f16" | "bf16"} , ... },
 //   "activations": { "<activation role>": {"bits": 8, "strategy": "tensor" | "group" | "token",
-//                      "dynamic": true | false,
+//                      "dynamic": true | false, "outlier_threshold": 6.0,
 //                      "observer": {"name": "absmax"} |
 //                                  {"name": "percentile", "percentile": 99.999, "averaging": 0.01}
 //                                  |
@@ -20,7 +20,8 @@
 //   "shared_scales": [["conv1d.input", "z"], ...],        the largest scale of each list is used by
 //   all "steps": [{"name": "cluster", "site": "x", "heads": 4, "channels": 4},
 //             {"name": "smooth", "site": "in_proj.input", "alpha": 0.5},
-//             {"name": "rotate", "site": "out_proj.input", "block": "full" | "largest" | N},
+//             {"name": "rotate", "site": "out_proj.input", "block": "full" | "largest" |
+//             "power_of_two" | N},
 //             {"name": "calibrate"}, {"name": "rtn"}]
 // }
 // What is not named stays in the checkpoint's float dtype. Unknown keys, roles, observers, steps

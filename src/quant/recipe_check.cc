@@ -47,7 +47,9 @@ std::string describe(const QuantArgs& args, bool activation) {
   if (args.is_float) return text;
   text += fmt::format(", {}", name_of(args.strategy));
   if (args.group_size) text += fmt::format(", group_size {}", args.group_size);
-  return activation ? text + (args.dynamic ? ", dynamic" : ", static") : text;
+  if (activation) text += args.dynamic ? ", dynamic" : ", static";
+  if (args.outlier_threshold > 0) text += ", outlier_threshold";
+  return text;
 }
 
 /// Roles that some architecture has: a rule for one of them is no mistake.
@@ -183,14 +185,14 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
           "recipe {}: activations.{}: stochastic rounding is for states of Mamba-2 with a dynamic "
           "scale per channel",
           recipe.name, role);
-    if (first_of(layout.activations, role).is_cache) {
+    if (site.is_cache) {
       const bool is_int = a.bits == 8 && !a.is_float && a.dynamic && a.strategy == Strategy::token;
       check(
           (a.is_float && a.bits == 16 && !a.dynamic) || is_int, invalid_argument,
           "recipe {}: no kernel keeps activations.{} as {}; there are 16 bits, float, and 8 bits, "
           "int, token, dynamic",
           recipe.name, role, describe(a, true));
-    } else if (first_of(layout.activations, role).is_state) {
+    } else if (site.is_state) {
       const bool is_float16 = a.is_float && a.bits == 16 && !a.dynamic;
       check(
           is_float16 || (!a.is_float && (by_row || (a.bits == 8 && is_static))), invalid_argument,
@@ -203,10 +205,33 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
           a.dynamic && (a.strategy == Strategy::tensor || a.strategy == Strategy::token);
       check(a.bits == 8 && !a.is_float && (is_static || is_dynamic), invalid_argument,
             "recipe {}: no kernel keeps activations.{} as {}; there are 8 bits, int, tensor{}, "
-            "static; "
-            "8 bits, int, tensor, dynamic; and 8 bits, int, token, dynamic",
+            "static; 8 bits, int, tensor, dynamic; and 8 bits, int, token, dynamic",
             recipe.name, role, describe(a, true), site.groups > 0 ? " or group" : "");
     }
+  }
+}
+
+/// Splitting is for what products of int8 weights read, a token at a time.
+void check_outliers(const Recipe& recipe, const ModelLayout& layout) {
+  std::set<std::string> inputs, inputs_of_4_bits;
+  for (const LinearSite& linear : layout.linears) {
+    if (linear.input_site < 0) continue;
+    const std::string& role = layout.activations[static_cast<std::size_t>(linear.input_site)].role;
+    inputs.insert(role);
+    const auto rule = recipe.weights.find(linear.role);
+    const bool has_4_bits = rule != recipe.weights.end() && rule->second.args.bits == 4;
+    if (has_4_bits) inputs_of_4_bits.insert(role);
+  }
+  for (const auto& [role, rule] : recipe.activations) {
+    if (rule.args.outlier_threshold == 0) continue;
+    check(rule.args.strategy == Strategy::token && inputs.contains(role), invalid_argument,
+          "recipe {}: no kernel keeps activations.{} as {}; an outlier_threshold is for inputs of "
+          "products, 8 bits, int, token, dynamic",
+          recipe.name, role, describe(rule.args, true));
+    check(!inputs_of_4_bits.contains(role), invalid_argument,
+          "recipe {}: activations.{} has an outlier_threshold, which products of 4-bit weights do "
+          "not take",
+          recipe.name, role);
   }
 }
 
@@ -276,9 +301,10 @@ std::map<std::string, std::int64_t> rotation_blocks(const Recipe& recipe,
     }
     const std::int64_t n = first_of(layout.activations, role).channels;
     const Json& wanted = step.args.at("block");
-    const std::int64_t block = wanted == "full"      ? n
-                               : wanted == "largest" ? largest_hadamard_block(n)
-                                                     : wanted.get<std::int64_t>();
+    const std::int64_t block = wanted == "full"           ? n
+                               : wanted == "largest"      ? largest_hadamard_block(n)
+                               : wanted == "power_of_two" ? (n & -n)
+                                                          : wanted.get<std::int64_t>();
     if (n % block != 0 || !hadamard_supported(block)) {
       std::string sizes;
       for (std::int64_t size = 2; size <= n; ++size) {
@@ -303,6 +329,7 @@ Recipe fit_recipe(const Recipe& recipe, const ModelLayout& layout) {
   check_weights(fitted, layout);
   check_activations(fitted, layout);
   check_linear_inputs(fitted, layout);
+  check_outliers(fitted, layout);
   check_shared_scales(fitted, layout);
   check_cluster_step(fitted, layout);
   rotation_blocks(fitted, layout);

@@ -31,11 +31,12 @@ void expect_refused(const char* pointer, const Json& value,
 }
 
 TEST(Recipe, AllThatShipParseAndFitAModel) {
-  EXPECT_EQ(recipe_names(), (std::vector<std::string>{
-                                "bf16", "dynamic-w8a8", "f16", "f32", "hadamard-w8a8",
-                                "krait-w4a16", "krait-w4a8-g128", "krait-w4a8", "krait-w8a8",
-                                "percentile-w8a8", "quamba-w8a8", "quamba2-w4a16", "quamba2-w4a8",
-                                "quamba2-w8a8", "smoothquant-w8a8", "static-w8a8"}));
+  EXPECT_EQ(recipe_names(),
+            (std::vector<std::string>{"bf16", "dynamic-w8a8", "f16", "f32", "hadamard-w8a8",
+                                      "jamba-llmint8-quamba", "krait-w4a16", "krait-w4a8-g128",
+                                      "krait-w4a8", "krait-w8a8", "llmint8-w8a8", "percentile-w8a8",
+                                      "quamba-w8a8", "quamba2-w4a16", "quamba2-w4a8",
+                                      "quamba2-w8a8", "smoothquant-w8a8", "static-w8a8"}));
   for (const bool conv_bias : {false, true}) {
     const ModelLayout layout =
         layout_of({.D = 24, .E = 40, .conv_bias = conv_bias, .tied = conv_bias});
@@ -212,6 +213,28 @@ TEST(CheckRecipe, KnowsWhereFourBitsAreRead) {
   expect_refused("/weights/in_proj", other, {"weights.in_proj as 8 bits, int, group"});
 }
 
+TEST(CheckRecipe, KnowsWhereOutliersAreSplit) {
+  Json json = load_recipe("llmint8-w8a8").source;
+  EXPECT_EQ(load_recipe("llmint8-w8a8").activations.at("in_proj.input").args.outlier_threshold, 6);
+  const auto refused = [](const Json& changed, std::initializer_list<std::string> parts) {
+    expect_error([&] { fit_recipe(parse_recipe(changed, "r"), layout_of()); },
+                 ErrorCode::invalid_argument, parts);
+  };
+  const Json split = json["activations"]["in_proj.input"];
+  Json other = json;
+  other["activations"]["z"] = split;
+  refused(other, {"activations.z", "outlier_threshold is for inputs of products"});
+  other = json;
+  other["activations"]["in_proj.input"]["strategy"] = "tensor";
+  refused(other, {"activations.in_proj.input", "tensor, dynamic, outlier_threshold"});
+  other = json;
+  other["activations"]["in_proj.input"]["outlier_threshold"] = -1;
+  refused(other, {"\"outlier_threshold\" must be a number from 0 to 65504"});
+  other = json;
+  other["weights"]["in_proj"] = {{"bits", 4}, {"strategy", "group"}, {"group_size", 64}};
+  refused(other, {"activations.in_proj.input has an outlier_threshold", "4-bit weights"});
+}
+
 TEST(CheckRecipe, RefusesIntegerWeightsWithFloatInputs) {
   Json json = quamba();
   json["activations"].erase("dt_proj.input");
@@ -226,7 +249,8 @@ TEST(CheckRecipe, KnowsWhereAndHowToRotate) {
       {"cannot be rotated at \"x_proj.input\"", "in_proj.input, out_proj.input, lm_head.input"});
   expect_refused("/steps/0/block", 3, {"out_proj.input", "blocks of 3", "1, 2, 4, 8, 20, 40"});
   expect_refused("/steps/0/block", 0, {"\"block\" must be at least 1"});
-  expect_refused("/steps/0/block", "half", {"unknown block \"half\"", "full, largest"});
+  expect_refused("/steps/0/block", "half",
+                 {"unknown block \"half\"", "full, largest, power_of_two"});
   expect_error([] { check_changed("/steps/0/block", "full", layout_of({.E = 36})); },
                ErrorCode::invalid_argument, {"blocks of 36", "1, 2, 4, 12"});
   const auto blocks = [](const Json& block, std::int64_t E) {
@@ -236,6 +260,8 @@ TEST(CheckRecipe, KnowsWhereAndHowToRotate) {
   };
   EXPECT_EQ(blocks("full", 40).at("out_proj.input"), 40);
   EXPECT_EQ(blocks("largest", 36).at("out_proj.input"), 12);
+  EXPECT_EQ(blocks("power_of_two", 36).at("out_proj.input"), 4);
+  EXPECT_EQ(blocks("power_of_two", 40).at("out_proj.input"), 8);
   EXPECT_EQ(blocks(4, 36).at("out_proj.input"), 4);
   EXPECT_TRUE(blocks(1, 36).empty());
 }

@@ -33,6 +33,26 @@ inline void write_token_file(const std::string& path, std::int64_t count, std::i
   write_file_atomic(path, bytes);
 }
 
+/// The same function, but that the norms of layers blow one channel up and the weights that read
+/// them take it back: what smoothing and outlier splitting are for.
+inline TestCheckpoint with_outlier_channel(TestCheckpoint checkpoint, float factor) {
+  for (auto& [name, tensor] : checkpoint.tensors) {
+    const bool is_norm = name.find(".layers.") != std::string::npos &&
+                         name.find("norm") != std::string::npos &&
+                         name.find("mixer.norm") == std::string::npos;
+    const bool reads = name.ends_with("in_proj.weight") ||
+                       name.ends_with("query_key_value.weight") ||
+                       name.ends_with("dense_h_to_4h.weight");
+    if (!is_norm && !reads) continue;
+    tensor = to_f32(tensor.view());
+    const std::int64_t cols = tensor.shape()[tensor.shape().rank() - 1];
+    for (std::int64_t i = 3; i < tensor.elements(); i += cols) {
+      tensor.mutable_as<float>()[static_cast<std::size_t>(i)] *= is_norm ? factor : 1 / factor;
+    }
+  }
+  return checkpoint;
+}
+
 /// A float checkpoint DIR/model and calibration tokens DIR/tokens.bin in a temporary directory.
 /// Sizes for which all rotations and groups of the shipped recipes exist: d_inner = 40 = 20 * 2,
 /// and d_model is a multiple of 8.

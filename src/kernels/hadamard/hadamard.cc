@@ -62,9 +62,18 @@ constexpr Signs<2 * (q + 1)> paley_two() {
   return h;
 }
 
+template <int order>
+constexpr Signs<order> transposed(const Signs<order>& h) {
+  Signs<order> result{};
+  for (std::size_t i = 0; i < h.size(); ++i) result[i % order * order + i / order] = h[i];
+  return result;
+}
+
 constexpr Signs<12> kSigns12 = paley_one<11>();
 constexpr Signs<20> kSigns20 = paley_one<19>();
-constexpr Signs<28> kSigns28 = paley_two<13>();
+constexpr Signs<28> kSigns28 = paley_two<13>();  // symmetric, as Sylvester's
+constexpr Signs<12> kTransposed12 = transposed<12>(kSigns12);
+constexpr Signs<20> kTransposed20 = transposed<20>(kSigns20);
 
 /// block = m * length with the matrix of order m; m = 0 if the block is not supported.
 struct Factors {
@@ -129,6 +138,23 @@ void hadamard(Context& ctx, const Activation& x, std::int64_t block, const Activ
     }
   });
   if (spans_rows) quantize(ctx, x, y);
+}
+
+void hadamard_inverse(Context& ctx, const Activation& x, std::int64_t block) {
+  Factors factors = factors_of(block);
+  if (factors.m == 12) factors.signs = kTransposed12.data();
+  if (factors.m == 20) factors.signs = kTransposed20.data();
+  assert(x.dtype == DType::f32 && factors.m > 0 && x.cols % block == 0);
+  const std::int64_t grain = std::max<std::int64_t>(1, kElementsPerTask / x.cols);
+  ctx.threads.parallel_for(x.rows, grain, [&](std::int64_t begin, std::int64_t end, int) {
+    Activation in = x;
+    for (std::int64_t t = begin; t < end; ++t) {
+      for (std::int64_t c = 0; c < x.cols && block > 1; c += block) {
+        ctx.kernels.hadamard->transform(in.f32(t) + c, factors.m, factors.length, factors.signs,
+                                        factor_of(block));
+      }
+    }
+  });
 }
 
 void hadamard_row(std::span<double> row, std::int64_t block) {

@@ -22,8 +22,11 @@ std::int64_t largest_hadamard_block(std::int64_t n) noexcept;
 /// (y f32: y.data == x.data is the usual case). block divides n and is supported.
 void hadamard(Context& ctx, const Activation& x, std::int64_t block, const Activation& y);
 
-/// The same operator on one row in double precision, for transforming weights offline:
-/// W row <- row H^T, i.e. row_i = sum_j H[i][j] row[j] / sqrt(block).
+/// x <- H^T x, in place: undoes hadamard(). Sums over c run as there. x f32 [T, n].
+void hadamard_inverse(Context& ctx, const Activation& x, std::int64_t block);
+
+/// The same operator as hadamard() on one row in double precision, for transforming weights
+/// offline: W row <- row H^T, i.e. row_i = sum_j H[i][j] row[j] / sqrt(block).
 void hadamard_row(std::span<double> row, std::int64_t block);
 
 }  // namespace krait

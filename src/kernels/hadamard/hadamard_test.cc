@@ -167,5 +167,31 @@ TEST_P(HadamardKernel, OrderOfOperations) {
   }
 }
 
+// On every instruction set the same bits, and what was there before.
+TEST(Hadamard, InverseUndoesIt) {
+  Rng rng(7);
+  for (const std::int64_t block : kBlocks) {
+    const std::int64_t cols = block * (block < 100 ? 2 : 1), rows = 3;
+    const std::vector<float> x = random_floats(rng, rows * cols, 1.0);
+    std::vector<float> expected;
+    for (const Isa isa : all_isas()) {
+      if (!cpu_supports(isa)) continue;
+      for (const int threads : {1, 3}) {
+        TestContext test(isa, threads);
+        std::vector<float> y = x;
+        const Activation rows_of_y = f32_activation(y.data(), rows, cols);
+        hadamard(test.ctx, rows_of_y, block, rows_of_y);
+        if (block > 1) {
+          EXPECT_NE(y, x);
+        }
+        hadamard_inverse(test.ctx, rows_of_y, block);
+        for (std::size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(y[i], x[i], 2e-6) << block;
+        if (expected.empty()) expected = y;
+        EXPECT_TRUE(same_bits(y, expected)) << name_of(isa) << ", block " << block;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace krait

@@ -21,6 +21,49 @@ constexpr std::int64_t kTokenChunk = 96;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+/// Integers that lie as on disk.
+bool is_unpacked(const Weight& weight) {
+  return !is_float(weight.data.dtype()) && !weight.packed && !weight.packed4;
+}
+
+/// Room for some rows of an unpacked weight as the kernels read them.
+struct PackedRows {
+  std::uint8_t* bytes = nullptr;    // tiles or lines
+  std::int32_t* row_sum = nullptr;  // int8
+};
+
+/// Bytes of 16 packed rows.
+std::int64_t packed_stride(const Weight& weight) {
+  if (weight.data.dtype() == DType::i8) return ceil_div(weight.cols(), 4) * 64;
+  return (weight.cols() / 8 + ceil_div(weight.cols() / weight.group_size, 2)) * 64;
+}
+
+/// Rows [begin, end) of the weight; begin is a multiple of 16.
+void pack_rows(const Context& ctx, const Weight& weight, std::int64_t begin, std::int64_t end,
+               const PackedRows& to) {
+  const std::int64_t stride = packed_stride(weight), cols = weight.cols();
+  for (std::int64_t row = begin; row < end; row += 16) {
+    const std::int64_t rows = std::min<std::int64_t>(16, end - row);
+    std::uint8_t* bytes = to.bytes + (row - begin) / 16 * stride;
+    const auto* data = static_cast<const char*>(weight.data.view().data);
+    if (weight.is_4bit()) {
+      const auto* scales = static_cast<const char*>(weight.scale.view().data);
+      ctx.kernels.linear4->pack({.words = data + row * cols / 2,
+                                 .scales = scales + row * (cols / weight.group_size) * 2,
+                                 .rows = rows,
+                                 .cols = cols,
+                                 .group = weight.group_size,
+                                 .lines = bytes});
+    } else {
+      ctx.kernels.linear->pack_i8({.q = reinterpret_cast<const std::int8_t*>(data) + row * cols,
+                                   .rows = rows,
+                                   .cols = cols,
+                                   .tiles = reinterpret_cast<std::int8_t*>(bytes),
+                                   .row_sum = to.row_sum + row - begin});
+    }
+  }
+}
+
 /// How the product [tokens, rows] is dealt out to threads: whole rows of the weight or tokens.
 struct Partition {
   bool by_tokens;
@@ -51,7 +94,7 @@ Partition partition(const ThreadPool& threads, const Weight& weight, const Activ
   };
   const auto [row_cost, row_share] = share(weight.rows(), tokens < kTokenGrain ? 16 : kRowGrain);
   const auto [token_cost, token_share] = share(tokens, kTokenGrain);
-  if (token_cost < 0.95 * row_cost) return {true, token_share};
+  if (token_cost < 0.95 * row_cost && !is_unpacked(weight)) return {true, token_share};
   return {false, row_share};
 }
 
@@ -77,6 +120,8 @@ struct Input {
   std::int64_t stride = 0;
   const float* scale = nullptr;
   std::int64_t scale_step = 0;
+  const Outlier* outliers = nullptr;  // i8 weight: of split rows
+  const std::int32_t* outlier_count = nullptr;
 };
 
 Input prepare_i8(Context& ctx, const Weight& weight, const Activation& x) {
@@ -94,7 +139,9 @@ Input prepare_i8(Context& ctx, const Weight& weight, const Activation& x) {
   return {.bytes = bytes,
           .stride = stride,
           .scale = x.scale,
-          .scale_step = x.strategy == Strategy::token ? 1 : 0};
+          .scale_step = x.strategy == Strategy::token ? 1 : 0,
+          .outliers = x.outliers,
+          .outlier_count = x.outlier_count};
 }
 
 Input prepare_groups(Context& ctx, const Weight& weight, const Activation& x) {
@@ -139,14 +186,17 @@ Input prepare(Context& ctx, const Weight& weight, const Activation& x) {
                                                   : prepare_f32(ctx, x);
 }
 
-void multiply_4bit(const Linear4Kernels& kernels, const Weight& weight, const Input& x,
-                   const Block& b, const float* bias, float* y, std::int64_t y_stride) {
-  const PackedI4& packed = *weight.packed4;
+void multiply_4bit(const Linear4Kernels& kernels, const Weight& weight, const PackedRows& own,
+                   const Input& x, const Block& b, const float* bias, float* y,
+                   std::int64_t y_stride) {
   const std::int64_t cols = weight.cols(), groups = cols / weight.group_size;
-  const std::int64_t stride = packed.lines.shape()[1] * 64;
-  const I4Rows rows{.lines = packed.lines.as<std::uint8_t>().data() + b.row_begin / 16 * stride,
+  const PackedI4* packed = weight.packed4.get();
+  const std::int64_t stride = packed ? packed->lines.shape()[1] * 64 : packed_stride(weight);
+  const std::uint8_t* lines =
+      packed ? packed->lines.as<std::uint8_t>().data() + b.row_begin / 16 * stride : own.bytes;
+  const I4Rows rows{.lines = lines,
                     .stride = stride,
-                    .scale_is_f32 = packed.scale_is_f32,
+                    .scale_is_f32 = packed && packed->scale_is_f32,
                     .rows = b.row_end - b.row_begin,
                     .cols = cols,
                     .group = weight.group_size};
@@ -173,33 +223,54 @@ void multiply_4bit(const Linear4Kernels& kernels, const Weight& weight, const In
   }
 }
 
-/// One block into f32 memory.
-void multiply(const Context& ctx, const Weight& weight, const Input& x, const Block& b, float* y,
-              std::int64_t y_stride) {
+/// Adds the outliers' part to a block of an int8 product.
+void add_outliers(const LinearKernels& kernels, const Weight& weight, const Input& x,
+                  const I8Product& done, const Block& b) {
+  for (std::int64_t t = b.token_begin; t < b.token_end; ++t) {
+    if (x.outlier_count[t] == 0) continue;
+    kernels.i8_outliers({.tiles = done.tiles,
+                         .rows = done.rows,
+                         .cols4 = done.cols4,
+                         .outliers = x.outliers + t * weight.cols(),
+                         .count = x.outlier_count[t],
+                         .w_scale = done.w_scale,
+                         .w_scale_step = done.w_scale_step,
+                         .y = done.y + (t - b.token_begin) * done.y_stride});
+  }
+}
+
+/// One block into f32 memory. `own` holds its rows if the weight is not packed.
+void multiply(const Context& ctx, const Weight& weight, const PackedRows& own, const Input& x,
+              const Block& b, float* y, std::int64_t y_stride) {
   const LinearKernels& kernels = *ctx.kernels.linear;
   const std::int64_t rows = b.row_end - b.row_begin, tokens = b.token_end - b.token_begin;
   const float* bias = weight.bias.empty() ? nullptr : weight.bias.as<float>().data() + b.row_begin;
   if (weight.is_4bit()) {
-    multiply_4bit(*ctx.kernels.linear4, weight, x, b, bias, y, y_stride);
+    multiply_4bit(*ctx.kernels.linear4, weight, own, x, b, bias, y, y_stride);
     return;
   }
   if (weight.data.dtype() == DType::i8) {
     const std::int64_t cols4 = ceil_div(weight.cols(), 4);
     const std::int64_t w_step = weight.strategy == Strategy::channel ? 1 : 0;
-    kernels.i8({.tiles = weight.packed->tiles.as<std::int8_t>().data() + b.row_begin * cols4 * 4,
-                .row_sum = weight.packed->row_sum.data() + b.row_begin,
-                .rows = rows,
-                .cols4 = cols4,
-                .x = x.bytes + b.token_begin * x.stride,
-                .x_stride = x.stride,
-                .tokens = tokens,
-                .x_scale = x.scale + b.token_begin * x.scale_step,
-                .x_scale_step = x.scale_step,
-                .w_scale = weight.scale.as<float>().data() + b.row_begin * w_step,
-                .w_scale_step = w_step,
-                .bias = bias,
-                .y = y,
-                .y_stride = y_stride});
+    const PackedI8* packed = weight.packed.get();
+    const I8Product block{
+        .tiles = packed ? packed->tiles.as<std::int8_t>().data() + b.row_begin * cols4 * 4
+                        : reinterpret_cast<const std::int8_t*>(own.bytes),
+        .row_sum = packed ? packed->row_sum.data() + b.row_begin : own.row_sum,
+        .rows = rows,
+        .cols4 = cols4,
+        .x = x.bytes + b.token_begin * x.stride,
+        .x_stride = x.stride,
+        .tokens = tokens,
+        .x_scale = x.scale + b.token_begin * x.scale_step,
+        .x_scale_step = x.scale_step,
+        .w_scale = weight.scale.as<float>().data() + b.row_begin * w_step,
+        .w_scale_step = w_step,
+        .bias = bias,
+        .y = y,
+        .y_stride = y_stride};
+    kernels.i8(block);
+    if (x.outliers) add_outliers(kernels, weight, x, block, b);
     return;
   }
   const DType dtype = weight.data.dtype();
@@ -235,25 +306,35 @@ void product(Context& ctx, const Weight& weight, const Activation& x, const Acti
   if (y.dtype == DType::i8) {
     chunks = ctx.arena.take<float>(ctx.threads.threads() * kRowChunk * kTokenChunk);
   }
+  const bool unpacked = is_unpacked(weight);
+  const std::int64_t packed_bytes = kRowChunk / 16 * (unpacked ? packed_stride(weight) : 0);
+  PackedRows room;
+  if (unpacked) {
+    room = {ctx.arena.take<std::uint8_t>(ctx.threads.threads() * packed_bytes),
+            ctx.arena.take<std::int32_t>(ctx.threads.threads() * kRowChunk)};
+  }
   const auto run = [&](std::int64_t begin, std::int64_t end, int thread) {
     Block whole{0, weight.rows(), 0, x.rows};
     (split.by_tokens ? whole.token_begin : whole.row_begin) = begin;
     (split.by_tokens ? whole.token_end : whole.row_end) = end;
     // Many tokens: a few rows of the weight at a time, which then stay in cache for all of them.
-    const std::int64_t row_chunk = x.rows <= 4 && !chunks ? weight.rows() : row_chunk_of(weight);
+    const bool streams = x.rows <= 4 && !chunks && !unpacked;
+    const std::int64_t row_chunk = streams ? weight.rows() : row_chunk_of(weight);
+    const PackedRows own{room.bytes + thread * packed_bytes, room.row_sum + thread * kRowChunk};
     const std::int64_t token_chunk = chunks ? kTokenChunk : x.rows;
     for (Block b = whole; b.row_begin < whole.row_end; b.row_begin = b.row_end) {
       b.row_end = std::min(whole.row_end, b.row_begin + row_chunk);
+      if (unpacked) pack_rows(ctx, weight, b.row_begin, b.row_end, own);
       for (b.token_begin = whole.token_begin; b.token_begin < whole.token_end;
            b.token_begin = b.token_end) {
         b.token_end = std::min(whole.token_end, b.token_begin + token_chunk);
         if (!chunks) {
           float* target = const_cast<Activation&>(y).f32(b.token_begin) + b.row_begin;
-          multiply(ctx, weight, input, b, target, y.stride);
+          multiply(ctx, weight, own, input, b, target, y.stride);
           continue;
         }
         float* chunk = chunks + thread * kRowChunk * kTokenChunk;
-        multiply(ctx, weight, input, b, chunk, kRowChunk);
+        multiply(ctx, weight, own, input, b, chunk, kRowChunk);
         const Activation part = y.columns(b.row_begin, b.row_end);
         for (std::int64_t t = b.token_begin; t < b.token_end; ++t) {
           store_row(*ctx.kernels.quantize, chunk + (t - b.token_begin) * kRowChunk, part, t);
@@ -269,13 +350,13 @@ void product(Context& ctx, const Weight& weight, const Activation& x, const Acti
 void linear(Context& ctx, const Weight& weight, const Activation& x, const Activation& y) {
   assert(x.cols == weight.cols() && y.cols == weight.rows() && x.rows == y.rows);
   assert(x.dtype == DType::f32 || (x.dtype == DType::i8 && x.scale));
-  assert(is_float(weight.data.dtype()) ||
-         (weight.is_4bit() && weight.packed4 &&
-          (x.dtype == DType::f32 ||
-           (x.strategy != Strategy::channel && x.strategy != Strategy::group))) ||
-         (weight.data.dtype() == DType::i8 && weight.packed && x.dtype == DType::i8 &&
-          x.strategy != Strategy::channel && x.strategy != Strategy::group &&
+  assert(is_float(weight.data.dtype()) || x.dtype == DType::f32 ||
+         (x.strategy != Strategy::channel && x.strategy != Strategy::group));
+  assert(weight.data.dtype() != DType::i8 ||
+         (x.dtype == DType::i8 &&
           (weight.strategy == Strategy::tensor || weight.strategy == Strategy::channel)));
+  assert(!weight.is_4bit() || !x.outliers);
+  assert(!weight.is_4bit() || weight.packed4 || weight.scale.dtype() == DType::bf16);
   if (x.rows == 0) return;
   const Arena::Scope scope(ctx.arena);
   if (y.dtype == DType::i8 && y.dynamic) {

@@ -6,6 +6,9 @@
 //    lanes are added as a tree: l + (l+8), then +4, +2, +1. y = that sum, then + bias (if any).
 //  * i8 weight, i8 x: acc = sum of q_x q_w, exact in int32. y = float(acc) * (s_x * s_w[row]),
 //    then + bias. s_x is x's tensor or token scale (x with channel scales is refused).
+//  * x split by outliers: then y = fma(o, s_w[row], y), o = fma(x_k, float(q_w), o) over the
+//  token's
+//    outliers by column from +0. Not with 4-bit weights.
 //  * i8 weight, f32 x: refused (quantize x first).
 //  * 4-bit weight in groups of columns, i8 x: acc_g = sum of q_x q_w over group g, exact in int32;
 //    y = fma(float(acc_g), s_w[row, g], y) over the groups in order from +0; then y * s_x, then
@@ -38,7 +41,10 @@ void check_linear(const Weight& weight, const std::string& name);
 /// weights no scale but the packed; embedding() still reads the bytes of weight.data.
 void pack(Context& ctx, Weight& weight);
 
-/// x [T, cols] -> y [T, rows]. x and y must not overlap.
+/// x [T, cols] -> y [T, rows]. x and y must not overlap. Integer weights that are not packed are
+/// packed on the way, a few rows at a time: slower by what that takes (more so for few tokens), but
+/// nothing is kept, and only the weights that are multiplied are touched. 4-bit ones must then have
+/// bf16 scales.
 void linear(Context& ctx, const Weight& weight, const Activation& x, const Activation& y);
 
 /// out[t, :] = row ids[t] of the table as f32 (i8: scale * q). Ids must be in [0, rows). Tables

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/linear/linear4_kernels.h"
+#include "kernels/linear/transpose_avx2.h"
 
 namespace krait {
 namespace {
@@ -58,6 +59,61 @@ template <typename S>
 const std::uint8_t* weights_of(const std::uint8_t* lines, std::int64_t g,
                                std::int64_t group_lines) {
   return scales_of<S>(lines, g, group_lines) + (1 + g % S::together * group_lines) * 64;
+}
+
+/// The four half bytes of each word's lower half, the first lowest, to the low halves of bytes.
+__m256i spread(__m256i halves) {
+  halves = _mm256_and_si256(_mm256_or_si256(halves, _mm256_slli_epi32(halves, 8)),
+                            _mm256_set1_epi32(0x00ff00ff));
+  return _mm256_and_si256(_mm256_or_si256(halves, _mm256_slli_epi32(halves, 4)),
+                          _mm256_set1_epi32(0x0f0f0f0f));
+}
+
+/// The lower halves of 8 words.
+__m128i narrow(__m256i x) {
+  const __m256i low = _mm256_and_si256(x, _mm256_set1_epi32(0xffff));
+  const __m256i packed = _mm256_packus_epi32(low, low);
+  return _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+}
+
+/// Eight of the 16 rows from `half` on; `rows` of them are there.
+void pack_half(const I4Source& p, std::int64_t half, std::int64_t rows) {
+  const std::int64_t words = p.cols / 8, groups = p.cols / p.group, pair = 2 * (p.group / 8);
+  const char* scales = static_cast<const char*>(p.scales) + half * groups * 2;
+  const char* weights = static_cast<const char*>(p.words) + half * words * 4;
+  __m256i x[8];
+  for (std::int64_t g = 0; g < groups; g += 16) {  // two groups a word
+    load_columns(scales, groups * 2, rows, g * 2, 0x3f803f80, x);
+    for (std::int64_t i = 0; i < 8 && g + 2 * i < groups; ++i) {
+      std::uint8_t* line = p.lines + (g / 2 + i) * (pair + 1) * 64 + half * 2;
+      const bool both = g + 2 * i + 1 < groups;
+      const __m128i second = narrow(_mm256_srli_epi32(x[i], 16));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(line), narrow(x[i]));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(line + 32), both ? second : _mm_setzero_si128());
+    }
+  }
+  const __m256i low = _mm256_set1_epi32(0xffff);
+  std::uint8_t* line = p.lines + half * 4;
+  std::int64_t left = 0;  // words before the next line of scales
+  for (std::int64_t w = 0; w < words; w += 8) {
+    load_columns(weights, words * 4, rows, w * 4, static_cast<int>(0x88888888u), x);
+    for (int i = 0; i < 8 && w + i < words; ++i) {
+      if (left == 0) {
+        line += 64;
+        left = pair;
+      }
+      const __m256i upper = _mm256_slli_epi32(spread(_mm256_srli_epi32(x[i], 16)), 4);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(line),
+                          _mm256_or_si256(spread(_mm256_and_si256(x[i], low)), upper));
+      line += 64;
+      --left;
+    }
+  }
+}
+
+void pack(const I4Source& p) {
+  pack_half(p, 0, p.rows);
+  pack_half(p, 8, p.rows - 8);
 }
 
 void group_sums(const std::int8_t* x, std::int64_t cols, std::int64_t group, std::int32_t* sums) {
@@ -288,6 +344,7 @@ void product_f32(const I4FloatProduct& p) {
 
 constinit const Linear4Kernels linear4_avx2 = {
     .group_sums = group_sums,
+    .pack = pack,
     .i8 = product_i8,
     .f32 = product_f32,
 };

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "kernels/linear/linear4_kernels.h"
+#include "kernels/linear/transpose_avx512.h"
 
 namespace krait {
 namespace {
@@ -48,6 +49,47 @@ template <typename S>
 const std::uint8_t* weights_of(const std::uint8_t* lines, std::int64_t g,
                                std::int64_t group_lines) {
   return scales_of<S>(lines, g, group_lines) + (1 + g % S::together * group_lines) * 64;
+}
+
+/// The four half bytes of each word's lower half, the first lowest, to the low halves of bytes.
+__m512i spread(__m512i halves) {
+  halves = _mm512_and_si512(_mm512_or_si512(halves, _mm512_slli_epi32(halves, 8)),
+                            _mm512_set1_epi32(0x00ff00ff));
+  return _mm512_and_si512(_mm512_or_si512(halves, _mm512_slli_epi32(halves, 4)),
+                          _mm512_set1_epi32(0x0f0f0f0f));
+}
+
+void pack(const I4Source& p) {
+  const std::int64_t words = p.cols / 8, groups = p.cols / p.group, pair = 2 * (p.group / 8);
+  __m512i x[16];
+  for (std::int64_t g = 0; g < groups; g += 32) {  // two groups a word
+    load_columns(p.scales, groups * 2, p.rows, g * 2, 0x3f803f80, x);
+    for (std::int64_t i = 0; i < 16 && g + 2 * i < groups; ++i) {
+      auto* line = reinterpret_cast<__m256i*>(p.lines + (g / 2 + i) * (pair + 1) * 64);
+      const bool both = g + 2 * i + 1 < groups;
+      const __m256i second = _mm512_cvtepi32_epi16(_mm512_srli_epi32(x[i], 16));
+      _mm256_storeu_si256(line, _mm512_cvtepi32_epi16(x[i]));
+      _mm256_storeu_si256(line + 1, both ? second : _mm256_setzero_si256());
+    }
+  }
+  const __m512i low = _mm512_set1_epi32(0xffff);
+  std::uint8_t* line = p.lines;
+  std::int64_t left = 0;  // words before the next line of scales
+  for (std::int64_t w = 0; w < words; w += 16) {
+    load_columns(p.words, words * 4, p.rows, w * 4, static_cast<int>(0x88888888u), x);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
+      if (w + i >= words) break;
+      if (left == 0) {
+        line += 64;
+        left = pair;
+      }
+      const __m512i upper = _mm512_slli_epi32(spread(_mm512_srli_epi32(x[i], 16)), 4);
+      _mm512_storeu_si512(line, _mm512_or_si512(spread(_mm512_and_si512(x[i], low)), upper));
+      line += 64;
+      --left;
+    }
+  }
 }
 
 void group_sums(const std::int8_t* x, std::int64_t cols, std::int64_t group, std::int32_t* sums) {
@@ -336,6 +378,7 @@ void product_f32(const I4FloatProduct& p) {
 
 constinit const Linear4Kernels linear4_avx512 = {
     .group_sums = group_sums,
+    .pack = pack,
     .i8 = product_i8,
     .f32 = product_f32,
 };

@@ -41,11 +41,22 @@ struct I4FloatProduct {
   std::int64_t y_stride;  ///< floats
 };
 
+/// Up to 16 rows of a 4-bit matrix as it lies on disk, to be the lines of 16 rows.
+struct I4Source {
+  const void* words;    ///< i32 [rows, cols / 8], any alignment
+  const void* scales;   ///< bf16 [rows, cols / group], any alignment
+  std::int64_t rows;    ///< 1 to 16
+  std::int64_t cols;    ///< a multiple of group
+  std::int64_t group;   ///< a multiple of 8
+  std::uint8_t* lines;  ///< [cols / 8 + ceil(cols / group / 2), 64]
+};
+
 struct Linear4Kernels {
   /// sums[g] = -8 times the sum of group g of one row of x: what the weights' offset of 8 adds,
   /// with the sign that takes it off again.
   void (*group_sums)(const std::int8_t* x, std::int64_t cols, std::int64_t group,
                      std::int32_t* sums);
+  void (*pack)(const I4Source& rows);  ///< as krait::pack() does it
   void (*i8)(const I4Product& product);
   void (*f32)(const I4FloatProduct& product);
 };

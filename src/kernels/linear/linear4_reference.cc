@@ -79,10 +79,37 @@ void product_f32(const I4FloatProduct& p) {
   }
 }
 
+void pack(const I4Source& p) {
+  const std::int64_t words = p.cols / 8, group_lines = p.group / 8, groups = p.cols / p.group;
+  std::memset(p.lines, 0, static_cast<std::size_t>((words + (groups + 1) / 2) * 64));
+  for (std::int64_t r = 0; r < 16; ++r) {
+    std::uint8_t* line = p.lines;
+    for (std::int64_t g = 0; g < groups; ++g) {
+      if (g % 2 == 0) line += 64;
+      std::uint16_t scale = 0x3f80;  // 1
+      if (r < p.rows) {
+        std::memcpy(&scale, static_cast<const char*>(p.scales) + (r * groups + g) * 2, 2);
+      }
+      std::memcpy(line - (g % 2 * group_lines + 1) * 64 + (g % 2 * 16 + r) * 2, &scale, 2);
+      for (std::int64_t i = g * group_lines; i < (g + 1) * group_lines; ++i, line += 64) {
+        std::uint32_t word = 0x88888888u;  // zeros
+        if (r < p.rows) {
+          std::memcpy(&word, static_cast<const char*>(p.words) + (r * words + i) * 4, 4);
+        }
+        for (int k = 0; k < 4; ++k) {
+          const std::uint32_t low = word >> (4 * k) & 15, high = word >> (16 + 4 * k) & 15;
+          line[r * 4 + k] = static_cast<std::uint8_t>(low | high << 4);
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
 constinit const Linear4Kernels linear4_reference = {
     .group_sums = group_sums,
+    .pack = pack,
     .i8 = product_i8,
     .f32 = product_f32,
 };

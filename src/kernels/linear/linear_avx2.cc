@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/linear/linear_kernels.h"
+#include "kernels/linear/transpose_avx2.h"
 
 namespace krait {
 namespace {
@@ -27,6 +28,26 @@ void prepare_i8(const std::int8_t* x, std::int64_t cols, std::uint8_t* out, std:
 }
 
 __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+
+void pack_i8(const I8Rows& p) {
+  const __m256i ones8 = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);
+  const std::int64_t cols4 = (p.cols + 3) / 4;
+  for (std::int64_t half = 0; half < 16; half += 8) {
+    __m256i sum = _mm256_setzero_si256();
+    for (std::int64_t j = 0; j < cols4; j += 8) {
+      __m256i x[8];
+      load_columns(p.q + half * p.cols, p.cols, p.rows - half, 4 * j, 0, x);
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i) {
+        if (i < cols4 - j) {
+          _mm256_storeu_si256(reinterpret_cast<__m256i*>(p.tiles + (j + i) * 64 + half * 4), x[i]);
+        }
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(ones8, x[i]), ones16));
+      }
+    }
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p.row_sum + half), sum);
+  }
+}
 
 /// Four consecutive bytes of one token, for 8 rows.
 __m256i broadcast4(const std::uint8_t* x) {
@@ -104,6 +125,25 @@ void product_i8(const I8Product& p) {
       kTileProduct[end - token](p, i, token, next, 64 / blocks);
       token = end;
     }
+  }
+}
+
+/// A column of a tile row is the same byte in each of the 16 words of a line.
+void product_outliers(const I8Outliers& p) {
+  for (std::int64_t row = 0; row < p.rows; row += 8) {  // half a tile row
+    const std::int8_t* tiles = p.tiles + row / 16 * p.cols4 * 64 + row % 16 * 4;
+    __m256 o = _mm256_setzero_ps();
+    for (std::int64_t i = 0; i < p.count; ++i) {
+      const std::int64_t k = p.outliers[i].column;
+      const __m128i up = _mm_cvtsi32_si128(static_cast<int>(24 - k % 4 * 8));
+      const __m256i q = _mm256_srai_epi32(_mm256_sll_epi32(load(tiles + k / 4 * 64), up), 24);
+      o = _mm256_fmadd_ps(_mm256_set1_ps(p.outliers[i].value), _mm256_cvtepi32_ps(q), o);
+    }
+    const __m256i rows = first(p.rows - row);
+    const __m256 w_scale =
+        p.w_scale_step ? _mm256_maskload_ps(p.w_scale + row, rows) : _mm256_set1_ps(*p.w_scale);
+    const __m256 y = _mm256_maskload_ps(p.y + row, rows);
+    _mm256_maskstore_ps(p.y + row, rows, _mm256_fmadd_ps(o, w_scale, y));
   }
 }
 
@@ -272,7 +312,9 @@ void product_float(const FloatProduct& p) {
 
 constinit const LinearKernels linear_avx2 = {
     .prepare_i8 = prepare_i8,
+    .pack_i8 = pack_i8,
     .i8 = product_i8,
+    .i8_outliers = product_outliers,
     .f32 = product_float<F32>,
     .f16 = product_float<F16>,
     .bf16 = product_float<BF16>,

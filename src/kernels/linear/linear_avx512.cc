@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/linear/linear_kernels.h"
+#include "kernels/linear/transpose_avx512.h"
 
 namespace krait {
 namespace {
@@ -29,6 +30,22 @@ void prepare_i8(const std::int8_t* x, std::int64_t cols, std::uint8_t* out, std:
     const __m512i bytes = _mm512_maskz_loadu_epi8(in, x + k);
     _mm512_mask_storeu_epi8(out + k, to, _mm512_xor_si512(bytes, sign));
   }
+}
+
+void pack_i8(const I8Rows& p) {
+  const __m512i ones = _mm512_set1_epi8(1);
+  const std::int64_t cols4 = (p.cols + 3) / 4;
+  __m512i sum = _mm512_setzero_si512();
+  for (std::int64_t j = 0; j < cols4; j += 16) {
+    __m512i x[16];
+    load_columns(p.q, p.cols, p.rows, 4 * j, 0, x);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
+      if (i < cols4 - j) _mm512_storeu_si512(p.tiles + (j + i) * 64, x[i]);
+      sum = _mm512_dpbusd_epi32(sum, ones, x[i]);
+    }
+  }
+  _mm512_storeu_si512(p.row_sum, sum);
 }
 
 /// Into the first-level cache.
@@ -176,6 +193,26 @@ void product_i8(const I8Product& p) {
       token = end;
     }
     i += used;
+  }
+}
+
+/// A column of a tile row is the same byte in each of the 16 words of a line.
+void product_outliers(const I8Outliers& p) {
+  for (std::int64_t row = 0; row < p.rows; row += 16) {
+    const std::int8_t* tiles = p.tiles + row * p.cols4 * 4;
+    __m512 o = _mm512_setzero_ps();
+    for (std::int64_t i = 0; i < p.count; ++i) {
+      const std::int64_t k = p.outliers[i].column;
+      const __m512i line = _mm512_loadu_si512(tiles + k / 4 * 64);
+      const __m128i up = _mm_cvtsi32_si128(static_cast<int>(24 - k % 4 * 8));
+      const __m512i q = _mm512_srai_epi32(_mm512_sll_epi32(line, up), 24);
+      o = _mm512_fmadd_ps(_mm512_set1_ps(p.outliers[i].value), _mm512_cvtepi32_ps(q), o);
+    }
+    const __mmask16 rows = first(p.rows - row);
+    const __m512 w_scale =
+        p.w_scale_step ? _mm512_maskz_loadu_ps(rows, p.w_scale + row) : _mm512_set1_ps(*p.w_scale);
+    const __m512 y = _mm512_maskz_loadu_ps(rows, p.y + row);
+    _mm512_mask_storeu_ps(p.y + row, rows, _mm512_fmadd_ps(o, w_scale, y));
   }
 }
 
@@ -344,7 +381,9 @@ void product_float(const FloatProduct& p) {
 
 constinit const LinearKernels linear_avx512 = {
     .prepare_i8 = prepare_i8,
+    .pack_i8 = pack_i8,
     .i8 = product_i8,
+    .i8_outliers = product_outliers,
     .f32 = product_float<F32>,
     .f16 = product_float<F16>,
     .bf16 = product_float<BF16>,

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "core/outlier.h"
+
 namespace krait {
 
 /// y[t, r] = float(sum_k q_x[t, k] q_w[r, k]) * (s_x[t] * s_w[r]) (+ bias[r]).
@@ -25,6 +27,19 @@ struct I8Product {
   std::int64_t y_stride;        ///< floats
 };
 
+/// What the outliers of one token add: o = fma(x_k, float(q_w[r, k]), o) over them in order from
+/// +0, y[r] = fma(o, s_w[r], y[r]).
+struct I8Outliers {
+  const std::int8_t* tiles;   ///< as I8Product
+  std::int64_t rows;          ///< > 0
+  std::int64_t cols4;         ///< tiles per row of tiles
+  const Outlier* outliers;    ///< [count]
+  std::int64_t count;         ///< > 0
+  const float* w_scale;       ///< scale of row r at w_scale[r * w_scale_step]
+  std::int64_t w_scale_step;  ///< 0 (tensor) or 1 (channel)
+  float* y;                   ///< [rows]
+};
+
 /// y[t, r] = sum_k x[t, k] w[r, k] (+ bias[r]) in the 16 lanes of linear.h.
 struct FloatProduct {
   const void* w;          ///< [rows, cols] in the kernel's type, row-major, any alignment
@@ -38,11 +53,22 @@ struct FloatProduct {
   std::int64_t y_stride;  ///< floats
 };
 
+/// Up to 16 rows of an i8 matrix as it lies on disk, to be one row of tiles.
+struct I8Rows {
+  const std::int8_t* q;   ///< [rows, cols], row-major, any alignment
+  std::int64_t rows;      ///< 1 to 16
+  std::int64_t cols;      ///< > 0
+  std::int8_t* tiles;     ///< [ceil(cols / 4), 16, 4]
+  std::int32_t* row_sum;  ///< [16]
+};
+
 struct LinearKernels {
   /// One row of x in the form that `i8` of the same table reads: `padded` >= cols bytes.
   void (*prepare_i8)(const std::int8_t* x, std::int64_t cols, std::uint8_t* out,
                      std::int64_t padded);
+  void (*pack_i8)(const I8Rows& rows);  ///< as pack() does it
   void (*i8)(const I8Product& product);
+  void (*i8_outliers)(const I8Outliers& product);
   void (*f32)(const FloatProduct& product);
   void (*f16)(const FloatProduct& product);
   void (*bf16)(const FloatProduct& product);

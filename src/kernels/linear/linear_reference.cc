@@ -13,6 +13,17 @@ void prepare_i8(const std::int8_t* x, std::int64_t cols, std::uint8_t* out, std:
   std::memset(out + cols, 0, static_cast<std::size_t>(padded - cols));
 }
 
+void pack_i8(const I8Rows& p) {
+  std::memset(p.tiles, 0, static_cast<std::size_t>((p.cols + 3) / 4 * 64));
+  for (std::int64_t r = 0; r < 16; ++r) {
+    p.row_sum[r] = 0;
+    for (std::int64_t k = 0; k < p.cols && r < p.rows; ++k) {
+      p.tiles[k / 4 * 64 + r * 4 + k % 4] = p.q[r * p.cols + k];
+      p.row_sum[r] += p.q[r * p.cols + k];
+    }
+  }
+}
+
 void product_i8(const I8Product& p) {
   for (std::int64_t t = 0; t < p.tokens; ++t) {
     const std::int8_t* x = reinterpret_cast<const std::int8_t*>(p.x + t * p.x_stride);
@@ -32,6 +43,18 @@ void product_i8(const I8Product& p) {
         p.y[t * p.y_stride + r] = y;
       }
     }
+  }
+}
+
+void product_outliers(const I8Outliers& p) {
+  for (std::int64_t r = 0; r < p.rows; ++r) {
+    float o = 0.0f;
+    for (std::int64_t i = 0; i < p.count; ++i) {
+      const std::int64_t k = p.outliers[i].column;
+      const std::int8_t q = p.tiles[(r / 16 * p.cols4 + k / 4) * 64 + r % 16 * 4 + k % 4];
+      o = std::fma(p.outliers[i].value, static_cast<float>(q), o);
+    }
+    p.y[r] = std::fma(o, p.w_scale[r * p.w_scale_step], p.y[r]);
   }
 }
 
@@ -77,7 +100,9 @@ void product_float(const FloatProduct& p) {
 
 constinit const LinearKernels linear_reference = {
     .prepare_i8 = prepare_i8,
+    .pack_i8 = pack_i8,
     .i8 = product_i8,
+    .i8_outliers = product_outliers,
     .f32 = product_float<float>,
     .f16 = product_float<F16>,
     .bf16 = product_float<BF16>,

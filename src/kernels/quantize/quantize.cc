@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <cstring>
 
 namespace krait {
@@ -30,6 +31,29 @@ float absmax_of_all(Context& ctx, const Activation& x) {
   return *std::max_element(most, most + threads);
 }
 
+/// One row of y, whose outliers are listed and left out.
+void split_row(const QuantizeKernels& kernels, const float* x, const Activation& y,
+               std::int64_t row, std::int8_t* q) {
+  Outlier* const list = y.outliers + row * y.cols;
+  std::int32_t count = 0;
+  float most = kernels.absmax(x, y.cols);
+  if (most > y.outlier_threshold) {  // most rows have none
+    most = 0.0f;
+    for (std::int64_t c = 0; c < y.cols; ++c) {
+      const float magnitude = std::fabs(x[c]);
+      if (magnitude > y.outlier_threshold) {
+        list[count++] = {static_cast<std::int32_t>(c), x[c]};
+      } else if (magnitude > most) {
+        most = magnitude;
+      }
+    }
+  }
+  y.outlier_count[row] = count;
+  y.scale[row] = scale_of(most);
+  kernels.quantize(x, y.scale[row], q, y.cols);
+  for (std::int32_t i = 0; i < count; ++i) q[list[i].column] = 0;
+}
+
 }  // namespace
 
 void store_row(const QuantizeKernels& kernels, const float* x, const Activation& y,
@@ -49,6 +73,10 @@ void store_row(const QuantizeKernels& kernels, const float* x, const Activation&
       return;
     case Strategy::token:
       assert(y.dynamic);
+      if (y.outliers) {
+        split_row(kernels, x, y, row, q);
+        return;
+      }
       y.scale[row] = scale_of(kernels.absmax(x, y.cols));
       kernels.quantize(x, y.scale[row], q, y.cols);
       return;
@@ -85,6 +113,12 @@ void load_row(const QuantizeKernels& kernels, const Activation& x, std::int64_t 
     kernels.dequantize_channels(q, x.scale + begin, out, n);
   } else {
     kernels.dequantize(q, x.scale[x.strategy == Strategy::token ? row : 0], out, n);
+  }
+  if (!x.outliers) return;
+  const Outlier* const list = x.outliers + row * x.cols;
+  for (std::int32_t i = 0; i < x.outlier_count[row]; ++i) {
+    const std::int64_t column = list[i].column;
+    if (column >= begin && column < end) out[column - begin] = list[i].value;
   }
 }
 

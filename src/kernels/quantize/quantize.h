@@ -18,7 +18,7 @@ void store_row(const QuantizeKernels& kernels, const float* x, const Activation&
 /// x in any numerics -> y f32 [T, C].
 void dequantize(Context& ctx, const Activation& x, const Activation& y);
 
-/// One row, columns [begin, end), widened to f32; a plain copy if x is f32.
+/// One row, columns [begin, end), widened to f32 with its outliers; a plain copy if x is f32.
 void load_row(const QuantizeKernels& kernels, const Activation& x, std::int64_t row,
               std::int64_t begin, std::int64_t end, float* out);
 

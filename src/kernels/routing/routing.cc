@@ -31,6 +31,7 @@ void top_experts(Context& ctx, const Activation& logits, std::int64_t k, std::in
 
 void gather_rows(const Activation& x, const std::int32_t* tokens, const Activation& y) {
   assert(x.dtype == y.dtype && x.cols == y.cols && x.strategy == y.strategy);
+  assert((x.outliers == nullptr) == (y.outliers == nullptr));
   const auto row_bytes = static_cast<std::size_t>(x.cols) * size_of(x.dtype);
   const auto row_of = [](const Activation& a, std::int64_t t) {
     return static_cast<char*>(a.data) + t * a.stride * static_cast<std::int64_t>(size_of(a.dtype));
@@ -40,6 +41,9 @@ void gather_rows(const Activation& x, const std::int32_t* tokens, const Activati
   for (std::int64_t i = 0; i < y.rows; ++i) {
     std::memcpy(row_of(y, i), row_of(x, tokens[i]), row_bytes);
     if (is_i8 && x.strategy == Strategy::token) y.scale[i] = x.scale[tokens[i]];
+    if (!x.outliers) continue;
+    y.outlier_count[i] = x.outlier_count[tokens[i]];
+    std::copy_n(x.outliers + tokens[i] * x.cols, y.outlier_count[i], y.outliers + i * y.cols);
   }
 }
 
