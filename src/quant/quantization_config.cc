@@ -100,8 +100,8 @@ Json activations_json(const QuantizationPlan& plan) {
       if (!args.is_float) {
         entry["strategy"] = name_of(args.strategy);
         entry["dynamic"] = args.dynamic;
-        if (args.outlier_threshold > 0) entry["outlier_threshold"] = args.outlier_threshold;
         if (numerics.stochastic) entry["rounding"] = "stochastic";
+        if (args.outlier_threshold > 0) entry["outlier_threshold"] = args.outlier_threshold;
       }
     }
     if (numerics.hadamard_block > 0) entry["hadamard_block"] = numerics.hadamard_block;

@@ -185,14 +185,14 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
           "recipe {}: activations.{}: stochastic rounding is for states of Mamba-2 with a dynamic "
           "scale per channel",
           recipe.name, role);
-    if (first_of(layout.activations, role).is_cache) {
+    if (site.is_cache) {
       const bool is_int = a.bits == 8 && !a.is_float && a.dynamic && a.strategy == Strategy::token;
       check(
           (a.is_float && a.bits == 16 && !a.dynamic) || is_int, invalid_argument,
           "recipe {}: no kernel keeps activations.{} as {}; there are 16 bits, float, and 8 bits, "
           "int, token, dynamic",
           recipe.name, role, describe(a, true));
-    } else if (first_of(layout.activations, role).is_state) {
+    } else if (site.is_state) {
       const bool is_float16 = a.is_float && a.bits == 16 && !a.dynamic;
       check(
           is_float16 || (!a.is_float && (by_row || (a.bits == 8 && is_static))), invalid_argument,
@@ -205,8 +205,7 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
           a.dynamic && (a.strategy == Strategy::tensor || a.strategy == Strategy::token);
       check(a.bits == 8 && !a.is_float && (is_static || is_dynamic), invalid_argument,
             "recipe {}: no kernel keeps activations.{} as {}; there are 8 bits, int, tensor{}, "
-            "static; "
-            "8 bits, int, tensor, dynamic; and 8 bits, int, token, dynamic",
+            "static; 8 bits, int, tensor, dynamic; and 8 bits, int, token, dynamic",
             recipe.name, role, describe(a, true), site.groups > 0 ? " or group" : "");
     }
   }
