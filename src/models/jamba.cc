@@ -1,10 +1,13 @@
 #include "models/jamba.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 #include <vector>
 
 #include "core/check.h"
+#include "core/printable.h"
+#include "core/system_memory.h"
 #include "kernels/linear/linear.h"
 #include "kernels/nonlinearity/nonlinearity.h"
 #include "kernels/routing/routing.h"
@@ -50,6 +53,7 @@ class Jamba final : public Model {
   std::size_t read_bytes_of(const Layer& layer) const;
 
   JambaConfig c_;
+  bool pack_experts_ = true;
   Ends ends_;
   std::vector<Layer> layers_;
 };
@@ -159,6 +163,25 @@ void Jamba::mix_experts(Context& ctx, const Layer& layer, const Activation& hidd
 
 // ---- loading ------------------------------------------------------------------------------------
 
+/// Whether the integers of a mixture's experts are copied into memory, packed for the products.
+/// Otherwise they stay where they are, in the mapped file, are touched as routed and packed on the
+/// way: slower, but there need not be room for all.
+bool packs_experts(const TensorSource& tensors) {
+  const char* const wanted = std::getenv("KRAIT_EXPERTS");
+  if (wanted && *wanted) {
+    const std::string_view choice = wanted;
+    check(choice == "packed" || choice == "mapped", ErrorCode::invalid_argument,
+          "KRAIT_EXPERTS={} is not known; choices: packed, mapped", printable(choice, 64));
+    return choice == "packed";
+  }
+  std::size_t bytes = 0;
+  for (const TensorInfo& info : tensors.list()) {
+    if (is_float(info.dtype) || info.name.find(".experts.") == std::string::npos) continue;
+    bytes += static_cast<std::size_t>(info.shape.elements()) * size_of(info.dtype);
+  }
+  return bytes <= system_memory_bytes() / 2;
+}
+
 Layer Jamba::load_layer(Context& ctx, const TensorSource& tensors, int layer,
                         StateLayout& state) const {
   const auto site = [&](std::string_view role) {
@@ -198,8 +221,7 @@ Layer Jamba::load_layer(Context& ctx, const TensorSource& tensors, int layer,
   }
   for (std::int64_t e = 0; e < experts; ++e) {
     const std::string expert = experts > 1 ? fmt::format("{}experts.{}.", prefix, e) : prefix;
-    // Those of a mixture stay where they are, in the mapped file, and are touched as routed.
-    const bool packed = experts == 1;
+    const bool packed = experts == 1 || pack_experts_;
     l.experts.push_back({weight(expert + "gate_proj", l.gate_input, packed),
                          weight(expert + "up_proj", l.gate_input, packed),
                          weight(expert + "down_proj", l.down_input, packed)});
@@ -233,6 +255,7 @@ Jamba::Jamba(Context& ctx, const Json& config, const TensorSource& tensors) {
   c_ = read_jamba_config(config, tensors);
   numerics_ = parse_numerics(config, layout_);
   check_finite(ctx, tensors);
+  pack_experts_ = packs_experts(tensors);
   auto state = std::make_shared<StateLayout>();
   state->fingerprint = model_fingerprint(config, info(), tensors);
   ends_ = load_ends(ctx, tensors, layout_, numerics_, c_.norm_eps);

@@ -188,6 +188,31 @@ Recipe outliers_above(double threshold) {
   return parse_recipe(json, "test");
 }
 
+/// Sets KRAIT_EXPERTS for one test.
+struct Experts {
+  explicit Experts(const char* value) { ::setenv("KRAIT_EXPERTS", value, 1); }
+  ~Experts() { ::unsetenv("KRAIT_EXPERTS"); }
+};
+
+TEST(MappedExperts, GiveTheBitsOfPackedOnes) {
+  for (const char* recipe : {"krait-w8a8", "krait-w4a8", "krait-w4a16", "llmint8-w8a8"}) {
+    const QuantizedModel made = quantized(load_recipe(recipe), tiny_jamba(kJamba));
+    const std::vector<std::int32_t> ids = random_ids(9, 33, kShape.V);
+    std::vector<float> packed;
+    {
+      const Experts experts("packed");
+      packed = logits_of(made, ids, Isa::reference, 1, ids.size());
+    }
+    const Experts experts("mapped");
+    expect_same_bits(made, true);
+    EXPECT_TRUE(same_bytes(logits_of(made, ids, select_isa(), 2, 7), packed)) << recipe;
+  }
+  const Experts experts("loaded");
+  expect_error(
+      [] { logits_of(quantized(load_recipe("f32"), tiny_jamba()), {}, select_isa(), 1, 1); },
+      ErrorCode::invalid_argument, {"KRAIT_EXPERTS=loaded", "packed, mapped"});
+}
+
 // The values of these models are below 6: here a third of them are outliers.
 TEST(OutlierSplit, GivesTheSameBitsOnEveryMachine) {
   for (const TestCheckpoint& checkpoint :

@@ -38,7 +38,12 @@ inline void load_columns(const void* from, std::int64_t row_bytes, std::int64_t 
                          std::int64_t begin, int filler, __m256i (&x)[8]) {
   const std::int64_t rest = row_bytes - begin;
   const char* at = static_cast<const char*>(from) + begin;
+  // Eight streams at once are more than the hardware foresees: ahead in the rows, then in the next
+  // eight.
+  constexpr std::int64_t kAhead = 1024;
+  const char* next = at + (rest > kAhead ? kAhead : kAhead + 7 * row_bytes);
   for (int r = 0; r < 8; ++r) {
+    _mm_prefetch(next + r * row_bytes, _MM_HINT_T0);
     if (r >= rows) {
       x[r] = _mm256_set1_epi32(filler);
     } else if (rest >= 32) {

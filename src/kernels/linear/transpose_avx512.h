@@ -45,8 +45,13 @@ inline void load_columns(const void* from, std::int64_t row_bytes, std::int64_t 
   const std::int64_t rest = row_bytes - begin;
   const __mmask64 in = rest >= 64 ? ~0ull : (1ull << rest) - 1;
   const char* at = static_cast<const char*>(from) + begin;
+  // Sixteen streams at once are more than the hardware foresees: ahead in the rows, then in the
+  // next sixteen.
+  constexpr std::int64_t kAhead = 1024;
+  const char* next = at + (rest > kAhead ? kAhead : kAhead + 15 * row_bytes);
 #pragma GCC unroll 16
   for (int r = 0; r < 16; ++r) {
+    _mm_prefetch(next + r * row_bytes, _MM_HINT_T0);
     x[r] = r < rows ? _mm512_maskz_loadu_epi8(in, at + r * row_bytes) : _mm512_set1_epi32(filler);
   }
   transpose(x);
