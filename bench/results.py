@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Makes docs/results.md: every recipe on one checkpoint, one text, one machine, in one run.
+"""Every recipe on one checkpoint, one text, one machine, in one run.
 
   bench/results.py --krait build/release/krait --text wiki.test.raw
+  bench/results.py --krait build/release/krait --recipes f32 krait-w8a8    # speeds alone
 
-Each recipe is quantized from the same checkpoint with the built-in calibration text, compared with its
-float32 form over the whole text, and timed in alternating rounds; speeds are medians over all rounds
-with the lowest and highest in brackets. Only Python's standard library is used.
+Each recipe is quantized from the same checkpoint with the built-in calibration text, compared with the
+original over the whole text if one is given, and timed in alternating rounds; speeds are medians
+over all rounds with the lowest and highest in brackets. Only Python's standard library is used.
 """
 
 import argparse
@@ -48,43 +49,52 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--krait", default="build/release/krait")
     parser.add_argument("--model", default="models/krait-demo")
-    parser.add_argument("--text", required=True, help="WikiText-2 raw test, or any text")
+    parser.add_argument("--text", help="WikiText-2 raw test, or any text; without, speeds alone")
+    parser.add_argument("--recipes", nargs="+", default=RECIPES)
     parser.add_argument("--work", default="out/results", help="where the quantized checkpoints go")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", default="docs/results.json", help="all figures; the table is printed")
+    parser.add_argument("--out", help="all figures as JSON; the table is printed")
     args = parser.parse_args()
 
     work = pathlib.Path(args.work)
     work.mkdir(parents=True, exist_ok=True)
     directories, rows = {}, {}
-    for recipe in RECIPES:
+    for recipe in args.recipes:
         directories[recipe] = work / recipe
         subprocess.run([args.krait, "quantize", args.model, "-o", str(directories[recipe]), "--recipe",
                         recipe, "--force", "-t", str(args.threads)], check=True,
                        stdout=subprocess.DEVNULL)
-    for recipe in RECIPES:
+    for recipe in args.recipes:
+        rows[recipe] = {"bytes": tensor_bytes(directories[recipe])}
+        if not args.text:
+            continue
         print(f"comparing {recipe} with f32", file=sys.stderr)
-        rows[recipe] = run_json([args.krait, "compare", str(directories["f32"]), str(directories[recipe]),
+        rows[recipe] |= run_json([args.krait, "compare", args.model, str(directories[recipe]),
                                  "-f", args.text, "-t", str(args.threads)])
-        rows[recipe]["bytes"] = tensor_bytes(directories[recipe])
     timed = speeds(args.krait, directories, args.threads, args.rounds)
     info = run_json([args.krait, "info"])
 
-    print("| recipe | perplexity | nll difference | mean KL | 99.9 % KL | top-1 agreement | MB "
-          "| prefill 512, tokens/s | decode, tokens/s |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    losses = ["perplexity", "nll difference", "mean KL", "99.9 % KL", "top-1 agreement"]
+    columns = (["recipe"] + (losses if args.text else [])
+               + ["MB", "prefill 512, tokens/s", "decode, tokens/s"])
+    print("| " + " | ".join(columns) + " |\n|---|" + "---:|" * (len(columns) - 1))
     for recipe, row in rows.items():
-        rows[recipe]["speeds"] = timed[recipe]
-        print(f"| {recipe} | {row['model']['perplexity']:.3f} "
-              f"| {row['nll_difference']:+.5f} \u00b1 {row['nll_difference_error']:.5f} "
-              f"| {row['kl_mean']:.6f} | {row['kl_p999']:.4f} | {100 * row['top1_agreement']:.2f} % "
-              f"| {row['bytes'] / 1e6:.2f} "
-              f"| {spread(timed[recipe]['pp512'])} | {spread(timed[recipe]['tg128'])} |")
+        row["speeds"] = timed[recipe]
+        cells = [recipe]
+        if args.text:
+            cells += [f"{row['model']['perplexity']:.3f}",
+                      f"{row['nll_difference']:+.5f} \u00b1 {row['nll_difference_error']:.5f}",
+                      f"{row['kl_mean']:.6f}", f"{row['kl_p999']:.4f}",
+                      f"{100 * row['top1_agreement']:.2f} %"]
+        cells += [f"{row['bytes'] / 1e6:.2f}", spread(timed[recipe]["pp512"]),
+                  spread(timed[recipe]["tg128"])]
+        print("| " + " | ".join(cells) + " |")
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True).stdout
     record = {"command": " ".join(["bench/results.py"] + sys.argv[1:]), "commit": commit.strip(),
               "python": platform.python_version(), "machine": info, "recipes": rows}
-    pathlib.Path(args.out).write_text(json.dumps(record, indent=1) + "\n")
+    if args.out:
+        pathlib.Path(args.out).write_text(json.dumps(record, indent=1) + "\n")
     return 0
 
 
