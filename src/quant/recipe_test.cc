@@ -32,11 +32,11 @@ void expect_refused(const char* pointer, const Json& value,
 
 TEST(Recipe, AllThatShipParseAndFitAModel) {
   EXPECT_EQ(recipe_names(),
-            (std::vector<std::string>{"bf16", "dynamic-w8a8", "f16", "f32", "hadamard-w8a8",
-                                      "jamba-llmint8-quamba", "krait-w4a16", "krait-w4a8-g128",
-                                      "krait-w4a8", "krait-w8a8", "llmint8-w8a8", "percentile-w8a8",
-                                      "quamba-w8a8", "quamba2-w4a16", "quamba2-w4a8",
-                                      "quamba2-w8a8", "smoothquant-w8a8", "static-w8a8"}));
+            (std::vector<std::string>{
+                "bf16", "dynamic-w8a8", "f16", "f32", "hadamard-w8a8", "jamba-llmint8-quamba",
+                "krait-w4a16", "krait-w4a8-g128", "krait-w4a8", "krait-w8a8-kv8", "krait-w8a8",
+                "llmint8-w8a8", "percentile-w8a8", "quamba-w8a8", "quamba2-w4a16", "quamba2-w4a8",
+                "quamba2-w8a8", "smoothquant-w8a8", "static-w8a8"}));
   for (const bool conv_bias : {false, true}) {
     const ModelLayout layout =
         layout_of({.D = 24, .E = 40, .conv_bias = conv_bias, .tied = conv_bias});
