@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/quant_args.h"
@@ -34,6 +35,7 @@ struct PackedI4 {
 /// Weights of 4 bits are always in groups: data is i32 [rows, cols / 8], each word eight values
 /// q + 8 with q in [-8, 7], the first column in the lowest bits.
 struct Weight {
+  std::string name;                         ///< of the checkpoint's product, for those who watch
   Tensor data;                              ///< f32, f16, bf16, i8, or i32: 4 bits
   Strategy strategy = Strategy::channel;    ///< integers: what shares a scale
   int group_size = 0;                       ///< Strategy::group: a multiple of 8 that divides cols

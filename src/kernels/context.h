@@ -6,6 +6,7 @@
 #include "core/activation.h"
 #include "core/memory.h"
 #include "core/thread_pool.h"
+#include "core/weight.h"
 #include "kernels/microkernels.h"
 
 namespace krait {
@@ -16,6 +17,9 @@ class Tap {
  public:
   virtual ~Tap() = default;
   virtual void observe(int site, const Activation& value) = 0;
+  /// Before x W^T is computed: every product of the model, those of single experts too.
+  virtual void product([[maybe_unused]] const Weight& weight,
+                       [[maybe_unused]] const Activation& x) {}
 };
 
 /// Borrowed pieces; one Context serves one forward pass at a time.

@@ -90,8 +90,36 @@ void head(Context& ctx, const Ends& ends, const Batch& batch, LogitRows rows, fl
     T = sequences;
   }
   const Activation hidden = norm_to_site(ctx, residual, add, ends.norm, ends.head_input, T);
-  if (rows == LogitRows::none) return;
+  if (rows == LogitRows::none) {
+    ctx.tap->product(ends.lm_head, hidden);
+    return;
+  }
   linear(ctx, ends.lm_head, hidden, f32_activation(logits, T, ends.lm_head.rows()));
+}
+
+void Decoder::forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const {
+  const Arena::Scope scope(ctx.arena);
+  reserve(batch);
+  float* residual = embed(ctx, ends_, batch);  // [T, D], f32 whatever the weights
+  const float* add = run_layers(ctx, batch, 0, static_cast<int>(info().n_layers), residual);
+  head(ctx, ends_, batch, rows, residual, add, logits);
+  advance(batch);
+}
+
+void Decoder::forward_layers(Context& ctx, const Batch& batch, int begin, int end,
+                             float* residual) const {
+  const auto T = static_cast<std::int64_t>(batch.ids.size());
+  const auto layers = static_cast<int>(info().n_layers);
+  const Arena::Scope scope(ctx.arena);
+  reserve(batch);
+  if (begin == 0) std::copy_n(embed(ctx, ends_, batch), T * info().d_model, residual);
+  const float* add = run_layers(ctx, batch, begin, std::min(end, layers), residual);
+  if (end > layers) {
+    head(ctx, ends_, batch, LogitRows::none, residual, add, nullptr);
+  } else if (add) {
+    add_rows(ctx, residual, add, T, info().d_model);
+  }
+  advance(batch);
 }
 
 std::size_t read_bytes(const Ends& ends) noexcept {

@@ -56,6 +56,22 @@ void head(Context& ctx, const Ends& ends, const Batch& batch, LogitRows rows, fl
 /// Bytes that one decoded token reads of the ends: one row of the table is not counted.
 std::size_t read_bytes(const Ends& ends) noexcept;
 
+/// A model of embeddings, layers and a head.
+class Decoder : public Model {
+ public:
+  void forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const final;
+  void forward_layers(Context& ctx, const Batch& batch, int begin, int end,
+                      float* residual) const final;
+
+ protected:
+  /// Layers [begin, end) on the residual stream [T, d_model]. Returns what the last of them has yet
+  /// to add to it, from the arena; nullptr without layers.
+  virtual const float* run_layers(Context& ctx, const Batch& batch, int begin, int end,
+                                  float* residual) const = 0;
+
+  Ends ends_;
+};
+
 /// fn(state, begin, end) for every sequence with tokens [begin, end) in the batch.
 template <typename Fn>
 void for_each_sequence(const Batch& batch, Fn&& fn) {

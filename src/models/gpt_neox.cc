@@ -27,12 +27,13 @@ struct Angles {
   const float *cos, *sin;
 };
 
-class GptNeox final : public Model {
+class GptNeox final : public Decoder {
  public:
   GptNeox(Context& ctx, const Json& config, const TensorSource& tensors);
-  void forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const override;
 
  private:
+  const float* run_layers(Context& ctx, const Batch& batch, int begin, int end,
+                          float* residual) const override;
   Layer load_layer(Context& ctx, const TensorSource& tensors, int layer, StateLayout& state) const;
   Angles angles(Context& ctx, const Batch& batch) const;
   void attend(Context& ctx, const Layer& layer, const Batch& batch, const Angles& angles,
@@ -40,22 +41,20 @@ class GptNeox final : public Model {
   void feed_forward(Context& ctx, const Layer& layer, const Activation& hidden, float* out) const;
 
   GptNeoxConfig c_;
-  Ends ends_;
   std::vector<Layer> layers_;
   std::vector<float> inverse_frequency_;
 };
 
-void GptNeox::forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const {
+const float* GptNeox::run_layers(Context& ctx, const Batch& batch, int begin, int end,
+                                 float* residual) const {
   const auto T = static_cast<std::int64_t>(batch.ids.size());
   const std::int64_t D = c_.d_model;
-  const Arena::Scope scope(ctx.arena);
-  reserve(batch);
   const Angles positions = angles(ctx, batch);
-  float* residual = embed(ctx, ends_, batch);  // [T, D], f32 whatever the weights
   float* attended = ctx.arena.take<float>(T * D);
   float* fed = ctx.arena.take<float>(T * D);
   const float* add = nullptr;
-  for (const Layer& layer : layers_) {
+  for (int i = begin; i < end; ++i) {
+    const Layer& layer = layers_[static_cast<std::size_t>(i)];
     const auto normed = [&](const Norm& norm, const Site& site, const float* more) {
       return norm_to_site(ctx, residual, more, norm, site, T);  // [T, D]
     };
@@ -68,8 +67,7 @@ void GptNeox::forward(Context& ctx, const Batch& batch, LogitRows rows, float* l
     if (c_.parallel_residual) add_rows(ctx, fed, attended, T, D);
     add = fed;
   }
-  head(ctx, ends_, batch, rows, residual, add, logits);
-  advance(batch);
+  return add;
 }
 
 Angles GptNeox::angles(Context& ctx, const Batch& batch) const {

@@ -38,12 +38,13 @@ struct Layer {
   Site router_input, gate_input, down_input;
 };
 
-class Jamba final : public Model {
+class Jamba final : public Decoder {
  public:
   Jamba(Context& ctx, const Json& config, const TensorSource& tensors);
-  void forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const override;
 
  private:
+  const float* run_layers(Context& ctx, const Batch& batch, int begin, int end,
+                          float* residual) const override;
   Layer load_layer(Context& ctx, const TensorSource& tensors, int layer, StateLayout& state) const;
   void attend(Context& ctx, const AttentionLayer& layer, const Batch& batch,
               const Activation& hidden, float* out) const;
@@ -54,18 +55,16 @@ class Jamba final : public Model {
 
   JambaConfig c_;
   bool pack_experts_ = true;
-  Ends ends_;
   std::vector<Layer> layers_;
 };
 
-void Jamba::forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const {
+const float* Jamba::run_layers(Context& ctx, const Batch& batch, int begin, int end,
+                               float* residual) const {
   const auto T = static_cast<std::int64_t>(batch.ids.size());
-  const Arena::Scope scope(ctx.arena);
-  reserve(batch);
-  float* residual = embed(ctx, ends_, batch);          // [T, D], f32 whatever the weights
   float* out = ctx.arena.take<float>(T * c_.d_model);  // what the last half of a layer adds to it
   const float* add = nullptr;
-  for (const Layer& layer : layers_) {
+  for (int i = begin; i < end; ++i) {
+    const Layer& layer = layers_[static_cast<std::size_t>(i)];
     const Arena::Scope layer_scope(ctx.arena);
     const Site& site = layer.mixer ? layer.mixer->in_proj_input : layer.attention->input;
     const Activation hidden = norm_to_site(ctx, residual, add, layer.norm, site, T);
@@ -85,8 +84,7 @@ void Jamba::forward(Context& ctx, const Batch& batch, LogitRows rows, float* log
       run_expert(ctx, layer, layer.experts.front(), narrow, out);
     }
   }
-  head(ctx, ends_, batch, rows, residual, add, logits);
-  advance(batch);
+  return add;
 }
 
 void Jamba::attend(Context& ctx, const AttentionLayer& l, const Batch& batch,

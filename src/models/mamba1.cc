@@ -14,31 +14,30 @@ struct Layer {
   MambaMixer mixer;
 };
 
-class Mamba1 final : public Model {
+class Mamba1 final : public Decoder {
  public:
   Mamba1(Context& ctx, const Json& config, const TensorSource& tensors);
-  void forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const override;
 
  private:
-  Ends ends_;
+  const float* run_layers(Context& ctx, const Batch& batch, int begin, int end,
+                          float* residual) const override;
   std::vector<Layer> layers_;
 };
 
-void Mamba1::forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const {
+const float* Mamba1::run_layers(Context& ctx, const Batch& batch, int begin, int end,
+                                float* residual) const {
   const auto T = static_cast<std::int64_t>(batch.ids.size());
-  const Arena::Scope scope(ctx.arena);
-  float* residual = embed(ctx, ends_, batch);                    // [T, D], f32 whatever the weights
   float* out = ctx.arena.take<float>(T * layout_.info.d_model);  // [T, D], what a layer adds to it
   const float* add = nullptr;
-  for (const Layer& layer : layers_) {
+  for (int i = begin; i < end; ++i) {
+    const Layer& layer = layers_[static_cast<std::size_t>(i)];
     const Arena::Scope layer_scope(ctx.arena);
     const Activation hidden =
         norm_to_site(ctx, residual, add, layer.norm, layer.mixer.in_proj_input, T);  // [T, D]
     run_mamba_mixer(ctx, layer.mixer, batch, hidden, out);
     add = out;
   }
-  head(ctx, ends_, batch, rows, residual, add, logits);
-  advance(batch);
+  return add;
 }
 
 Mamba1::Mamba1(Context& ctx, const Json& config, const TensorSource& tensors) {

@@ -50,12 +50,13 @@ struct Layer {
   std::size_t ssm_buffer = 0, row_scale_buffer = 0;  // the latter of a dynamic int8 state only
 };
 
-class Mamba2 final : public Model {
+class Mamba2 final : public Decoder {
  public:
   Mamba2(Context& ctx, const Json& config, const TensorSource& tensors);
-  void forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const override;
 
  private:
+  const float* run_layers(Context& ctx, const Batch& batch, int begin, int end,
+                          float* residual) const override;
   Layer load_layer(Context& ctx, const TensorSource& tensors, int i, StateLayout& state) const;
   void mix(Context& ctx, const Layer& layer, const Batch& batch, const Activation& hidden,
            float* out) const;
@@ -63,7 +64,6 @@ class Mamba2 final : public Model {
   void observe_state(Context& ctx, const Layer& layer, const SsdState& state) const;
 
   Mamba2Config c_;
-  Ends ends_;
   std::vector<Layer> layers_;
 };
 
@@ -71,21 +71,20 @@ class Mamba2 final : public Model {
 // T tokens of all sequences together. Projections and norms run over all T, convolution and
 // recurrence over each sequence.
 
-void Mamba2::forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const {
+const float* Mamba2::run_layers(Context& ctx, const Batch& batch, int begin, int end,
+                                float* residual) const {
   const auto T = static_cast<std::int64_t>(batch.ids.size());
-  const Arena::Scope scope(ctx.arena);
-  float* residual = embed(ctx, ends_, batch);          // [T, D], f32 whatever the weights
   float* out = ctx.arena.take<float>(T * c_.d_model);  // [T, D], what a layer adds to it
   const float* add = nullptr;
-  for (const Layer& layer : layers_) {
+  for (int i = begin; i < end; ++i) {
+    const Layer& layer = layers_[static_cast<std::size_t>(i)];
     const Arena::Scope layer_scope(ctx.arena);
     const Activation hidden =
         norm_to_site(ctx, residual, add, layer.norm, layer.in_proj_input, T);  // [T, D]
     mix(ctx, layer, batch, hidden, out);
     add = out;
   }
-  head(ctx, ends_, batch, rows, residual, add, logits);
-  advance(batch);
+  return add;
 }
 
 /// silu(conv(in)) [T, channels] in the numerics of the output's site.

@@ -41,6 +41,13 @@ class Model {
   /// [0, vocab_rows): the caller checks. Taps of ctx are called for every activation site.
   virtual void forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const = 0;
 
+  /// The layers [begin, end) alone. `residual` [tokens, d_model] is what layer `begin` reads
+  /// (written here if begin is 0: the embeddings) and becomes what layer `end` would: forward() is
+  /// any chain of such calls, to the bit, with states that start anew in each. end = layers + 1
+  /// also makes the head's input, for taps; the residual is then of no use.
+  virtual void forward_layers(Context& ctx, const Batch& batch, int begin, int end,
+                              float* residual) const = 0;
+
  protected:
   ModelLayout layout_;
   std::map<std::string, ActivationNumerics> numerics_;

@@ -97,6 +97,7 @@ Weight load_4bit(Context& ctx, const TensorSource& tensors, const LinearSite& si
   const std::string name = site.name + ".weight";
   check_shape(tensors, name + "_shape", site);
   Weight weight;
+  weight.name = site.name;
   weight.data = tensors.get(name + "_packed");
   weight.scale = tensors.get(name + "_scale");
   weight.strategy = Strategy::group;
@@ -118,6 +119,7 @@ Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& 
     return load_4bit(ctx, tensors, site, packed);
   }
   Weight weight;
+  weight.name = site.name;
   weight.data = tensors.get(site.name + ".weight");
   if (site.has_bias) weight.bias = to_f32(tensors.get(site.name + ".bias").view());
   if (weight.data.dtype() == DType::i8) {

@@ -358,6 +358,7 @@ void linear(Context& ctx, const Weight& weight, const Activation& x, const Activ
   assert(!weight.is_4bit() || !x.outliers);
   assert(!weight.is_4bit() || weight.packed4 || weight.scale.dtype() == DType::bf16);
   if (x.rows == 0) return;
+  if (ctx.tap) ctx.tap->product(weight, x);
   const Arena::Scope scope(ctx.arena);
   if (y.dtype == DType::i8 && y.dynamic) {
     const Activation whole = f32_activation(ctx.arena.take<float>(y.rows * y.cols), y.rows, y.cols);
