@@ -1,6 +1,7 @@
 #include "quant/plan.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/check.h"
 #include "quant/rotate.h"
@@ -83,7 +84,8 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
                   const std::map<std::string, std::int64_t>& blocks, QuantizationPlan& plan) {
   const ModelLayout& layout = plan.layout;
   std::ptrdiff_t table = 0;  // among the plan's tensors
-  for (const LinearSite& site : layout.linears) {
+  for (std::size_t i = 0; i < layout.linears.size(); ++i) {
+    const LinearSite& site = layout.linears[i];
     const bool is_tied = !site.tied_to.empty();
     const std::string source = (is_tied ? site.tied_to : site.name) + ".weight";
     Target target = target_of(plan.recipe, site.role, dtypes.at(source));
@@ -109,6 +111,7 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
     plan.tensors.push_back(plan_tensor(source, site.name + ".weight", {site.rows, site.cols},
                                        target, block, site.parts));
     plan.tensors.back().smoothing = smoothing;
+    if (site.input_site >= 0) plan.tensors.back().linear = static_cast<int>(i);
     if (site.has_bias) {
       const std::string bias = site.name + ".bias";
       plan.tensors.push_back(
@@ -183,6 +186,11 @@ void write_scales(const QuantizationPlan& plan, std::size_t i, const std::vector
 
 }  // namespace
 
+IntegerFormat TensorPlan::format() const {
+  if (group_size > 0) return format_4bit(group_size);
+  return format_8bit(strategy, parts, output.shape[0], output.shape[1]);
+}
+
 std::int64_t QuantizationPlan::scale_count(int site) const {
   const auto found = groups.find(site);
   if (found == groups.end()) return 1;
@@ -222,9 +230,52 @@ QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
   return plan;
 }
 
+Tensor float_value(ThreadPool& threads, const TensorPlan& tensor, const TensorSource& tensors,
+                   const CalibrationResult& calibrated) {
+  Tensor value = tensors.get(tensor.source);
+  if (tensor.smoothing >= 0) {
+    const auto index = static_cast<std::size_t>(tensor.smoothing);
+    value = smooth(threads, value.view(), calibrated.smoothing_factors[index]);
+  }
+  if (tensor.hadamard_block > 0) {
+    value = rotate_rows(threads, value.view(), tensor.hadamard_block, tensor.source);
+  }
+  return value;
+}
+
+Tensor shape_tensor(const TensorPlan& tensor) {
+  Tensor shape(DType::i64, {2});
+  const std::int64_t dims[2] = {tensor.source_shape[0], tensor.source_shape[1]};
+  std::memcpy(shape.mutable_as<std::byte>().data(), dims, sizeof dims);
+  return shape;
+}
+
+namespace {
+
+QuantizedTensor nearest(ThreadPool& threads, const TensorPlan& tensor, const Tensor& value,
+                        StepChoice scale) {
+  if (tensor.is_rounded_product() && scale != StepChoice::absmax) {
+    const Tensor wide = convert_float(threads, value, DType::f32, tensor.source);
+    const std::int64_t rows = value.shape()[0], cols = value.shape()[1];
+    const IntegerFormat format = tensor.format();
+    const RoundedMatrix rounded =
+        round_nearest(threads, wide.as<float>(), rows, cols, {}, format, scale);
+    return pack_integers(rounded.q, rounded.steps, rows, cols, format, tensor.strategy);
+  }
+  if (tensor.group_size > 0) {
+    return quantize_rtn_4bit(threads, value.view(), tensor.group_size, tensor.source);
+  }
+  if (!tensor.parts.empty()) {
+    return quantize_rtn_parts(threads, value.view(), tensor.parts, tensor.source);
+  }
+  return quantize_rtn(threads, value.view(), tensor.strategy, tensor.source);
+}
+
+}  // namespace
+
 void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
-                   const CalibrationResult& calibrated, ThreadPool& threads, TensorSink& sink,
-                   const ProgressFn& progress) {
+                   const CalibrationResult& calibrated, const RoundedTensors& rounded,
+                   ThreadPool& threads, TensorSink& sink, const ProgressFn& progress) {
   for (const TensorPlan& tensor : plan.tensors) {
     sink.declare(tensor.output);
     if (!tensor.scale.name.empty()) sink.declare(tensor.scale);
@@ -239,29 +290,18 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
   Progress report{"quantize", 0, static_cast<std::int64_t>(plan.tensors.size()), "tensors"};
   for (const TensorPlan& tensor : plan.tensors) {
     if (progress) progress(report);
-    Tensor source = tensors.get(tensor.source);
-    if (tensor.smoothing >= 0) {
-      const auto index = static_cast<std::size_t>(tensor.smoothing);
-      source = smooth(threads, source.view(), calibrated.smoothing_factors[index]);
-    }
-    const Tensor value =
-        tensor.hadamard_block > 0
-            ? rotate_rows(threads, source.view(), tensor.hadamard_block, tensor.source)
-            : source;
+    const auto made = rounded.find(tensor.output.name);
     if (!tensor.scale.name.empty()) {
       const QuantizedTensor quantized =
-          tensor.group_size > 0
-              ? quantize_rtn_4bit(threads, value.view(), tensor.group_size, tensor.source)
-          : !tensor.parts.empty()
-              ? quantize_rtn_parts(threads, value.view(), tensor.parts, tensor.source)
-              : quantize_rtn(threads, value.view(), tensor.strategy, tensor.source);
+          made != rounded.end()
+              ? made->second
+              : nearest(threads, tensor, float_value(threads, tensor, tensors, calibrated),
+                        plan.recipe.rounding.options.scale);
       sink.write(tensor.output.name, quantized.q.view());
       sink.write(tensor.scale.name, quantized.scale.view());
-      if (!tensor.shape.name.empty()) {
-        const std::int64_t dims[2] = {tensor.source_shape[0], tensor.source_shape[1]};
-        sink.write(tensor.shape.name, {dims, DType::i64, {2}});
-      }
+      if (!tensor.shape.name.empty()) sink.write(tensor.shape.name, shape_tensor(tensor).view());
     } else {
+      const Tensor value = float_value(threads, tensor, tensors, calibrated);
       sink.write(tensor.output.name,
                  convert_float(threads, value, tensor.output.dtype, tensor.source).view());
     }

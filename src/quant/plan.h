@@ -11,6 +11,7 @@
 #include "krait/quantize.h"
 #include "models/layout.h"
 #include "quant/recipe.h"
+#include "quant/rtn.h"
 #include "quant/smooth.h"
 
 namespace krait {
@@ -27,7 +28,15 @@ struct TensorPlan {
   TensorInfo shape{};                    ///< 4 bits: name + "_shape", which holds source_shape
   Shape source_shape{};
   std::vector<std::int64_t> parts{};  ///< of the rows, if each has its scale
+  int linear = -1;  ///< into ModelLayout::linears: the weights of that product, of no table
+
+  /// Integers that a product multiplies: what recipe.rounding is about.
+  bool is_rounded_product() const { return linear >= 0 && !scale.name.empty(); }
+  IntegerFormat format() const;  ///< of integers
 };
+
+/// Integers of weights that are not simply the nearest ones, by the name of their tensor.
+using RoundedTensors = std::map<std::string, QuantizedTensor>;
 
 struct QuantizationPlan {
   Recipe recipe;
@@ -62,11 +71,20 @@ struct CalibrationResult {
   std::vector<std::vector<float>> smoothing_factors;  ///< of plan.smoothings, [channels] each
 };
 
-/// Streams tensor by tensor from `tensors` to `sink` and finishes it. Scales by groups are written
-/// for every channel, those of a state once for each group beside every channel's group. Peak
-/// memory: one float matrix or two if it is smoothed or rotated, and one output tensor.
+/// A tensor of the plan before it is rounded or converted: smoothed and rotated.
+Tensor float_value(ThreadPool& threads, const TensorPlan& tensor, const TensorSource& tensors,
+                   const CalibrationResult& calibrated);
+
+/// What _shape holds of a 4-bit tensor: i64 [2].
+Tensor shape_tensor(const TensorPlan& tensor);
+
+/// Streams tensor by tensor from `tensors` to `sink` and finishes it. Those in `rounded` are
+/// written as they are there, integers of products without an entry are the nearest. Scales by
+/// groups are written for every channel, those of a state once for each group beside every
+/// channel's group. Peak memory: one float matrix or two if it is smoothed or rotated, and one
+/// output tensor.
 void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
-                   const CalibrationResult& calibrated, ThreadPool& threads, TensorSink& sink,
-                   const ProgressFn& progress);
+                   const CalibrationResult& calibrated, const RoundedTensors& rounded,
+                   ThreadPool& threads, TensorSink& sink, const ProgressFn& progress);
 
 }  // namespace krait

@@ -14,6 +14,7 @@
 #include "quant/model_card.h"
 #include "quant/plan.h"
 #include "quant/quantization_config.h"
+#include "quant/round_layers.h"
 #include "quant/sort_and_cluster.h"
 #include "tokenizer/tokenizer.h"
 
@@ -94,6 +95,7 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
 
   Provenance provenance{.source_hash = checkpoint_hash(model), .seed = options.seed};
   CalibrationResult calibrated;
+  RoundedTensors rounded;
   std::unique_ptr<const TensorSource> in_new_order;
   ThreadPool threads(options.threads ? options.threads : hardware_threads());
   if (plan.recipe.needs_calibration()) {
@@ -109,6 +111,10 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
     }
     calibrated = calibrate(ctx, *float_model, in_new_order ? *in_new_order : *source.tensors, plan,
                            data, options.progress);
+    if (plan.recipe.rounding.looks_at_inputs()) {
+      rounded = round_layers(ctx, *float_model, in_new_order ? *in_new_order : *source.tensors,
+                             plan, source.config, calibrated, data, options.progress);
+    }
     provenance.calibrated = true;
     provenance.calibration_source = data.source;
     provenance.calibration_hash = data.hash;
@@ -119,8 +125,8 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
 
   const auto sink = make_safetensors_sink(directory.path("model.safetensors"),
                                           {{"format", "pt"}, {"krait_version", version()}});
-  write_tensors(plan, in_new_order ? *in_new_order : *source.tensors, calibrated, threads, *sink,
-                options.progress);
+  write_tensors(plan, in_new_order ? *in_new_order : *source.tensors, calibrated, rounded, threads,
+                *sink, options.progress);
   for (const char* name : kCopied) {
     const std::string path = (fs::path(model) / name).string();
     if (fs::exists(path)) write_file_atomic(directory.path(name), read_file(path));

@@ -26,7 +26,7 @@ QuantizedModel quantize_to_memory(const Json& config, const TensorSource& tensor
     made_up.smoothing_factors.push_back(
         smoothing_factors(threads, plan.layout, ordered, smoothing, maxima));
   }
-  write_tensors(plan, ordered, made_up, threads, *memory, progress);
+  write_tensors(plan, ordered, made_up, {}, threads, *memory, progress);
   return {output_config(config, plan, {.source_hash = "none: random weights"}), memory};
 }
 

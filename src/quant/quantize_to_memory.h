@@ -19,8 +19,8 @@ inline constexpr float kDummyActivationScale = 8.0f / 127;
 inline constexpr float kDummyChannelMaximum = 8.0f;
 
 /// Tensor by tensor, so that a source that generates its tensors on demand never exists as a whole.
-/// No calibration: static scales are kDummyActivationScale and clusters are made up. Errors: see
-/// plan_quantization.
+/// No calibration: static scales are kDummyActivationScale, clusters are made up and all integers
+/// the nearest. Errors: see plan_quantization.
 QuantizedModel quantize_to_memory(const Json& config, const TensorSource& tensors,
                                   const Recipe& recipe, ThreadPool& threads,
                                   const ProgressFn& progress = {});

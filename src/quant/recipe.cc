@@ -159,6 +159,40 @@ ActivationRule parse_activation_rule(const Json& json, const std::string& where)
 
 constexpr int kMaxClusters = 8;  // of channels: as many as kernels look up at a time
 
+Rounding parse_rounding(const Json& json, const std::string& where) {
+  Rounding rounding;
+  rounding.is_gptq = json.at("name") == "gptq";
+  std::vector<std::string> known = {"name", "scale"};
+  if (rounding.is_gptq) {
+    known.insert(known.end(), {"damp", "act_order", "block", "sweeps", "target"});
+  }
+  const Fields fields(json, where, std::move(known));
+  GptqOptions& options = rounding.options;
+  const std::string scale = fields.text("scale", "absmax");
+  if (scale == "mse") {
+    options.scale = StepChoice::mse;
+  } else if (scale == "weighted_mse") {
+    options.scale = StepChoice::weighted_mse;
+  } else if (scale != "absmax") {
+    fail(invalid_argument, "{}: unknown scale {}", where,
+         unknown_name(scale, {"absmax", "mse", "weighted_mse"}));
+  }
+  options.damp = fields.number("damp", 0, 1, options.damp);
+  options.act_order = fields.flag("act_order", options.act_order);
+  if (fields.has("block")) options.block = fields.integer("block");
+  check(options.block >= 1, invalid_argument, "{}: \"block\" must be at least 1", where);
+  if (fields.has("sweeps")) options.sweeps = fields.integer("sweeps");
+  check(options.sweeps <= 100, invalid_argument, "{}: \"sweeps\" must be at most 100, got {}",
+        where, options.sweeps);
+  const std::string target = fields.text("target", "quantized");
+  if (target != "quantized" && target != "float") {
+    fail(invalid_argument, "{}: unknown target {}", where,
+         unknown_name(target, {"quantized", "float"}));
+  }
+  rounding.float_target = target == "float";
+  return rounding;
+}
+
 RecipeStep parse_step(const Json& json, const std::string& where) {
   check(json.is_object() && json.contains("name") && json.at("name").is_string(), invalid_argument,
         "{}: an object with a \"name\" is expected", where);
@@ -187,19 +221,22 @@ RecipeStep parse_step(const Json& json, const std::string& where) {
     const Fields fields(json, where, {"name", "site", "alpha"});
     fields.text("site");
     fields.number("alpha", 0, 1, 0.5);
-  } else if (step.name == "calibrate" || step.name == "rtn") {
+  } else if (step.name == "calibrate") {
     const Fields fields(json, where, {"name"});
+  } else if (step.name == "rtn" || step.name == "gptq") {
+    parse_rounding(json, where);
   } else {
     fail(invalid_argument, "{}: unknown step {}", where,
-         unknown_name(step.name, {"cluster", "smooth", "rotate", "calibrate", "rtn"}));
+         unknown_name(step.name, {"cluster", "smooth", "rotate", "calibrate", "rtn", "gptq"}));
   }
   return step;
 }
 
 /// Each step at most once (smooth and rotate: once per site), in the order in which it makes sense,
-/// and calibrate and rtn exactly if there is something for them to do.
+/// and calibrate and one of rtn and gptq exactly if there is something for them to do.
 void check_steps(const Recipe& recipe, const std::string& where) {
-  const std::vector<std::string> order = {"cluster", "smooth", "rotate", "calibrate", "rtn"};
+  const std::vector<std::string> order = {"cluster",   "smooth", "rotate",
+                                          "calibrate", "rtn",    "gptq"};
   std::ptrdiff_t last = 0;
   std::vector<std::string> seen;
   for (const RecipeStep& step : recipe.steps) {
@@ -210,7 +247,8 @@ void check_steps(const Recipe& recipe, const std::string& where) {
           "{}: the step \"{}\" occurs twice", where, printable(key, 64));
     check(
         place >= last, invalid_argument,
-        "{}: the step \"{}\" comes too late, the order is cluster, smooth, rotate, calibrate, rtn",
+        "{}: the step \"{}\" comes too late, the order is cluster, smooth, rotate, calibrate, then "
+        "rtn or gptq",
         where, step.name);
     seen.push_back(key);
     last = place;
@@ -224,13 +262,16 @@ void check_steps(const Recipe& recipe, const std::string& where) {
   const bool is_static = recipe.needs_calibration();
   check(is_static == has("calibrate"), invalid_argument, "{}: there is {}", where,
         is_static
-            ? "an activation with a static scale or a step \"cluster\" or \"smooth\" but no "
-              "step \"calibrate\""
-            : "a step \"calibrate\" but no activation with a static scale or step \"cluster\" "
-              "or \"smooth\"");
-  check(has_int_weights == has("rtn"), invalid_argument, "{}: there is {}", where,
-        has_int_weights ? "an integer weight but no step \"rtn\""
-                        : "a step \"rtn\" but no integer weight");
+            ? "an activation with a static scale, a step \"cluster\", \"smooth\" or \"gptq\" or a "
+              "scale of \"weighted_mse\" but no step \"calibrate\""
+            : "a step \"calibrate\" but no activation with a static scale, step \"cluster\", "
+              "\"smooth\" or \"gptq\" or scale of \"weighted_mse\"");
+  check(!has("rtn") || !has("gptq"), invalid_argument,
+        "{}: there are both steps \"rtn\" and \"gptq\"", where);
+  const bool rounds = has("rtn") || has("gptq");
+  check(has_int_weights == rounds, invalid_argument, "{}: there is {}", where,
+        has_int_weights ? "an integer weight but no step \"rtn\" or \"gptq\""
+                        : "a step \"rtn\" or \"gptq\" but no integer weight");
 }
 
 std::vector<std::string> parse_shared_list(const Json& list, const std::string& where) {
@@ -272,7 +313,7 @@ bool is_plain_name(const std::string& name) {
 }  // namespace
 
 bool Recipe::needs_calibration() const {
-  return find_step("cluster") || find_step("smooth") ||
+  return find_step("cluster") || find_step("smooth") || rounding.looks_at_inputs() ||
          std::any_of(activations.begin(), activations.end(), [](const auto& item) {
            return !item.second.args.is_float && !item.second.args.dynamic;
          });
@@ -310,7 +351,10 @@ Recipe parse_recipe(const Json& json, const std::string& where) {
   }
   index = 0;
   for (const Json& step : array_or_empty(fields, "steps")) {
-    recipe.steps.push_back(parse_step(step, fmt::format("{}: steps[{}]", where, index++)));
+    const std::string place = fmt::format("{}: steps[{}]", where, index++);
+    recipe.steps.push_back(parse_step(step, place));
+    const std::string& kind = recipe.steps.back().name;
+    if (kind == "rtn" || kind == "gptq") recipe.rounding = parse_rounding(step, place);
   }
   check_steps(recipe, where);
   return recipe;

@@ -22,7 +22,10 @@
 //             {"name": "smooth", "site": "in_proj.input", "alpha": 0.5},
 //             {"name": "rotate", "site": "out_proj.input", "block": "full" | "largest" |
 //             "power_of_two" | N},
-//             {"name": "calibrate"}, {"name": "rtn"}]
+//             {"name": "calibrate"},
+//             {"name": "rtn", "scale": "absmax" | "mse" | "weighted_mse"} or
+//             {"name": "gptq", "scale": ..., "damp": 0.01, "act_order": true, "block": 128,
+//              "sweeps": 0, "target": "quantized" | "float"}]
 // }
 // What is not named stays in the checkpoint's float dtype. Unknown keys, roles, observers, steps
 // and numerics that no kernel has are refused with the choices listed.
@@ -37,6 +40,7 @@
 #include "core/quant_args.h"
 #include "io/json.h"
 #include "models/layout.h"
+#include "quant/gptq.h"
 
 namespace krait {
 
@@ -60,8 +64,17 @@ struct ActivationRule {
 };
 
 struct RecipeStep {
-  std::string name;  ///< "cluster", "smooth", "rotate", "calibrate", "rtn"
+  std::string name;  ///< "cluster", "smooth", "rotate", "calibrate", "rtn", "gptq"
   Json args;
+};
+
+/// The step that makes integers of weights.
+struct Rounding {
+  bool is_gptq = false;
+  GptqOptions options;        ///< rtn: scale only
+  bool float_target = false;  ///< products shall give what they give in the float model
+  /// Whether products are rounded layer by layer, on what their inputs are.
+  bool looks_at_inputs() const { return is_gptq || options.scale == StepChoice::weighted_mse; }
 };
 
 struct Recipe {
@@ -70,9 +83,10 @@ struct Recipe {
   std::map<std::string, ActivationRule> activations;
   std::vector<std::vector<std::string>> shared_scales;
   std::vector<RecipeStep> steps;
-  Json source;  ///< as read, for provenance
+  Rounding rounding;  ///< of the step rtn or gptq
+  Json source;        ///< as read, for provenance
 
-  bool needs_calibration() const;  ///< for static scales, clusters or smoothing
+  bool needs_calibration() const;  ///< for static scales, clusters, smoothing or rounding
   const RecipeStep* find_step(std::string_view wanted) const;  ///< the first, or nullptr
 };
 

@@ -1,0 +1,375 @@
+#include "quant/round_layers.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/check.h"
+#include "kernels/hadamard/hadamard.h"
+#include "quant/gptq.h"
+#include "quant/moments.h"
+#include "quant/quantization_config.h"
+
+namespace krait {
+namespace {
+
+/// The quantized model in the making: tensors come and go.
+class Workbench final : public TensorSource {
+ public:
+  explicit Workbench(const TensorSource& original) : where_(original.where()) {}
+
+  std::vector<TensorInfo> list() const override {
+    std::vector<TensorInfo> infos;
+    for (const auto& [name, tensor] : tensors_)
+      infos.push_back({name, tensor.dtype(), tensor.shape()});
+    return infos;
+  }
+  bool contains(std::string_view name) const override { return tensors_.contains(name); }
+  Tensor get(std::string_view name) const override {
+    const auto it = tensors_.find(name);
+    check(it != tensors_.end(), ErrorCode::not_found, "there is no tensor {} in {}", name, where_);
+    return it->second;
+  }
+  std::string where() const override { return where_; }
+
+  void put(const std::string& name, const Tensor& tensor) { tensors_[name] = tensor; }
+  void remove(const std::string& name) { tensors_.erase(name); }
+
+ private:
+  std::map<std::string, Tensor, std::less<>> tensors_;
+  std::string where_;
+};
+
+/// Products that read one value, and what they saw.
+struct Stage {
+  int input_site = -1;
+  std::vector<const TensorPlan*> products;
+  bool by_expert = false;  // several products of one role: each sees tokens of its own
+};
+
+/// Watches the products of a stage.
+class InputTap final : public Tap {
+ public:
+  InputTap(const Context& ctx, const ModelLayout& layout, const Stage& stage)
+      : ctx_{ctx.threads, ctx.kernels, arena_},
+        owner_(stage.products.size(), -1),
+        moments_(stage.products.size()) {
+    for (std::size_t i = 0; i < stage.products.size(); ++i) {
+      const LinearSite& site = layout.linears[static_cast<std::size_t>(stage.products[i]->linear)];
+      names_[site.name] = i;
+      moments_[i].cols = site.cols;
+    }
+  }
+
+  void observe(int, const Activation&) override {}
+  void product(const Weight& weight, const Activation& x) override {
+    const auto found = names_.find(weight.name);
+    // Products that read the same value run one after the other.
+    const int neighbour = x.data == last_data_ ? last_ : -1;
+    last_data_ = x.data;
+    last_ = found == names_.end() ? -1 : static_cast<int>(found->second);
+    if (last_ < 0) return;
+    int& owner = owner_[static_cast<std::size_t>(last_)];
+    if (neighbour >= 0) {
+      owner = owner_[static_cast<std::size_t>(neighbour)];
+      return;
+    }
+    owner = last_;
+    Moments& moments = moments_[static_cast<std::size_t>(owner)];
+    if (expected_.empty()) {
+      moments.add(ctx_, widened(x));
+    } else {
+      moments.add(ctx_, widened(x), expected_);
+    }
+  }
+
+  /// The float model's values for the next sample.
+  void expect(std::vector<float> values) { expected_ = std::move(values); }
+
+  /// Of a product; nullptr if it saw nothing.
+  const Moments* of(std::size_t product) const {
+    const int owner = owner_[product];
+    return owner < 0 ? nullptr : &moments_[static_cast<std::size_t>(owner)];
+  }
+
+ private:
+  Arena arena_;
+  Context ctx_;
+  std::map<std::string, std::size_t, std::less<>> names_;
+  std::vector<int> owner_;  // whose moments are a product's: its own or those of a neighbour
+  std::vector<Moments> moments_;
+  std::vector<float> expected_;
+  const void* last_data_ = nullptr;
+  int last_ = -1;
+};
+
+/// Keeps a value of the float model, changed as the quantized model's site would change it.
+class ValueTap final : public Tap {
+ public:
+  ValueTap(const Context& ctx, const QuantizationPlan& plan, int site,
+           const CalibrationResult& calibrated)
+      : ctx_{ctx.threads, ctx.kernels, arena_}, site_(site) {
+    const ActivationSite& described = plan.layout.activations[static_cast<std::size_t>(site)];
+    const int smoothing = find_smoothing(plan.smoothings, described.norm);
+    if (smoothing >= 0) {
+      factors_ = calibrated.smoothing_factors[static_cast<std::size_t>(smoothing)];
+    }
+    const auto numerics = plan.numerics.find(described.role);
+    if (numerics != plan.numerics.end()) block_ = numerics->second.hadamard_block;
+  }
+  void observe(int site, const Activation& value) override {
+    if (site != site_) return;
+    values_ = widened(value);
+    for (std::size_t i = 0; i < values_.size() && !factors_.empty(); ++i) {
+      values_[i] /= factors_[i % factors_.size()];
+    }
+    if (block_ > 0) {
+      const Activation all = f32_activation(values_.data(), value.rows, value.cols);
+      hadamard(ctx_, all, block_, all);
+    }
+  }
+  std::vector<float> take() { return std::move(values_); }
+
+ private:
+  Arena arena_;
+  Context ctx_;
+  int site_;
+  std::vector<float> factors_;
+  std::int64_t block_ = 0;
+  std::vector<float> values_;
+};
+
+std::vector<double> diagonal(std::span<const double> H, std::int64_t n) {
+  std::vector<double> result;
+  for (std::int64_t i = 0; i < n && !H.empty(); ++i) {
+    result.push_back(H[static_cast<std::size_t>(i * n + i)]);
+  }
+  return result;
+}
+
+class LayerRounder {
+ public:
+  LayerRounder(Context& ctx, const Model& model, const TensorSource& tensors,
+               const QuantizationPlan& plan, const Json& config,
+               const CalibrationResult& calibrated, const CalibrationData& data,
+               const ProgressFn& progress)
+      : ctx_(ctx),
+        model_(model),
+        tensors_(tensors),
+        plan_(plan),
+        config_(output_config(config, plan, {})),
+        calibrated_(calibrated),
+        data_(data),
+        progress_(progress),
+        rounding_(plan.recipe.rounding),
+        bench_(tensors) {
+    fill_bench();
+    const auto tokens = static_cast<std::size_t>(data.tokens());
+    const auto width = static_cast<std::size_t>(plan.layout.info.d_model);
+    residual_.resize(tokens * width);
+    if (rounding_.float_target) float_residual_.resize(tokens * width);
+    const auto layers = static_cast<int>(plan.layout.info.n_layers);
+    for (int layer = 0; layer <= layers; ++layer) stages_.push_back(stages_of(layer));
+    report_ = {rounding_.is_gptq ? "gptq" : "rtn", 0, layers, "passes"};
+    for (const auto& stages : stages_) report_.total += std::ssize(stages);
+    report_.total *= std::ssize(data.samples);
+  }
+
+  RoundedTensors run() {
+    const auto layers = static_cast<int>(plan_.layout.info.n_layers);
+    for (int layer = 0; layer <= layers; ++layer) {
+      for (const Stage& stage : stages_[static_cast<std::size_t>(layer)]) round(stage, layer);
+      if (layer < layers) advance(layer);
+      for (const Stage& stage : stages_[static_cast<std::size_t>(layer)]) {
+        for (const TensorPlan* product : stage.products) {  // a lighter model to load
+          remove(*product);
+          bench_.put(site_of(*product).name + ".weight", tensors_.get(product->source));
+        }
+      }
+    }
+    if (progress_) progress_(report_);
+    return std::move(rounded_);
+  }
+
+ private:
+  const LinearSite& site_of(const TensorPlan& product) const {
+    return plan_.layout.linears[static_cast<std::size_t>(product.linear)];
+  }
+
+  /// Everything as it will be, but the products that are rounded here in float.
+  void fill_bench() {
+    QuantizationPlan rest = plan_;
+    std::erase_if(rest.tensors, [](const TensorPlan& t) { return t.is_rounded_product(); });
+    MemoryTensors written;
+    write_tensors(rest, tensors_, calibrated_, {}, ctx_.threads, written, {});
+    for (const TensorInfo& info : written.list()) bench_.put(info.name, written.get(info.name));
+    for (const TensorPlan& tensor : plan_.tensors) {
+      if (!tensor.is_rounded_product()) continue;
+      bench_.put(site_of(tensor).name + ".weight", tensors_.get(tensor.source));
+    }
+  }
+
+  /// The head is in the layer behind the last.
+  std::vector<Stage> stages_of(int layer) const {
+    std::vector<Stage> stages;
+    for (const TensorPlan& tensor : plan_.tensors) {
+      if (!tensor.is_rounded_product()) continue;
+      const LinearSite& site = site_of(tensor);
+      const int place = site.layer < 0 ? static_cast<int>(plan_.layout.info.n_layers) : site.layer;
+      if (place != layer) continue;
+      auto stage = std::find_if(stages.begin(), stages.end(),
+                                [&](const Stage& s) { return s.input_site == site.input_site; });
+      if (stage == stages.end()) stage = stages.insert(stage, Stage{site.input_site, {}});
+      stage->by_expert |=
+          std::any_of(stage->products.begin(), stage->products.end(),
+                      [&](const TensorPlan* other) { return site_of(*other).role == site.role; });
+      stage->products.push_back(&tensor);
+    }
+    return stages;
+  }
+
+  /// fn(sample, batch, place of its residual) for every sample from the zero state of `model`.
+  template <typename Fn>
+  void for_samples(const Model& model, Fn fn) {
+    SequenceState state(model.state_layout());
+    SequenceState* const states[] = {&state};
+    std::size_t place = 0;
+    for (const std::vector<TokenId>& sample : data_.samples) {
+      if (progress_) progress_(report_);
+      state.reset();
+      const std::int32_t bounds[] = {0, static_cast<std::int32_t>(sample.size())};
+      fn(Batch{sample, bounds, states}, place);
+      place += sample.size() * static_cast<std::size_t>(plan_.layout.info.d_model);
+      ++report_.done;
+    }
+  }
+
+  /// The layer's stage on copies of the residual streams, watched.
+  void watch(const Stage& stage, int layer, InputTap& tap) {
+    const auto quantized = load_model(ctx_, config_, bench_);
+    ValueTap values(ctx_, plan_, stage.input_site, calibrated_);
+    SequenceState float_state(model_.state_layout());
+    std::vector<float> scratch;
+    const auto run = [&](const Model& model, Tap& watcher, const Batch& batch,
+                         const std::vector<float>& residual, std::size_t place) {
+      const std::size_t size =
+          batch.ids.size() * static_cast<std::size_t>(plan_.layout.info.d_model);
+      const auto begin = residual.begin() + static_cast<std::ptrdiff_t>(place);
+      scratch.assign(begin, begin + static_cast<std::ptrdiff_t>(size));
+      Context tapped{ctx_.threads, ctx_.kernels, ctx_.arena, &watcher};
+      model.forward_layers(tapped, batch, layer, layer + 1, scratch.data());
+    };
+    const bool compares = rounding_.float_target && !stage.by_expert;
+    for_samples(*quantized, [&](const Batch& batch, std::size_t place) {
+      if (compares) {
+        float_state.reset();
+        SequenceState* const states[] = {&float_state};
+        run(model_, values, {batch.ids, batch.cu_seqlens, states}, float_residual_, place);
+        tap.expect(values.take());
+      }
+      run(*quantized, tap, batch, residual_, place);
+    });
+  }
+
+  void round(const Stage& stage, int layer) {
+    for (const TensorPlan* product : stage.products) {
+      bench_.put(
+          site_of(*product).name + ".weight",
+          convert_float(ctx_.threads, float_value(ctx_.threads, *product, tensors_, calibrated_),
+                        DType::f32, product->source));
+    }
+    InputTap tap(ctx_, plan_.layout, stage);
+    watch(stage, layer, tap);
+    for (std::size_t i = 0; i < stage.products.size(); ++i) {
+      const TensorPlan& product = *stage.products[i];
+      Moments pooled;
+      QuantizedTensor made = round_product(product, moments_of(stage, tap, i, pooled));
+      bench_.remove(site_of(product).name + ".weight");
+      bench_.put(product.output.name, made.q);
+      bench_.put(product.scale.name, made.scale);
+      if (!product.shape.name.empty()) bench_.put(product.shape.name, shape_tensor(product));
+      rounded_.emplace(product.output.name, std::move(made));
+    }
+  }
+
+  /// A product's own, or those of all experts if its own are fewer tokens than columns.
+  const Moments& moments_of(const Stage& stage, const InputTap& tap, std::size_t index,
+                            Moments& pooled) const {
+    const LinearSite& site = site_of(*stage.products[index]);
+    const Moments* own = tap.of(index);
+    if (own && (!stage.by_expert || own->tokens >= site.cols)) return *own;
+    for (std::size_t k = 0; k < stage.products.size(); ++k) {
+      const Moments* other = tap.of(k);
+      if (!other || site_of(*stage.products[k]).role != site.role) continue;
+      pooled.tokens += other->tokens;
+      pooled.own.resize(other->own.size());
+      std::transform(pooled.own.begin(), pooled.own.end(), other->own.begin(), pooled.own.begin(),
+                     std::plus<>());
+    }
+    return pooled;
+  }
+
+  QuantizedTensor round_product(const TensorPlan& product, const Moments& seen) const {
+    const LinearSite& site = site_of(product);
+    const Tensor value = bench_.get(site.name + ".weight");
+    const std::int64_t rows = site.rows, cols = site.cols;
+    const IntegerFormat format = product.format();
+    const std::span<const double> H = seen.own;
+    std::vector<float> w(value.as<float>().begin(), value.as<float>().end());
+    const GptqOptions& options = rounding_.options;
+    if (!seen.cross.empty()) {
+      w = corrected(ctx_.threads, w, rows, cols, H,
+                    missing_outputs(ctx_.threads, w, rows, cols, seen.own, seen.cross),
+                    options.damp);
+    }
+    const RoundedMatrix rounded =
+        rounding_.is_gptq
+            ? round_gptq(ctx_.threads, w, rows, cols, H, format, options, product.source)
+            : round_nearest(ctx_.threads, w, rows, cols, diagonal(H, cols), format, options.scale);
+    return pack_integers(rounded.q, rounded.steps, rows, cols, format, product.strategy);
+  }
+
+  void remove(const TensorPlan& product) {
+    bench_.remove(product.output.name);
+    bench_.remove(product.scale.name);
+    if (!product.shape.name.empty()) bench_.remove(product.shape.name);
+  }
+
+  /// Takes the residual streams through a layer.
+  void advance(int layer) {
+    const auto quantized = load_model(ctx_, config_, bench_);
+    for_samples(*quantized, [&](const Batch& batch, std::size_t place) {
+      quantized->forward_layers(ctx_, batch, layer, layer + 1, residual_.data() + place);
+    });
+    if (!rounding_.float_target) return;
+    report_.done -= std::ssize(data_.samples);
+    for_samples(model_, [&](const Batch& batch, std::size_t place) {
+      model_.forward_layers(ctx_, batch, layer, layer + 1, float_residual_.data() + place);
+    });
+  }
+
+  Context& ctx_;
+  const Model& model_;
+  const TensorSource& tensors_;
+  const QuantizationPlan& plan_;
+  const Json config_;
+  const CalibrationResult& calibrated_;
+  const CalibrationData& data_;
+  const ProgressFn& progress_;
+  const Rounding& rounding_;
+  Workbench bench_;
+  std::vector<std::vector<Stage>> stages_;        // by layer
+  std::vector<float> residual_, float_residual_;  // [tokens, d_model]
+  RoundedTensors rounded_;
+  Progress report_;
+};
+
+}  // namespace
+
+RoundedTensors round_layers(Context& ctx, const Model& model, const TensorSource& tensors,
+                            const QuantizationPlan& plan, const Json& config,
+                            const CalibrationResult& calibrated, const CalibrationData& data,
+                            const ProgressFn& progress) {
+  return LayerRounder(ctx, model, tensors, plan, config, calibrated, data, progress).run();
+}
+
+}  // namespace krait
