@@ -60,6 +60,12 @@ void SiteWriter::linear(std::string_view role, std::int64_t rows, std::int64_t c
       {prefix + std::string(role), std::string(role), layer, rows, cols, input_site, has_bias, ""});
 }
 
+void SiteWriter::residual_linear(std::string_view role, std::int64_t rows, std::int64_t cols,
+                                 int input_site, bool has_bias) const {
+  linear(role, rows, cols, input_site, has_bias);
+  layout.linears.back().adds_to_residual = true;
+}
+
 void SiteWriter::param(std::string_view name, const Shape& shape) const {
   layout.params.push_back({prefix + std::string(name), std::string(name), layer, shape, true});
 }

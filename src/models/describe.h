@@ -29,6 +29,9 @@ struct SiteWriter {
   int normed(int site, std::string_view norm) const;
   void linear(std::string_view role, std::int64_t rows, std::int64_t cols, int input_site,
               bool has_bias = false) const;
+  /// A product whose output is added to the residual stream.
+  void residual_linear(std::string_view role, std::int64_t rows, std::int64_t cols, int input_site,
+                       bool has_bias = false) const;
   /// A parameter whose role is its name.
   void param(std::string_view name, const Shape& shape) const;
   /// A norm's weight or bias: never quantized. Its tensor is the prefix and `name`.

@@ -124,7 +124,7 @@ void describe_attention_layer(const JambaConfig& c, const std::string& prefix,
   to.linear("q_proj", D, D, input);
   to.linear("k_proj", kv, D, input);
   to.linear("v_proj", kv, D, input);
-  to.linear("o_proj", D, D, output);
+  to.residual_linear("o_proj", D, D, output);
 }
 
 /// One expert's products, or those of a dense block: they share their layer's sites.
@@ -142,6 +142,7 @@ void describe_feed_forward(const JambaConfig& c, const std::string& prefix, std:
     expert.linear("gate_proj", F, D, input);
     expert.linear("up_proj", F, D, input);
     expert.linear("down_proj", D, F, output);
+    expert.layout.linears.back().adds_to_residual = experts == 1;
   }
 }
 

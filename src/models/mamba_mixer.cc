@@ -161,7 +161,7 @@ void describe_mamba_mixer(const MambaMixerShape& shape, const std::string& prefi
   to.linear("in_proj", 2 * E, D, in_proj, in_bias);
   to.linear("x_proj", R + 2 * N, E, x_proj);
   to.linear("dt_proj", E, R, dt_proj);
-  to.linear("out_proj", D, E, out_proj, out_bias);
+  to.residual_linear("out_proj", D, E, out_proj, out_bias);
 
   to.param("conv1d.weight", {E, 1, K});
   if (conv_bias) to.param("conv1d.bias", {E});

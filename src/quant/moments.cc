@@ -45,9 +45,8 @@ void Moments::add(Context& ctx, std::span<const float> x) {
   add_product(ctx, x, x, rows, own);
 }
 
-void Moments::add(Context& ctx, std::span<const float> x, std::span<const float> other) {
-  add(ctx, x);
-  if (!x.empty()) add_product(ctx, other, x, std::ssize(x) / cols, cross);
+void Moments::add_cross(Context& ctx, std::span<const float> y, std::span<const float> x) {
+  if (!x.empty()) add_product(ctx, y, x, std::ssize(x) / cols, cross);
 }
 
 std::vector<float> widened(const Activation& x) {

@@ -16,11 +16,11 @@ namespace krait {
 struct Moments {
   std::int64_t cols = 0, tokens = 0;
   std::vector<double> own;    ///< [cols, cols]: sum of x x^T
-  std::vector<double> cross;  ///< [cols, cols]: sum of x' x^T, or empty
+  std::vector<double> cross;  ///< [n, cols]: sum of y x^T for another value y [n], or empty
 
   void add(Context& ctx, std::span<const float> x);  ///< [tokens, cols]
   /// The same tokens in both.
-  void add(Context& ctx, std::span<const float> x, std::span<const float> other);
+  void add_cross(Context& ctx, std::span<const float> y, std::span<const float> x);
 };
 
 /// out [n, m] += a^T b for a [tokens, n] and b [tokens, m].

@@ -75,15 +75,12 @@ class InputTap final : public Tap {
     }
     owner = last_;
     Moments& moments = moments_[static_cast<std::size_t>(owner)];
-    if (expected_.empty()) {
-      moments.add(ctx_, widened(x));
-    } else {
-      moments.add(ctx_, widened(x), expected_);
-    }
+    last_input_ = widened(x);
+    moments.add(ctx_, last_input_);
   }
 
-  /// The float model's values for the next sample.
-  void expect(std::vector<float> values) { expected_ = std::move(values); }
+  /// Other values for the tokens of the last input. One product only.
+  void compare(const std::vector<float>& values) { moments_.front().add_cross(ctx_, values, last_input_); }
 
   /// Of a product; nullptr if it saw nothing.
   const Moments* of(std::size_t product) const {
@@ -97,7 +94,7 @@ class InputTap final : public Tap {
   std::map<std::string, std::size_t, std::less<>> names_;
   std::vector<int> owner_;  // whose moments are a product's: its own or those of a neighbour
   std::vector<Moments> moments_;
-  std::vector<float> expected_;
+  std::vector<float> last_input_;
   const void* last_data_ = nullptr;
   int last_ = -1;
 };
@@ -248,7 +245,7 @@ class LayerRounder {
     const auto quantized = load_model(ctx_, config_, bench_);
     ValueTap values(ctx_, plan_, stage.input_site, calibrated_);
     SequenceState float_state(model_.state_layout());
-    std::vector<float> scratch;
+    std::vector<float> scratch, wanted;
     const auto run = [&](const Model& model, Tap& watcher, const Batch& batch,
                          const std::vector<float>& residual, std::size_t place) {
       const std::size_t size =
@@ -264,10 +261,21 @@ class LayerRounder {
         float_state.reset();
         SequenceState* const states[] = {&float_state};
         run(model_, values, {batch.ids, batch.cu_seqlens, states}, float_residual_, place);
-        tap.expect(values.take());
+        wanted = scratch;
       }
       run(*quantized, tap, batch, residual_, place);
+      if (!compares) return;
+      if (adds_to_residual(stage)) {
+        std::transform(wanted.begin(), wanted.end(), scratch.begin(), wanted.begin(), std::minus<>());
+        tap.compare(wanted);
+      } else {
+        tap.compare(values.take());
+      }
     });
+  }
+
+  bool adds_to_residual(const Stage& stage) const {
+    return site_of(*stage.products.front()).adds_to_residual;
   }
 
   void round(const Stage& stage, int layer) {
@@ -318,7 +326,9 @@ class LayerRounder {
     const GptqOptions& options = rounding_.options;
     if (!seen.cross.empty()) {
       w = corrected(ctx_.threads, w, rows, cols, H,
-                    missing_outputs(ctx_.threads, w, rows, cols, seen.own, seen.cross),
+                    site.adds_to_residual
+                        ? seen.cross
+                        : missing_outputs(ctx_.threads, w, rows, cols, seen.own, seen.cross),
                     options.damp);
     }
     const RoundedMatrix rounded =
