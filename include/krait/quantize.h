@@ -18,7 +18,9 @@ using ProgressFn = std::function<void(const Progress&)>;
 
 struct QuantizeOptions {
   std::string recipe = "krait-w8a8";  ///< a name (see recipe_names()) or the path of a JSON file
-  std::string calibration;  ///< text, .jsonl ({"text": ...}) or .bin/.npy token file; "": built in
+  /// Text, .jsonl ({"text": ...}) or .bin/.npy token file; "built-in": the text that ships with
+  /// krait; "generated": what the float model writes; "": what the recipe says, else built-in.
+  std::string calibration;
   int samples = 512;
   int seq_len = 512;
   std::uint64_t seed = 1234;

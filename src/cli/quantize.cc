@@ -75,7 +75,8 @@ Runner declare_quantize(CLI::App& app) {
       ->type_name("NAME")
       ->capture_default_str();
   app.add_option("--calibration", q.calibration,
-                 "Text, .jsonl ({\"text\": ...}) or .bin/.npy token ids (default: built-in text)")
+                 "Text, .jsonl ({\"text\": ...}), .bin/.npy token ids, \"built-in\" text or text "
+                 "\"generated\" by the model (default: the recipe's, else built-in)")
       ->type_name("FILE");
   app.add_option("--samples", q.samples, "Calibration samples")
       ->capture_default_str()

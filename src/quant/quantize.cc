@@ -11,6 +11,7 @@
 #include "kernels/microkernels.h"
 #include "krait/version.h"
 #include "quant/calibrate.h"
+#include "quant/generate_samples.h"
 #include "quant/model_card.h"
 #include "quant/plan.h"
 #include "quant/quantization_config.h"
@@ -68,8 +69,9 @@ CalibrationData read_calibration(const std::string& model, const QuantizeOptions
     }
     return tokenizer->encode(text, add_special);
   };
-  CalibrationData data = load_calibration(
-      {options.calibration, options.samples, options.seq_len, options.seed, vocab_rows}, encode);
+  const std::string path = options.calibration == "built-in" ? "" : options.calibration;
+  CalibrationData data =
+      load_calibration({path, options.samples, options.seq_len, options.seed, vocab_rows}, encode);
   for (const auto& sample : data.samples) {
     for (TokenId id : sample) {
       check(id >= 0 && id < vocab_rows, bad_data,
@@ -99,10 +101,18 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
   std::unique_ptr<const TensorSource> in_new_order;
   ThreadPool threads(options.threads ? options.threads : hardware_threads());
   if (plan.recipe.needs_calibration()) {
-    const CalibrationData data = read_calibration(model, options, plan.layout.info.vocab_rows);
+    const bool generates = options.calibration == "generated" ||
+                           (options.calibration.empty() && plan.recipe.generates_data);
+    CalibrationData data;
+    if (!generates) data = read_calibration(model, options, plan.layout.info.vocab_rows);
     Arena arena;
     Context ctx{threads, microkernels(select_isa()), arena};
     auto float_model = load_model(ctx, source.config, *source.tensors);
+    if (generates) {
+      data = generate_samples(ctx, *float_model,
+                              document_token(source.config, plan.layout.info.vocab_rows),
+                              options.samples, options.seq_len, options.seed, options.progress);
+    }
     if (plan.recipe.find_step("cluster")) {
       in_new_order = sort_and_cluster(
           plan, *source.tensors,

@@ -222,7 +222,12 @@ RecipeStep parse_step(const Json& json, const std::string& where) {
     fields.text("site");
     fields.number("alpha", 0, 1, 0.5);
   } else if (step.name == "calibrate") {
-    const Fields fields(json, where, {"name"});
+    const Fields fields(json, where, {"name", "data"});
+    const std::string data = fields.text("data", "built-in");
+    if (data != "built-in" && data != "generated") {
+      fail(invalid_argument, "{}: unknown data {}", where,
+           unknown_name(data, {"built-in", "generated"}));
+    }
   } else if (step.name == "rtn" || step.name == "gptq") {
     parse_rounding(json, where);
   } else {
@@ -354,6 +359,7 @@ Recipe parse_recipe(const Json& json, const std::string& where) {
     const std::string place = fmt::format("{}: steps[{}]", where, index++);
     recipe.steps.push_back(parse_step(step, place));
     const std::string& kind = recipe.steps.back().name;
+    if (kind == "calibrate") recipe.generates_data = step.value("data", "") == "generated";
     if (kind == "rtn" || kind == "gptq") recipe.rounding = parse_rounding(step, place);
   }
   check_steps(recipe, where);

@@ -22,7 +22,7 @@
 //             {"name": "smooth", "site": "in_proj.input", "alpha": 0.5},
 //             {"name": "rotate", "site": "out_proj.input", "block": "full" | "largest" |
 //             "power_of_two" | N},
-//             {"name": "calibrate"},
+//             {"name": "calibrate", "data": "built-in" | "generated"},
 //             {"name": "rtn", "scale": "absmax" | "mse" | "weighted_mse"} or
 //             {"name": "gptq", "scale": ..., "damp": 0.01, "act_order": true, "block": 128,
 //              "sweeps": 0, "target": "quantized" | "float"}]
@@ -83,8 +83,9 @@ struct Recipe {
   std::map<std::string, ActivationRule> activations;
   std::vector<std::vector<std::string>> shared_scales;
   std::vector<RecipeStep> steps;
-  Rounding rounding;  ///< of the step rtn or gptq
-  Json source;        ///< as read, for provenance
+  Rounding rounding;            ///< of the step rtn or gptq
+  bool generates_data = false;  ///< calibrates on what the model writes, unless told otherwise
+  Json source;                  ///< as read, for provenance
 
   bool needs_calibration() const;  ///< for static scales, clusters, smoothing or rounding
   const RecipeStep* find_step(std::string_view wanted) const;  ///< the first, or nullptr

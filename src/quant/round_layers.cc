@@ -80,7 +80,9 @@ class InputTap final : public Tap {
   }
 
   /// Other values for the tokens of the last input. One product only.
-  void compare(const std::vector<float>& values) { moments_.front().add_cross(ctx_, values, last_input_); }
+  void compare(const std::vector<float>& values) {
+    moments_.front().add_cross(ctx_, values, last_input_);
+  }
 
   /// Of a product; nullptr if it saw nothing.
   const Moments* of(std::size_t product) const {
@@ -266,7 +268,8 @@ class LayerRounder {
       run(*quantized, tap, batch, residual_, place);
       if (!compares) return;
       if (adds_to_residual(stage)) {
-        std::transform(wanted.begin(), wanted.end(), scratch.begin(), wanted.begin(), std::minus<>());
+        std::transform(wanted.begin(), wanted.end(), scratch.begin(), wanted.begin(),
+                       std::minus<>());
         tap.compare(wanted);
       } else {
         tap.compare(values.take());
