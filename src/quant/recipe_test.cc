@@ -149,13 +149,59 @@ TEST(Recipe, RefusesStepsThatMakeNoSense) {
                {"no activation with a static scale"});
 }
 
+TEST(Recipe, ReadsHowWeightsAreRounded) {
+  EXPECT_FALSE(load_recipe("krait-w8a8").rounding.looks_at_inputs());
+  const Recipe gptq = load_recipe("gptq-w4a8");
+  EXPECT_TRUE(gptq.rounding.is_gptq && gptq.rounding.options.act_order && gptq.needs_calibration());
+  EXPECT_EQ(gptq.rounding.options.damp, 0.01);
+  EXPECT_EQ(gptq.rounding.options.scale, StepChoice::absmax);
+  EXPECT_FALSE(gptq.rounding.float_target || gptq.generates_data);
+  const Recipe ours = load_recipe("krait-w4a8");
+  EXPECT_TRUE(ours.rounding.float_target && ours.generates_data);
+
+  const auto parse = [](const Json& step, bool calibrates) {
+    Json json = load_recipe("rtn-w4a8").source;
+    if (calibrates) json["steps"].back() = {{"name", "calibrate"}}, json["steps"].push_back(step);
+    if (!calibrates) json["steps"].back() = step;
+    return parse_recipe(json, "r");
+  };
+  const auto expect = [&](const Json& step, const std::vector<std::string>& words) {
+    expect_error([&] { parse(step, true); }, ErrorCode::invalid_argument, words);
+  };
+  EXPECT_EQ(parse({{"name", "rtn"}, {"scale", "mse"}}, false).rounding.options.scale,
+            StepChoice::mse);
+  EXPECT_NO_THROW(parse({{"name", "rtn"}, {"scale", "weighted_mse"}}, true));
+  expect({{"name", "rtn"}, {"scale", "mse"}}, {"\"calibrate\" but no activation"});
+  expect({{"name", "rtn"}, {"scale", "best"}}, {"unknown scale \"best\"", "absmax, mse"});
+  expect({{"name", "rtn"}, {"damp", 0.1}}, {"unknown key \"damp\"", "known: name, scale"});
+  expect({{"name", "gptq"}, {"dampp", 0.1}}, {"unknown key \"dampp\"", "did you mean \"damp\""});
+  expect({{"name", "gptq"}, {"damp", -1}}, {"\"damp\" must be a number from 0 to 1"});
+  expect({{"name", "gptq"}, {"act_order", 1}}, {"\"act_order\" must be true or false"});
+  expect({{"name", "gptq"}, {"block", 0}}, {"\"block\" must be at least 1"});
+  expect({{"name", "gptq"}, {"sweeps", 101}}, {"\"sweeps\" must be at most 100"});
+  expect({{"name", "gptq"}, {"target", "fp"}}, {"unknown target \"fp\"", "quantized, float"});
+  expect_error(
+      [&] {
+        parse({{"name", "gptq"}}, false);
+      },
+      ErrorCode::invalid_argument, {"\"gptq\"", "but no step \"calibrate\""});
+  Json both = gptq.source;
+  both["steps"].insert(both["steps"].end() - 1, Json{{"name", "rtn"}});
+  expect_error([&] { parse_recipe(both, "r"); }, ErrorCode::invalid_argument,
+               {"both steps \"rtn\" and \"gptq\""});
+  Json data = ours.source;
+  data["steps"][data["steps"].size() - 2]["data"] = "own";
+  expect_error([&] { parse_recipe(data, "r"); }, ErrorCode::invalid_argument,
+               {"unknown data \"own\"", "built-in, generated"});
+}
+
 TEST(Recipe, ReadsSmoothSteps) {
   const Recipe recipe = load_recipe("smoothquant-w8a8");
   EXPECT_EQ(recipe.steps.front().name, "smooth");
   EXPECT_TRUE(recipe.needs_calibration());
   Json json = {{"name", "r"}, {"steps", {{{"name", "smooth"}, {"site", "in_proj.input"}}}}};
   expect_error([&] { parse_recipe(json, "r"); }, ErrorCode::invalid_argument,
-               {"or \"smooth\" but no step \"calibrate\""});
+               {"\"smooth\"", "but no step \"calibrate\""});
   json["steps"].push_back({{"name", "calibrate"}});
   EXPECT_NO_THROW(parse_recipe(json, "r"));
   json["steps"][0]["alpha"] = 1.5;
