@@ -41,7 +41,9 @@ TEST(FactorUpper, GivesBackTheMatrix) {
     for (std::int64_t i = 0; i < n; ++i) {
       EXPECT_GT(v(i, i), 0);
       for (std::int64_t j = 0; j < n; ++j) {
-        if (j < i) EXPECT_EQ(v(i, j), 0);
+        if (j < i) {
+          EXPECT_EQ(v(i, j), 0);
+        }
         double sum = 0;
         for (std::int64_t k = 0; k < n; ++k) sum += v(i, k) * v(j, k);
         EXPECT_NEAR(sum, a[static_cast<std::size_t>(i * n + j)], 1e-10 * static_cast<double>(n));

@@ -46,13 +46,22 @@ struct Stage {
   bool by_expert = false;  // several products of one role: each sees tokens of its own
 };
 
-/// Watches the products of a stage.
+/// The rows of values [tokens, n] times their weights.
+void scale_tokens(std::span<float> values, std::span<const float> weights) {
+  if (weights.empty()) return;
+  const std::size_t n = values.size() / weights.size();
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] *= weights[i / n];
+}
+
+/// Watches the products of a stage. One that `waits` keeps an input until it is told what else is
+/// known of its tokens.
 class InputTap final : public Tap {
  public:
-  InputTap(const Context& ctx, const ModelLayout& layout, const Stage& stage)
+  InputTap(const Context& ctx, const ModelLayout& layout, const Stage& stage, bool waits)
       : ctx_{ctx.threads, ctx.kernels, arena_},
         owner_(stage.products.size(), -1),
-        moments_(stage.products.size()) {
+        moments_(stage.products.size()),
+        waits_(waits) {
     for (std::size_t i = 0; i < stage.products.size(); ++i) {
       const LinearSite& site = layout.linears[static_cast<std::size_t>(stage.products[i]->linear)];
       names_[site.name] = i;
@@ -74,14 +83,21 @@ class InputTap final : public Tap {
       return;
     }
     owner = last_;
-    Moments& moments = moments_[static_cast<std::size_t>(owner)];
-    last_input_ = widened(x);
-    moments.add(ctx_, last_input_);
+    if (waits_) {
+      input_ = widened(x);
+    } else {
+      moments_[static_cast<std::size_t>(owner)].add(ctx_, widened(x));
+    }
   }
 
-  /// Other values for the tokens of the last input. One product only.
-  void compare(const std::vector<float>& values) {
-    moments_.front().add_cross(ctx_, values, last_input_);
+  /// Adds the input that waits and `values` for the same tokens, each token times its weight; {}:
+  /// one.
+  void add_with(std::vector<float> values, std::span<const float> weights) {
+    scale_tokens(input_, weights);
+    scale_tokens(values, weights);
+    Moments& moments = moments_[static_cast<std::size_t>(owner_.front())];
+    moments.add(ctx_, input_);
+    moments.add_cross(ctx_, values, input_);
   }
 
   /// Of a product; nullptr if it saw nothing.
@@ -96,7 +112,8 @@ class InputTap final : public Tap {
   std::map<std::string, std::size_t, std::less<>> names_;
   std::vector<int> owner_;  // whose moments are a product's: its own or those of a neighbour
   std::vector<Moments> moments_;
-  std::vector<float> last_input_;
+  bool waits_;
+  std::vector<float> input_;
   const void* last_data_ = nullptr;
   int last_ = -1;
 };
@@ -137,6 +154,18 @@ class ValueTap final : public Tap {
   std::vector<float> values_;
 };
 
+/// 1 / sqrt(mean of squares) of each row of x [tokens, n].
+std::vector<float> inverse_rms(std::span<const float> x, std::size_t tokens) {
+  std::vector<float> result;
+  const std::size_t n = x.size() / tokens;
+  for (std::size_t t = 0; t < tokens; ++t) {
+    double sum = 0;
+    for (const float v : x.subspan(t * n, n)) sum += static_cast<double>(v) * v;
+    result.push_back(static_cast<float>(1 / std::sqrt(sum / static_cast<double>(n) + 1e-12)));
+  }
+  return result;
+}
+
 std::vector<double> diagonal(std::span<const double> H, std::int64_t n) {
   std::vector<double> result;
   for (std::int64_t i = 0; i < n && !H.empty(); ++i) {
@@ -176,6 +205,7 @@ class LayerRounder {
   RoundedTensors run() {
     const auto layers = static_cast<int>(plan_.layout.info.n_layers);
     for (int layer = 0; layer <= layers; ++layer) {
+      for (const Stage& stage : stages_[static_cast<std::size_t>(layer)]) put_float(stage);
       for (const Stage& stage : stages_[static_cast<std::size_t>(layer)]) round(stage, layer);
       if (layer < layers) advance(layer);
       for (const Stage& stage : stages_[static_cast<std::size_t>(layer)]) {
@@ -257,7 +287,7 @@ class LayerRounder {
       Context tapped{ctx_.threads, ctx_.kernels, ctx_.arena, &watcher};
       model.forward_layers(tapped, batch, layer, layer + 1, scratch.data());
     };
-    const bool compares = rounding_.float_target && !stage.by_expert;
+    const bool compares = compares_with_float(stage);
     for_samples(*quantized, [&](const Batch& batch, std::size_t place) {
       if (compares) {
         float_state.reset();
@@ -267,28 +297,36 @@ class LayerRounder {
       }
       run(*quantized, tap, batch, residual_, place);
       if (!compares) return;
-      if (adds_to_residual(stage)) {
-        std::transform(wanted.begin(), wanted.end(), scratch.begin(), wanted.begin(),
-                       std::minus<>());
-        tap.compare(wanted);
-      } else {
-        tap.compare(values.take());
+      if (!adds_to_residual(stage)) {
+        tap.add_with(values.take(), {});
+        return;
       }
+      const std::vector<float> weights = inverse_rms(scratch, batch.ids.size());
+      std::transform(wanted.begin(), wanted.end(), scratch.begin(), wanted.begin(), std::minus<>());
+      tap.add_with(std::move(wanted), weights);
     });
+  }
+
+  /// Experts may see other tokens in the float model.
+  bool compares_with_float(const Stage& stage) const {
+    return rounding_.float_target && !stage.by_expert;
   }
 
   bool adds_to_residual(const Stage& stage) const {
     return site_of(*stage.products.front()).adds_to_residual;
   }
 
-  void round(const Stage& stage, int layer) {
+  /// Smoothed and rotated weights, so that the layer as a whole is what it will be.
+  void put_float(const Stage& stage) {
     for (const TensorPlan* product : stage.products) {
-      bench_.put(
-          site_of(*product).name + ".weight",
-          convert_float(ctx_.threads, float_value(ctx_.threads, *product, tensors_, calibrated_),
-                        DType::f32, product->source));
+      const Tensor value = float_value(ctx_.threads, *product, tensors_, calibrated_);
+      bench_.put(site_of(*product).name + ".weight",
+                 convert_float(ctx_.threads, value, DType::f32, product->source));
     }
-    InputTap tap(ctx_, plan_.layout, stage);
+  }
+
+  void round(const Stage& stage, int layer) {
+    InputTap tap(ctx_, plan_.layout, stage, compares_with_float(stage));
     watch(stage, layer, tap);
     for (std::size_t i = 0; i < stage.products.size(); ++i) {
       const TensorPlan& product = *stage.products[i];
