@@ -78,7 +78,7 @@ class InputTap final : public Tap {
     last_ = found == names_.end() ? -1 : static_cast<int>(found->second);
     if (last_ < 0) return;
     int& owner = owner_[static_cast<std::size_t>(last_)];
-    if (neighbour >= 0) {
+    if (neighbour >= 0 && neighbour != last_) {  // else it is the next sample's
       owner = owner_[static_cast<std::size_t>(neighbour)];
       return;
     }
