@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <numeric>
 
 #include "core/check.h"
 #include "core/printable.h"
@@ -70,6 +71,14 @@ void Engine::Impl::prefill(std::span<const std::int32_t> ids, SequenceState& sta
                    logits);
     ids = ids.subspan(count);
   }
+}
+
+void Engine::Impl::decode(std::span<const std::int32_t> ids, std::span<SequenceState* const> states,
+                          float* logits) {
+  const std::lock_guard lock(mutex);
+  std::vector<std::int32_t> cu_seqlens(states.size() + 1);
+  std::iota(cu_seqlens.begin(), cu_seqlens.end(), 0);
+  model->forward(context, {ids, cu_seqlens, states}, LogitRows::last, logits);
 }
 
 Engine make_engine(EngineParts parts, const EngineOptions& options, std::optional<Isa> isa) {
