@@ -34,7 +34,7 @@ struct Options {
   std::string model, dummy, recipe = "krait-w8a8";
   std::vector<int> prompt{512}, generate{128}, depth{0}, batch{1};
   int repeats = 5, threads = 0;
-  bool json = false;
+  bool json = false, mlock = false;
 };
 
 /// One line of the table: tokens prefilled at once or decoded one by one.
@@ -88,7 +88,7 @@ Engine load_dummy(const Options& options) {
                       .generation_config = {},
                       .tensors = std::move(model.tensors),
                       .tokenizer = std::nullopt},
-                     {.threads = options.threads});
+                     {.threads = options.threads, .mlock = options.mlock});
 }
 
 std::vector<std::int32_t> random_ids(const Engine& engine, int count) {
@@ -301,8 +301,12 @@ int run(const Options& options) {
   }
   const std::string model =
       options.dummy.empty() ? resolve_model(options.model) : options.dummy + " " + options.recipe;
-  const Engine engine = options.dummy.empty() ? Engine::load(model, {.threads = options.threads})
-                                              : load_dummy(options);
+  const auto start = Clock::now();
+  const Engine engine =
+      options.dummy.empty()
+          ? Engine::load(model, {.threads = options.threads, .mlock = options.mlock})
+          : load_dummy(options);
+  const double load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const Measurements measured = run_tests(engine, options);
   const std::vector<Result>& results = measured.results;
   const double read_bandwidth = median_peak(measured.peaks, &MachinePeaks::read_bandwidth);
@@ -320,6 +324,7 @@ int run(const Options& options) {
                 {"n_threads", engine.threads()},
                 {"weight_bytes_per_token", weight_bytes},
                 {"state_bytes", engine.impl()->model->state_layout()->bytes},
+                {"load_seconds", load_seconds},
                 {"peak_rss_bytes", measured.peak_rss},
                 {"read_bandwidth", read_bandwidth},
                 {"int8_ops", int8_ops},
@@ -397,6 +402,7 @@ Runner declare_bench(CLI::App& app) {
       ->type_name("NAME")
       ->capture_default_str();
   add_threads_option(app, options->threads);
+  add_mlock_option(app, options->mlock);
   add_json_option(app, options->json);
   return [options] { return run(*options); };
 }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -113,6 +114,18 @@ std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
   if (!memory) fail(ErrorCode::io_error, "cannot allocate {} bytes of memory", size);
   std::memset(memory, 0, size);
   return {memory, std::free};
+}
+
+void lock_memory() {
+  // On fault: what was read only to be packed would be loaded again otherwise.
+  if (::mlockall(MCL_CURRENT | MCL_ONFAULT) == 0) return;
+  const int error = errno;
+  rlimit limit{};
+  ::getrlimit(RLIMIT_MEMLOCK, &limit);
+  fail(ErrorCode::io_error,
+       "cannot lock the weights in memory: {} (the limit is {} kB; `ulimit -l unlimited` or "
+       "LimitMEMLOCK= raises it)",
+       std::strerror(error), limit.rlim_cur / 1024);
 }
 
 Arena& Arena::lane(std::size_t index) {

@@ -75,6 +75,10 @@ class Arena {
   std::size_t block_ = 0, used_ = 0;
 };
 
+/// From now on pages of today's mappings are not written out or dropped once they are in memory.
+/// Errors: io_error with the limit and how to raise it.
+void lock_memory();
+
 std::size_t peak_rss_bytes() noexcept;     ///< VmHWM
 std::size_t current_rss_bytes() noexcept;  ///< VmRSS
 

@@ -85,8 +85,9 @@ Engine make_engine(EngineParts parts, const EngineOptions& options, std::optiona
   check(options.threads >= 0, ErrorCode::invalid_argument,
         "the number of threads must not be negative, got {}", options.threads);
   const int threads = options.threads ? options.threads : hardware_threads();
-  return Engine::Impl::wrap(
-      std::make_shared<Engine::Impl>(std::move(parts), threads, isa ? *isa : select_isa()));
+  auto impl = std::make_shared<Engine::Impl>(std::move(parts), threads, isa ? *isa : select_isa());
+  if (options.mlock) lock_memory();
+  return Engine::Impl::wrap(std::move(impl));
 }
 
 std::int64_t logits_chunk(const Engine& engine) {
