@@ -97,6 +97,10 @@ inline void prepare(const ScanRun& run) {
       const Vec bias = run.dt_bias ? load(run.dt_bias + c, part) : broadcast(0.0f);
       const Vec dt = load(run.dt.data + t * run.dt.stride + c, part);
       store(run.delta + t * run.wide_stride + c, softplus(dt + bias), part);
+      // The recurrence reads u and writes y in columns, line by line in other pages: now is the
+      // time.
+      __builtin_prefetch(run.u.data + t * run.u.stride + c);
+      __builtin_prefetch(run.y + t * run.y_stride + c, 1);
     });
     if (!run.z.data) continue;
     for_blocks<kLanes>(run.channels, [&](std::int64_t c, auto part) {
