@@ -76,8 +76,8 @@ constexpr Microkernels kAvx512{
 
 constexpr Microkernels kNeon{
     .isa = Isa::neon,
-    .linear = &linear_reference,
-    .linear4 = &linear4_reference,
+    .linear = &linear_neon,
+    .linear4 = &linear4_neon,
     .norm = &norm_neon,
     .causal_conv1d = &causal_conv1d_neon,
     .selective_scan = &selective_scan_neon,
@@ -89,9 +89,9 @@ constexpr Microkernels kNeon{
     .attention = &attention_neon,
 };
 constexpr Microkernels kNeonDotprod =
-    with_products(kNeon, Isa::neon_dotprod, linear_reference, linear4_reference);
+    with_products(kNeon, Isa::neon_dotprod, linear_neon_dotprod, linear4_neon_dotprod);
 constexpr Microkernels kNeonI8mm =
-    with_products(kNeon, Isa::neon_i8mm, linear_reference, linear4_reference);
+    with_products(kNeon, Isa::neon_i8mm, linear_neon_i8mm, linear4_neon_i8mm);
 
 #endif
 
