@@ -56,7 +56,8 @@ constexpr Microkernels kAvx2{
     .nonlinearity = &nonlinearity_avx2,
     .attention = &attention_avx2,
 };
-constexpr Microkernels kAvxVnni = with_products(kAvx2, Isa::avx_vnni, linear_avx2, linear4_avx2);
+constexpr Microkernels kAvxVnni =
+    with_products(kAvx2, Isa::avx_vnni, linear_avx_vnni, linear4_avx_vnni);
 constexpr Microkernels kAvx512{
     .isa = Isa::avx512_vnni,
     .linear = &linear_avx512,

@@ -191,24 +191,30 @@ template <int k>
   return vsubq_f32(vcvtq_f32_u32(vandq_u32(words, vdupq_n_u32(15))), vdupq_n_f32(8));
 }
 
-/// Adds columns k to 7 of a line of N groups.
+/// Adds columns k to 7 of a line of N groups; x_four holds the four of x that k is one of.
 template <int k, int N, int C>
 [[gnu::always_inline]] inline void add_columns(float32x4_t (&sum)[N][C][4],
-                                               const uint32x4_t (&words)[N][4], const float* x,
-                                               std::int64_t x_stride, std::int64_t group) {
+                                               uint32x4_t (&words)[N][4], const float* x,
+                                               std::int64_t x_stride, std::int64_t group,
+                                               float32x4_t (&x_four)[N][C]) {
   if constexpr (k < 8) {
 #pragma GCC unroll 4
     for (int n = 0; n < N; ++n) {
 #pragma GCC unroll 4
+      for (int c = 0; c < C; ++c) {
+        if constexpr (k % 4 == 0) x_four[n][c] = vld1q_f32(x + c * x_stride + n * group + k);
+      }
+#pragma GCC unroll 4
       for (int q = 0; q < 4; ++q) {
+        asm("" : "+w"(words[n][q]));  // or g++ unpacks all columns first, into memory
         const float32x4_t w = column<k>(words[n][q]);
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) {
-          sum[n][c][q] = vfmaq_n_f32(sum[n][c][q], w, x[c * x_stride + n * group + k]);
+          sum[n][c][q] = vfmaq_laneq_f32(sum[n][c][q], w, x_four[n][c], k % 4);
         }
       }
     }
-    add_columns<k + 1, N, C>(sum, words, x, x_stride, group);
+    add_columns<k + 1, N, C>(sum, words, x, x_stride, group, x_four);
   }
 }
 
@@ -239,7 +245,8 @@ template <typename S, int N, int C>
         words[n][q] = vreinterpretq_u32_u8(vld1q_u8(w[n] + i * 64 + q * 16));
       }
     }
-    add_columns<0, N, C>(sum, words, x + g * p.w.group + i * 8, p.x_stride, p.w.group);
+    float32x4_t x_four[N][C];
+    add_columns<0, N, C>(sum, words, x + g * p.w.group + i * 8, p.x_stride, p.w.group, x_four);
   }
 #pragma GCC unroll 4
   for (int n = 0; n < N; ++n) {
@@ -282,7 +289,7 @@ using Variant = void (*)(const P&, std::int64_t tile_row, std::int64_t token);
 
 template <typename S>
 constexpr Variant<I4FloatProduct> kFloatProducts[] = {
-    nullptr, float_tile_product<S, 1, 2>, float_tile_product<S, 2, 2>, float_tile_product<S, 3, 1>,
+    nullptr, float_tile_product<S, 1, 2>, float_tile_product<S, 2, 1>, float_tile_product<S, 3, 1>,
     float_tile_product<S, 4, 1>};
 
 /// variants[n] takes n tokens.

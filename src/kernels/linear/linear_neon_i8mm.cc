@@ -20,10 +20,8 @@ void pair_product(const I8Product& p, std::int64_t tile_row, std::int64_t token,
                   const std::int8_t* next, std::int64_t next_step) {
   constexpr int P = (C + 1) / 2;
   const std::int8_t* w = p.tiles + tile_row * p.cols4 * 64;
-  const std::int8_t* x[2 * P];
-  for (int c = 0; c < 2 * P; ++c) {
-    x[c] = reinterpret_cast<const std::int8_t*>(p.x + (token + (c < C ? c : C - 1)) * p.x_stride);
-  }
+  const std::int8_t* x = reinterpret_cast<const std::int8_t*>(p.x + token * p.x_stride);
+  const auto token_at = [&](int c) { return x + (c < C ? c : C - 1) * p.x_stride; };
   int32x4_t sum[8][P];  // two rows by two tokens each
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) {
@@ -50,7 +48,7 @@ void pair_product(const I8Product& p, std::int64_t tile_row, std::int64_t token,
     int8x16_t pair[P];
 #pragma GCC unroll 3
     for (int c = 0; c < P; ++c) {
-      pair[c] = vcombine_s8(vld1_s8(x[2 * c] + j * 4), vld1_s8(x[2 * c + 1] + j * 4));
+      pair[c] = vcombine_s8(vld1_s8(token_at(2 * c) + j * 4), vld1_s8(token_at(2 * c + 1) + j * 4));
     }
     add(w + j * 64, nullptr, pair);
   }
@@ -59,8 +57,8 @@ void pair_product(const I8Product& p, std::int64_t tile_row, std::int64_t token,
     int8x16_t pair[P];
     for (int c = 0; c < P; ++c) {
       alignas(16) std::int8_t bytes[16] = {};
-      __builtin_memcpy(bytes, x[2 * c] + j * 4, 4);
-      __builtin_memcpy(bytes + 8, x[2 * c + 1] + j * 4, 4);
+      __builtin_memcpy(bytes, token_at(2 * c) + j * 4, 4);
+      __builtin_memcpy(bytes + 8, token_at(2 * c + 1) + j * 4, 4);
       pair[c] = vld1q_s8(bytes);
     }
     add(w + j * 64, &zeros, pair);
