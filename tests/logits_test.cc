@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <string_view>
+#include <cmath>
+#include <ostream>
+#include <span>
+#include <vector>
 
 #include "io/checkpoint.h"
 #include "io/file.h"
@@ -24,6 +27,8 @@ struct Case {
   std::string model;   ///< below models/
   std::string recipe;  ///< without calibration: static scales are made up
 };
+
+void PrintTo(const Case& c, std::ostream* out) { *out << c.model << ' ' << c.recipe; }
 
 const std::vector<Case> kCases = {
     {"krait-demo", "krait-w8a8"},
