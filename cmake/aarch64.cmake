@@ -23,4 +23,5 @@ set(ENV{PKG_CONFIG_SYSROOT_DIR} ${sysroot})
 # Raspberry Pi 4), with dot product (Raspberry Pi 5), and with int8 matrix products.
 set(KRAIT_EMULATOR qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu)
 set(KRAIT_EMULATED_CPUS cortex-a72 cortex-a76 max)
+set(KRAIT_EMULATED_LEVELS neon neon_dotprod neon_i8mm)
 set(CMAKE_CROSSCOMPILING_EMULATOR ${KRAIT_EMULATOR} max)

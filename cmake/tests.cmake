@@ -40,6 +40,20 @@ if(tests)
   krait_test_program(path_tests ${tests})
 endif()
 
+# The "bits" tests: on each emulated CPU what its level of instructions adds to the one before it.
+foreach(cpu level IN ZIP_LISTS KRAIT_EMULATED_CPUS KRAIT_EMULATED_LEVELS)
+  set(filter *inear*:Machine*:*Outliers*/${level}:*Unpacked*/${level})  # products are all that differs
+  if(level STREQUAL "neon")
+    set(filter -*/reference)
+  endif()
+  add_test(NAME bits_of_kernels.${cpu} COMMAND ${KRAIT_EMULATOR} ${cpu}
+    $<TARGET_FILE:kernels_tests> --gtest_brief=1 --gtest_filter=${filter})
+  add_test(NAME bits_of_models.${cpu} COMMAND ${KRAIT_EMULATOR} ${cpu} $<TARGET_FILE:path_tests>
+    --gtest_brief=1)
+  set_tests_properties(bits_of_kernels.${cpu} bits_of_models.${cpu} PROPERTIES TIMEOUT 900
+    LABELS bits ENVIRONMENT KRAIT_ISA=${level})
+endforeach()
+
 # Small programs that the comparison scripts in tests/ run; each is called by its file's name.
 file(GLOB tools CONFIGURE_DEPENDS tests/tools/*.cc)
 foreach(source IN LISTS tools)

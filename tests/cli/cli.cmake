@@ -5,12 +5,11 @@ krait_test_program(cli_tests ${PROJECT_SOURCE_DIR}/src/cli/text_test.cc
 
 # Under an emulator the program is only asked which instruction set it found.
 if(CMAKE_CROSSCOMPILING)
-  foreach(pair cortex-a72=neon cortex-a76=neon_dotprod max=neon_i8mm)
-    string(REGEX MATCH "(.+)=(.+)" _ ${pair})
-    add_test(NAME cli_info.${CMAKE_MATCH_1}
-      COMMAND ${KRAIT_EMULATOR} ${CMAKE_MATCH_1} $<TARGET_FILE:krait_cli> info --json)
-    set_tests_properties(cli_info.${CMAKE_MATCH_1} PROPERTIES LABELS ${CMAKE_MATCH_1}
-      PASS_REGULAR_EXPRESSION "\"isa\": *\"${CMAKE_MATCH_2}\"")
+  foreach(cpu level IN ZIP_LISTS KRAIT_EMULATED_CPUS KRAIT_EMULATED_LEVELS)
+    add_test(NAME cli_info.${cpu}
+      COMMAND ${KRAIT_EMULATOR} ${cpu} $<TARGET_FILE:krait_cli> info --json)
+    set_tests_properties(cli_info.${cpu} PROPERTIES LABELS ${cpu}
+      PASS_REGULAR_EXPRESSION "\"isa\": *\"${level}\"")
   endforeach()
   return()
 endif()
