@@ -14,6 +14,7 @@ namespace krait {
 namespace {
 
 inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+inline std::int64_t larger(std::int64_t a, std::int64_t b) { return a < b ? b : a; }
 
 /// The first n of 4 floats, then zeros.
 inline float32x4_t load_first(const float* p, std::int64_t n) {
@@ -171,11 +172,15 @@ template <typename W, int R, int C>
   }
 }
 
+// What one thread reads while a line is on its way from memory: rows are asked for that early.
+constexpr std::int64_t kAhead = 2048;
+
 /// R rows times C tokens, each pair with its own 16 lanes in four registers.
 template <typename W, int R, int C>
 void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token, const Slice& slice) {
   const std::int64_t row_bytes = p.cols * W::size;
   const unsigned char* w = static_cast<const unsigned char*>(p.w) + row * row_bytes;
+  const std::int64_t ahead = larger(R * row_bytes, kAhead / (R * row_bytes) * (R * row_bytes));
   const float* x = p.x + token * p.x_stride;
   float32x4_t sum[4][R][C];
 #pragma GCC unroll 4
@@ -194,7 +199,7 @@ void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token, co
     if constexpr (R > 1) {  // the next rows arrive in the meantime
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
-        __builtin_prefetch(w + (R + r) * row_bytes + k * W::size, 0, 2);
+        __builtin_prefetch(w + ahead + r * row_bytes + k * W::size, 0, 2);
       }
     }
     add_columns<W, R, C>(sum, w + k * W::size, row_bytes, x + k, p.x_stride);
