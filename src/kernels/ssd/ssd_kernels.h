@@ -56,6 +56,6 @@ struct SsdKernels {
   void (*run_i8_rows_stochastic)(const SsdRun& run);
 };
 
-extern const SsdKernels ssd_reference, ssd_avx2, ssd_avx512;
+extern const SsdKernels ssd_reference, ssd_avx2, ssd_avx512, ssd_neon;
 
 }  // namespace krait
