@@ -1,0 +1,195 @@
+// The chunked form of ssd.h over Vec: part of ssd_impl.h. All of its sums are products of matrices
+// of which a tile stays in registers while the sum runs.
+#pragma once
+
+#include "kernels/ssd/ssd_kernels.h"
+#include "kernels/vec_math.h"
+
+namespace krait {
+namespace {
+
+// A tile of the products: rows, and vectors of columns. Its sums, a row of the right factor and a
+// value of the left one fit into the registers: 32, or the 16 of AVX2, whose vectors have 8 lanes.
+constexpr int kTileRows = !kInRegisters ? 1 : 4;
+constexpr int kTileVecs = !kInRegisters ? 1 : kLanes == 8 ? 2 : 4;
+static_assert(kSsdChunk % kTileRows == 0);
+
+/// sum[r][v] = fma(a[r, k], b[k, v], sum[r][v]) for k = 0, 1, ..., count - 1.
+template <int rows, int vecs, typename P>
+[[gnu::always_inline]] inline void add_product(const float* a, std::int64_t a_stride,
+                                               const float* b, std::int64_t b_stride,
+                                               std::int64_t count, Vec (&sum)[rows][vecs], P part) {
+  for (std::int64_t k = 0; k < count; ++k) {
+    Vec right[vecs];
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; ++v) right[v] = load(b + k * b_stride + v * kLanes, part);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+      const Vec left = broadcast(a[r * a_stride + k]);
+#pragma GCC unroll 4
+      for (int v = 0; v < vecs; ++v) sum[r][v] = fma(left, right[v], sum[r][v]);
+    }
+  }
+}
+
+template <int n>
+struct Vecs {};
+
+/// body(c, Vecs<n>{}, part) for n vectors of columns from c on: as many as a tile has while there
+/// are, then one by one.
+template <typename Body>
+inline void for_tiles(std::int64_t columns, Body body) {
+  std::int64_t c = 0;
+  for (; c + kTileVecs * kLanes <= columns; c += kTileVecs * kLanes) {
+    body(c, Vecs<kTileVecs>{}, Whole{});
+  }
+  for_blocks<kLanes>(columns - c, [&](std::int64_t i, auto part) { body(c + i, Vecs<1>{}, part); });
+}
+
+/// C B^T of a chunk.
+void ssd_scores(const SsdScores& s) {
+  for (std::int64_t t = 0; t < kSsdChunk; t += kTileRows) {
+    for (std::int64_t c = 0; c < kSsdChunk; c += kLanes) {
+      Vec sum[kTileRows][1];
+      for (int r = 0; r < kTileRows; ++r) sum[r][0] = broadcast(0.0f);
+      add_product(s.C + t * s.states, s.states, s.B + c, kSsdChunk, s.states, sum, Whole{});
+      for (int r = 0; r < kTileRows; ++r) {
+        store(s.scores + (t + r) * kSsdChunk + c, sum[r][0], Whole{});
+      }
+    }
+  }
+}
+
+/// What the products of one head and chunk start from.
+struct ChunkFactors {
+  float* mixing;            // [Q, Q]: A[t, s] G[t, s] for s <= t
+  float* dx;                // [Q, channels]
+  float* left;              // [Q, channels]: A[Q - 1, s] dx[s]
+  float before[kSsdChunk];  // e[t]
+};
+
+/// A row of A stands in vectors. As a decay is at most 1, the maximum with 1 keeps what has not
+/// begun at 1.
+void chunk_factors(const SsdChunk& c, ChunkFactors& f) {
+  constexpr int vecs = kSsdChunk / kLanes;
+  static_assert(kSsdChunk % kLanes == 0);
+  float begun[2 * kSsdChunk];  // from Q - t on: 0 for s < t, 1 for the others
+  for (int s = 0; s < kSsdChunk; ++s) {
+    begun[s] = 0;
+    begun[kSsdChunk + s] = 1;
+  }
+  Vec product[vecs];
+  for (int v = 0; v < vecs; ++v) product[v] = broadcast(1.0f);
+  float before = 1;
+  for (int t = 0; t < kSsdChunk; ++t) {
+    const float decay = c.decay[t * c.step_stride];
+    before *= decay;
+    f.before[t] = before;
+    for (int v = 0; v < vecs; ++v) {
+      const std::int64_t i = v * kLanes;
+      product[v] = product[v] * max(broadcast(decay), load(begun + kSsdChunk - t + i, Whole{}));
+      const Vec score = load(c.scores + t * kSsdChunk + i, Whole{});
+      store(f.mixing + t * kSsdChunk + i, product[v] * score, Whole{});
+    }
+  }
+  float last[kSsdChunk];
+  for (int v = 0; v < vecs; ++v) store(last + v * kLanes, product[v], Whole{});
+  for (int s = 0; s < kSsdChunk; ++s) {
+    const Vec delta = broadcast(c.delta[s * c.step_stride]), rest = broadcast(last[s]);
+    for_blocks<kLanes>(c.channels, [&](std::int64_t p, auto part) {
+      const Vec dx = delta * load(c.x + s * c.x_stride + p, part);
+      store(f.dx + s * c.channels + p, dx, part);
+      store(f.left + s * c.channels + p, rest * dx, part);
+    });
+  }
+}
+
+/// y of kTileRows tokens from t on and of `vecs` vectors of channels from p on.
+template <int vecs, typename P>
+void chunk_outputs(const SsdChunk& c, const ChunkFactors& f, std::int64_t t, std::int64_t p,
+                   P part) {
+  Vec y[kTileRows][vecs];
+#pragma GCC unroll 8
+  for (auto& row : y) {
+#pragma GCC unroll 4
+    for (Vec& v : row) v = broadcast(0.0f);
+  }
+  add_product(c.C + t * c.states, c.states, c.state + p, c.head_dim, c.states, y, part);
+#pragma GCC unroll 8
+  for (int r = 0; r < kTileRows; ++r) {
+    const Vec before = broadcast(f.before[t + r]);
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; ++v) {
+      const std::int64_t i = p + v * kLanes;
+      const Vec direct = load(c.D + i, part) * load(c.x + (t + r) * c.x_stride + i, part);
+      y[r][v] = fma(before, y[r][v], direct);
+    }
+  }
+  const float* mixing = f.mixing + t * kSsdChunk;
+  add_product(mixing, kSsdChunk, f.dx + p, c.channels, t, y, part);
+#pragma GCC unroll 8
+  for (int s = 0; s < kTileRows; ++s) {  // the triangle
+    Vec dx[vecs];
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; ++v) {
+      dx[v] = load(f.dx + (t + s) * c.channels + p + v * kLanes, part);
+    }
+#pragma GCC unroll 8
+    for (int r = s; r < kTileRows; ++r) {
+      const Vec weight = broadcast(mixing[r * kSsdChunk + t + s]);
+#pragma GCC unroll 4
+      for (int v = 0; v < vecs; ++v) y[r][v] = fma(weight, dx[v], y[r][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kTileRows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; ++v) {
+      store(c.y + (t + r) * c.y_stride + p + v * kLanes, y[r][v], part);
+    }
+  }
+}
+
+/// The state after the chunk of `rows` states from n on.
+template <int rows, int vecs, typename P>
+void chunk_state(const SsdChunk& c, const ChunkFactors& f, std::int64_t n, std::int64_t p, P part) {
+  float* const state = c.state + n * c.head_dim + p;
+  const Vec all = broadcast(f.before[kSsdChunk - 1]);
+  Vec s[rows][vecs];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; ++v) {
+      s[r][v] = all * load(state + r * c.head_dim + v * kLanes, part);
+    }
+  }
+  add_product(c.B + n * kSsdChunk, kSsdChunk, f.left + p, c.channels, kSsdChunk, s, part);
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; ++v) {
+      store(state + r * c.head_dim + v * kLanes, s[r][v], part);
+    }
+  }
+}
+
+void ssd_chunk(const SsdChunk& c) {
+  ChunkFactors f;
+  f.mixing = c.scratch;
+  f.dx = f.mixing + kSsdChunk * kSsdChunk;
+  f.left = f.dx + kSsdChunk * c.channels;
+  chunk_factors(c, f);
+  for_tiles(c.channels, [&]<int vecs>(std::int64_t p, Vecs<vecs>, auto part) {
+    for (std::int64_t t = 0; t < kSsdChunk; t += kTileRows) {
+      chunk_outputs<vecs>(c, f, t, p, part);
+    }
+    std::int64_t n = 0;
+    for (; n + kTileRows <= c.states; n += kTileRows) {
+      chunk_state<kTileRows, vecs>(c, f, n, p, part);
+    }
+    for (; n < c.states; ++n) chunk_state<1, vecs>(c, f, n, p, part);
+  });
+}
+
+}  // namespace
+}  // namespace krait
