@@ -94,13 +94,19 @@ void chunk_factors(const SsdChunk& c, ChunkFactors& f) {
   }
   float last[kSsdChunk];
   for (int v = 0; v < vecs; ++v) store(last + v * kLanes, product[v], Whole{});
+  const std::int64_t channels = c.channels, x_stride = c.x_stride;
+  float *to_dx = f.dx, *to_left = f.left;
+  const float* from = c.x;
   for (int s = 0; s < kSsdChunk; ++s) {
     const Vec delta = broadcast(c.delta[s * c.step_stride]), rest = broadcast(last[s]);
-    for_blocks<kLanes>(c.channels, [&](std::int64_t p, auto part) {
-      const Vec dx = delta * load(c.x + s * c.x_stride + p, part);
-      store(f.dx + s * c.channels + p, dx, part);
-      store(f.left + s * c.channels + p, rest * dx, part);
+    for_blocks<kLanes>(channels, [&](std::int64_t p, auto part) {
+      const Vec dx = delta * load(from + p, part);
+      store(to_dx + p, dx, part);
+      store(to_left + p, rest * dx, part);
     });
+    from += x_stride;
+    to_dx += channels;
+    to_left += channels;
   }
 }
 
@@ -114,6 +120,8 @@ void chunk_outputs(const SsdChunk& c, const ChunkFactors& f, std::int64_t t, std
 #pragma GCC unroll 4
     for (Vec& v : row) v = broadcast(0.0f);
   }
+  const std::int64_t y_stride = c.y_stride;
+  float* const out = c.y + t * y_stride + p;
   add_product(c.C + t * c.states, c.states, c.state + p, c.head_dim, c.states, y, part);
 #pragma GCC unroll 8
   for (int r = 0; r < kTileRows; ++r) {
@@ -145,7 +153,7 @@ void chunk_outputs(const SsdChunk& c, const ChunkFactors& f, std::int64_t t, std
   for (int r = 0; r < kTileRows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < vecs; ++v) {
-      store(c.y + (t + r) * c.y_stride + p + v * kLanes, y[r][v], part);
+      store(out + r * y_stride + v * kLanes, y[r][v], part);
     }
   }
 }
@@ -153,14 +161,15 @@ void chunk_outputs(const SsdChunk& c, const ChunkFactors& f, std::int64_t t, std
 /// The state after the chunk of `rows` states from n on.
 template <int rows, int vecs, typename P>
 void chunk_state(const SsdChunk& c, const ChunkFactors& f, std::int64_t n, std::int64_t p, P part) {
-  float* const state = c.state + n * c.head_dim + p;
+  const std::int64_t stride = c.head_dim;
+  float* const state = c.state + n * stride + p;
   const Vec all = broadcast(f.before[kSsdChunk - 1]);
   Vec s[rows][vecs];
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < vecs; ++v) {
-      s[r][v] = all * load(state + r * c.head_dim + v * kLanes, part);
+      s[r][v] = all * load(state + r * stride + v * kLanes, part);
     }
   }
   add_product(c.B + n * kSsdChunk, kSsdChunk, f.left + p, c.channels, kSsdChunk, s, part);
@@ -168,7 +177,7 @@ void chunk_state(const SsdChunk& c, const ChunkFactors& f, std::int64_t n, std::
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < vecs; ++v) {
-      store(state + r * c.head_dim + v * kLanes, s[r][v], part);
+      store(state + r * stride + v * kLanes, s[r][v], part);
     }
   }
 }
