@@ -155,13 +155,13 @@ void Mamba2::mix(Context& ctx, const Layer& l, const Batch& batch, const Activat
 
 SsdState Mamba2::state_of(const Layer& layer, SequenceState& state) const {
   const DType dtype = state.layout().buffers[layer.ssm_buffer].dtype;
-  SsdState result{.data = state.buffer(layer.ssm_buffer), .dtype = dtype};
+  SsdState result{
+      .data = state.buffer(layer.ssm_buffer), .dtype = dtype, .position = state.position()};
   if (dtype != DType::i8) return result;
   if (layer.ssm_state.numerics.args.dynamic) {
     result.row_scale = static_cast<float*>(state.buffer(layer.row_scale_buffer));
     result.stochastic = layer.ssm_state.numerics.stochastic;
     result.seed = layer.row_scale_buffer;
-    result.position = state.position();
   } else if (!layer.state_scales.table.empty()) {
     const StateScales& scales = layer.state_scales;
     result.clusters = {scales.scale.as<float>().data(), scales.inverse.as<float>().data(),

@@ -9,7 +9,7 @@
 namespace krait {
 namespace {
 
-static_assert(kSsdClusters == kSsdTable);
+static_assert(kSsdClusters == kSsdTable && kSsdChunk == kSsdQ);
 
 // Updates of one S below which a parallel region costs more than it saves.
 constexpr std::int64_t kSerialUpdates = 32768;

@@ -12,7 +12,7 @@ namespace {
 // value of the left one fit into the registers: 32, or the 16 of AVX2, whose vectors have 8 lanes.
 constexpr int kTileRows = !kInRegisters ? 1 : 4;
 constexpr int kTileVecs = !kInRegisters ? 1 : kLanes == 8 ? 2 : 4;
-static_assert(kSsdChunk % kTileRows == 0);
+static_assert(kSsdQ % kTileRows == 0);
 
 /// sum[r][v] = fma(a[r, k], b[k, v], sum[r][v]) for k = 0, 1, ..., count - 1.
 template <int rows, int vecs, typename P>
@@ -48,13 +48,13 @@ inline void for_tiles(std::int64_t columns, Body body) {
 
 /// C B^T of a chunk.
 void ssd_scores(const SsdScores& s) {
-  for (std::int64_t t = 0; t < kSsdChunk; t += kTileRows) {
-    for (std::int64_t c = 0; c < kSsdChunk; c += kLanes) {
+  for (std::int64_t t = 0; t < kSsdQ; t += kTileRows) {
+    for (std::int64_t c = 0; c < kSsdQ; c += kLanes) {
       Vec sum[kTileRows][1];
       for (int r = 0; r < kTileRows; ++r) sum[r][0] = broadcast(0.0f);
-      add_product(s.C + t * s.states, s.states, s.B + c, kSsdChunk, s.states, sum, Whole{});
+      add_product(s.C + t * s.states, s.states, s.B + c, kSsdQ, s.states, sum, Whole{});
       for (int r = 0; r < kTileRows; ++r) {
-        store(s.scores + (t + r) * kSsdChunk + c, sum[r][0], Whole{});
+        store(s.scores + (t + r) * kSsdQ + c, sum[r][0], Whole{});
       }
     }
   }
@@ -62,42 +62,42 @@ void ssd_scores(const SsdScores& s) {
 
 /// What the products of one head and chunk start from.
 struct ChunkFactors {
-  float* mixing;            // [Q, Q]: A[t, s] G[t, s] for s <= t
-  float* dx;                // [Q, channels]
-  float* left;              // [Q, channels]: A[Q - 1, s] dx[s]
-  float before[kSsdChunk];  // e[t]
+  float* mixing;        // [Q, Q]: A[t, s] G[t, s] for s <= t
+  float* dx;            // [Q, channels]
+  float* left;          // [Q, channels]: A[Q - 1, s] dx[s]
+  float before[kSsdQ];  // e[t]
 };
 
 /// A row of A stands in vectors. As a decay is at most 1, the maximum with 1 keeps what has not
 /// begun at 1.
 void chunk_factors(const SsdChunk& c, ChunkFactors& f) {
-  constexpr int vecs = kSsdChunk / kLanes;
-  static_assert(kSsdChunk % kLanes == 0);
-  float begun[2 * kSsdChunk];  // from Q - t on: 0 for s < t, 1 for the others
-  for (int s = 0; s < kSsdChunk; ++s) {
+  constexpr int vecs = kSsdQ / kLanes;
+  static_assert(kSsdQ % kLanes == 0);
+  float begun[2 * kSsdQ];  // from Q - t on: 0 for s < t, 1 for the others
+  for (int s = 0; s < kSsdQ; ++s) {
     begun[s] = 0;
-    begun[kSsdChunk + s] = 1;
+    begun[kSsdQ + s] = 1;
   }
   Vec product[vecs];
   for (int v = 0; v < vecs; ++v) product[v] = broadcast(1.0f);
   float before = 1;
-  for (int t = 0; t < kSsdChunk; ++t) {
+  for (int t = 0; t < kSsdQ; ++t) {
     const float decay = c.decay[t * c.step_stride];
     before *= decay;
     f.before[t] = before;
     for (int v = 0; v < vecs; ++v) {
       const std::int64_t i = v * kLanes;
-      product[v] = product[v] * max(broadcast(decay), load(begun + kSsdChunk - t + i, Whole{}));
-      const Vec score = load(c.scores + t * kSsdChunk + i, Whole{});
-      store(f.mixing + t * kSsdChunk + i, product[v] * score, Whole{});
+      product[v] = product[v] * max(broadcast(decay), load(begun + kSsdQ - t + i, Whole{}));
+      const Vec score = load(c.scores + t * kSsdQ + i, Whole{});
+      store(f.mixing + t * kSsdQ + i, product[v] * score, Whole{});
     }
   }
-  float last[kSsdChunk];
+  float last[kSsdQ];
   for (int v = 0; v < vecs; ++v) store(last + v * kLanes, product[v], Whole{});
   const std::int64_t channels = c.channels, x_stride = c.x_stride;
   float *to_dx = f.dx, *to_left = f.left;
   const float* from = c.x;
-  for (int s = 0; s < kSsdChunk; ++s) {
+  for (int s = 0; s < kSsdQ; ++s) {
     const Vec delta = broadcast(c.delta[s * c.step_stride]), rest = broadcast(last[s]);
     for_blocks<kLanes>(channels, [&](std::int64_t p, auto part) {
       const Vec dx = delta * load(from + p, part);
@@ -133,8 +133,8 @@ void chunk_outputs(const SsdChunk& c, const ChunkFactors& f, std::int64_t t, std
       y[r][v] = fma(before, y[r][v], direct);
     }
   }
-  const float* mixing = f.mixing + t * kSsdChunk;
-  add_product(mixing, kSsdChunk, f.dx + p, c.channels, t, y, part);
+  const float* mixing = f.mixing + t * kSsdQ;
+  add_product(mixing, kSsdQ, f.dx + p, c.channels, t, y, part);
 #pragma GCC unroll 8
   for (int s = 0; s < kTileRows; ++s) {  // the triangle
     Vec dx[vecs];
@@ -144,7 +144,7 @@ void chunk_outputs(const SsdChunk& c, const ChunkFactors& f, std::int64_t t, std
     }
 #pragma GCC unroll 8
     for (int r = s; r < kTileRows; ++r) {
-      const Vec weight = broadcast(mixing[r * kSsdChunk + t + s]);
+      const Vec weight = broadcast(mixing[r * kSsdQ + t + s]);
 #pragma GCC unroll 4
       for (int v = 0; v < vecs; ++v) y[r][v] = fma(weight, dx[v], y[r][v]);
     }
@@ -163,7 +163,7 @@ template <int rows, int vecs, typename P>
 void chunk_state(const SsdChunk& c, const ChunkFactors& f, std::int64_t n, std::int64_t p, P part) {
   const std::int64_t stride = c.head_dim;
   float* const state = c.state + n * stride + p;
-  const Vec all = broadcast(f.before[kSsdChunk - 1]);
+  const Vec all = broadcast(f.before[kSsdQ - 1]);
   Vec s[rows][vecs];
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
@@ -172,7 +172,7 @@ void chunk_state(const SsdChunk& c, const ChunkFactors& f, std::int64_t n, std::
       s[r][v] = all * load(state + r * stride + v * kLanes, part);
     }
   }
-  add_product(c.B + n * kSsdChunk, kSsdChunk, f.left + p, c.channels, kSsdChunk, s, part);
+  add_product(c.B + n * kSsdQ, kSsdQ, f.left + p, c.channels, kSsdQ, s, part);
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
@@ -185,11 +185,11 @@ void chunk_state(const SsdChunk& c, const ChunkFactors& f, std::int64_t n, std::
 void ssd_chunk(const SsdChunk& c) {
   ChunkFactors f;
   f.mixing = c.scratch;
-  f.dx = f.mixing + kSsdChunk * kSsdChunk;
-  f.left = f.dx + kSsdChunk * c.channels;
+  f.dx = f.mixing + kSsdQ * kSsdQ;
+  f.left = f.dx + kSsdQ * c.channels;
   chunk_factors(c, f);
   for_tiles(c.channels, [&]<int vecs>(std::int64_t p, Vecs<vecs>, auto part) {
-    for (std::int64_t t = 0; t < kSsdChunk; t += kTileRows) {
+    for (std::int64_t t = 0; t < kSsdQ; t += kTileRows) {
       chunk_outputs<vecs>(c, f, t, p, part);
     }
     std::int64_t n = 0;

@@ -8,8 +8,8 @@ namespace krait {
 /// Tokens that one pass over the state takes in: their decays and outputs stay in registers.
 constexpr int kSsdBlock = 8;
 
-/// Tokens of a chunk: see ssd.h.
-constexpr int kSsdChunk = 16;
+/// Tokens of a chunk: kSsdChunk of ssd.h.
+constexpr int kSsdQ = 16;
 
 /// Columns of a table of static scales by clusters: kSsdClusters of ssd.h.
 constexpr int kSsdTable = 8;
@@ -51,9 +51,9 @@ struct SsdRun {
 /// C B^T of one chunk and group.
 struct SsdScores {
   std::int64_t states;
-  const float* C;  ///< [kSsdChunk, states]
-  const float* B;  ///< [states, kSsdChunk]
-  float* scores;   ///< [kSsdChunk, kSsdChunk], written; what is above the diagonal is never read
+  const float* C;  ///< [kSsdQ, states]
+  const float* B;  ///< [states, kSsdQ]
+  float* scores;   ///< [kSsdQ, kSsdQ], written; what is above the diagonal is never read
 };
 
 /// One chunk of a head, `channels` of its channels. With an f32 state.
@@ -61,13 +61,13 @@ struct SsdChunk {
   std::int64_t channels, head_dim, states;
   const float *delta, *decay;  ///< of token t at [t * step_stride]
   std::int64_t step_stride;
-  const float* x;  ///< [kSsdChunk, channels], rows `x_stride` apart
+  const float* x;  ///< [kSsdQ, channels], rows `x_stride` apart
   std::int64_t x_stride;
   const float *B, *C, *scores;  ///< as in SsdScores
   const float* D;               ///< [channels]
   float* state;                 ///< [states, channels], rows `head_dim` apart
-  float* scratch;               ///< [kSsdChunk * (kSsdChunk + 2 * channels)]
-  float* y;                     ///< [kSsdChunk, channels], rows `y_stride` apart
+  float* scratch;               ///< [kSsdQ * (kSsdQ + 2 * channels)]
+  float* y;                     ///< [kSsdQ, channels], rows `y_stride` apart
   std::int64_t y_stride;
 };
 
