@@ -320,6 +320,7 @@ Layer Mamba2::load_layer(Context& ctx, const TensorSource& tensors, int i,
   const bool half_state = l.ssm_state.numerics.quantized && l.ssm_state.numerics.args.is_float;
   const DType ssm_dtype = l.ssm_state.is_int8() ? DType::i8 : half_state ? DType::f16 : DType::f32;
   l.ssm_buffer = state.add("ssm_state", i, ssm_dtype, {c_.heads, c_.d_state, c_.head_dim()});
+  if (ssm_dtype == DType::f32) state.chunk = kSsdChunk;
   if (l.ssm_state.is_int8() && l.ssm_state.numerics.args.dynamic) {
     l.row_scale_buffer = state.add("ssm_state_scale", i, DType::f32, {c_.heads, c_.head_dim()});
   }

@@ -254,8 +254,6 @@ TEST_P(SsdChunks, AreNearTheRecurrenceAndDoublePrecision) {
       const SsdOptions o{.tokens = tokens, .heads = 3, .head_dim = 7, .states = states};
       for (const bool exact : {false, true}) {
         const Spread got = spread(o, power, test.ctx, exact);
-        std::printf("decay %g N %ld exact %d: y %.3g S %.3g\n", decay, (long)states, exact,
-                    got.outputs, got.state);
         EXPECT_LE(got.outputs, kSsdTolerance);
         EXPECT_LE(got.state, kSsdTolerance);
         EXPECT_GT(got.outputs, 0);
