@@ -156,6 +156,7 @@ void run_chunks(Context& ctx, const SsdParams& params, const Stretch& in, float*
                                 .step_stride = H,
                                 .x = in.x.f32(t) + channel,
                                 .x_stride = in.x.stride,
+                                .more = t + Q < in.tokens(),
                                 .B = pieces.B + piece * Q * N,
                                 .C = pieces.C + piece * Q * N,
                                 .scores = pieces.scores + piece * Q * Q,

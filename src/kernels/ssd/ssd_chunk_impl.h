@@ -8,11 +8,14 @@
 namespace krait {
 namespace {
 
-// A tile of the products: rows, and vectors of columns. Its sums, a row of the right factor and a
-// value of the left one fit into the registers: 32, or the 16 of AVX2, whose vectors have 8 lanes.
-constexpr int kTileRows = !kInRegisters ? 1 : 4;
+// A tile of the products is some rows by some vectors of columns. Its sums, a row of the right
+// factor and a value of the left one fit into the registers: 32, or the 16 of AVX2, whose vectors
+// have 8 lanes.
+constexpr int kTileSums = !kInRegisters ? 1 : kLanes == 8 ? 8 : 16;
 constexpr int kTileVecs = !kInRegisters ? 1 : kLanes == 8 ? 2 : 4;
-static_assert(kSsdQ % kTileRows == 0);
+
+/// Rows of a tile that is `vecs` vectors wide.
+constexpr int tile_rows(int vecs) { return kTileSums / vecs < 8 ? kTileSums / vecs : 8; }
 
 /// sum[r][v] = fma(a[r, k], b[k, v], sum[r][v]) for k = 0, 1, ..., count - 1.
 template <int rows, int vecs, typename P>
@@ -35,27 +38,30 @@ template <int rows, int vecs, typename P>
 template <int n>
 struct Vecs {};
 
-/// body(c, Vecs<n>{}, part) for n vectors of columns from c on: as many as a tile has while there
-/// are, then one by one.
+/// body(c, Vecs<n>{}, part) for n vectors of columns from c on: as many as a tile can have while
+/// there are, then half of that, then one by one.
 template <typename Body>
 inline void for_tiles(std::int64_t columns, Body body) {
+  constexpr int half = kTileVecs > 2 ? kTileVecs / 2 : 1;
   std::int64_t c = 0;
   for (; c + kTileVecs * kLanes <= columns; c += kTileVecs * kLanes) {
     body(c, Vecs<kTileVecs>{}, Whole{});
+  }
+  for (; half > 1 && c + half * kLanes <= columns; c += half * kLanes) {
+    body(c, Vecs<half>{}, Whole{});
   }
   for_blocks<kLanes>(columns - c, [&](std::int64_t i, auto part) { body(c + i, Vecs<1>{}, part); });
 }
 
 /// C B^T of a chunk.
 void ssd_scores(const SsdScores& s) {
-  for (std::int64_t t = 0; t < kSsdQ; t += kTileRows) {
+  constexpr int rows = tile_rows(1);
+  for (std::int64_t t = 0; t < kSsdQ; t += rows) {
     for (std::int64_t c = 0; c < kSsdQ; c += kLanes) {
-      Vec sum[kTileRows][1];
-      for (int r = 0; r < kTileRows; ++r) sum[r][0] = broadcast(0.0f);
+      Vec sum[rows][1];
+      for (int r = 0; r < rows; ++r) sum[r][0] = broadcast(0.0f);
       add_product(s.C + t * s.states, s.states, s.B + c, kSsdQ, s.states, sum, Whole{});
-      for (int r = 0; r < kTileRows; ++r) {
-        store(s.scores + (t + r) * kSsdQ + c, sum[r][0], Whole{});
-      }
+      for (int r = 0; r < rows; ++r) store(s.scores + (t + r) * kSsdQ + c, sum[r][0], Whole{});
     }
   }
 }
@@ -110,21 +116,31 @@ void chunk_factors(const SsdChunk& c, ChunkFactors& f) {
   }
 }
 
-/// y of kTileRows tokens from t on and of `vecs` vectors of channels from p on.
+/// y of a tile of tokens from t on and of `vecs` vectors of channels from p on.
 template <int vecs, typename P>
 void chunk_outputs(const SsdChunk& c, const ChunkFactors& f, std::int64_t t, std::int64_t p,
                    P part) {
-  Vec y[kTileRows][vecs];
+  constexpr int rows = tile_rows(vecs);
+  static_assert(kSsdQ % rows == 0);
+  Vec y[rows][vecs];
 #pragma GCC unroll 8
   for (auto& row : y) {
 #pragma GCC unroll 4
     for (Vec& v : row) v = broadcast(0.0f);
   }
-  const std::int64_t y_stride = c.y_stride;
+  const std::int64_t y_stride = c.y_stride, x_stride = c.x_stride;
+  if (c.more) {  // the next chunk's x, one row far from the other
+    const float* next = c.x + (t + kSsdQ) * x_stride + p;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vecs; ++v) __builtin_prefetch(next + r * x_stride + v * kLanes);
+    }
+  }
   float* const out = c.y + t * y_stride + p;
   add_product(c.C + t * c.states, c.states, c.state + p, c.head_dim, c.states, y, part);
 #pragma GCC unroll 8
-  for (int r = 0; r < kTileRows; ++r) {
+  for (int r = 0; r < rows; ++r) {
     const Vec before = broadcast(f.before[t + r]);
 #pragma GCC unroll 4
     for (int v = 0; v < vecs; ++v) {
@@ -136,21 +152,21 @@ void chunk_outputs(const SsdChunk& c, const ChunkFactors& f, std::int64_t t, std
   const float* mixing = f.mixing + t * kSsdQ;
   add_product(mixing, kSsdQ, f.dx + p, c.channels, t, y, part);
 #pragma GCC unroll 8
-  for (int s = 0; s < kTileRows; ++s) {  // the triangle
+  for (int s = 0; s < rows; ++s) {  // the triangle
     Vec dx[vecs];
 #pragma GCC unroll 4
     for (int v = 0; v < vecs; ++v) {
       dx[v] = load(f.dx + (t + s) * c.channels + p + v * kLanes, part);
     }
 #pragma GCC unroll 8
-    for (int r = s; r < kTileRows; ++r) {
+    for (int r = s; r < rows; ++r) {
       const Vec weight = broadcast(mixing[r * kSsdQ + t + s]);
 #pragma GCC unroll 4
       for (int v = 0; v < vecs; ++v) y[r][v] = fma(weight, dx[v], y[r][v]);
     }
   }
 #pragma GCC unroll 8
-  for (int r = 0; r < kTileRows; ++r) {
+  for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < vecs; ++v) {
       store(out + r * y_stride + v * kLanes, y[r][v], part);
@@ -189,12 +205,13 @@ void ssd_chunk(const SsdChunk& c) {
   f.left = f.dx + kSsdQ * c.channels;
   chunk_factors(c, f);
   for_tiles(c.channels, [&]<int vecs>(std::int64_t p, Vecs<vecs>, auto part) {
-    for (std::int64_t t = 0; t < kSsdQ; t += kTileRows) {
+    constexpr int rows = tile_rows(vecs);
+    for (std::int64_t t = 0; t < kSsdQ; t += rows) {
       chunk_outputs<vecs>(c, f, t, p, part);
     }
     std::int64_t n = 0;
-    for (; n + kTileRows <= c.states; n += kTileRows) {
-      chunk_state<kTileRows, vecs>(c, f, n, p, part);
+    for (; n + rows <= c.states; n += rows) {
+      chunk_state<rows, vecs>(c, f, n, p, part);
     }
     for (; n < c.states; ++n) chunk_state<1, vecs>(c, f, n, p, part);
   });
