@@ -116,6 +116,22 @@ void chunk_factors(const SsdChunk& c, ChunkFactors& f) {
   }
 }
 
+/// Asks for a tile of the next chunk's x and y, whose rows lie too far apart to be foreseen.
+template <int rows, int vecs>
+inline void prefetch_next(const SsdChunk& c, std::int64_t t, std::int64_t p) {
+  const float* x = c.x + (t + kSsdQ) * c.x_stride + p;
+  const float* y = c.y + (t + kSsdQ) * c.y_stride + p;
+  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; ++v) {
+      __builtin_prefetch(x + v * kLanes);
+      __builtin_prefetch(y + v * kLanes, 1);
+    }
+    x += c.x_stride;
+    y += c.y_stride;
+  }
+}
+
 /// y of a tile of tokens from t on and of `vecs` vectors of channels from p on.
 template <int vecs, typename P>
 void chunk_outputs(const SsdChunk& c, const ChunkFactors& f, std::int64_t t, std::int64_t p,
@@ -128,15 +144,8 @@ void chunk_outputs(const SsdChunk& c, const ChunkFactors& f, std::int64_t t, std
 #pragma GCC unroll 4
     for (Vec& v : row) v = broadcast(0.0f);
   }
-  const std::int64_t y_stride = c.y_stride, x_stride = c.x_stride;
-  if (c.more) {  // the next chunk's x, one row far from the other
-    const float* next = c.x + (t + kSsdQ) * x_stride + p;
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-      for (int v = 0; v < vecs; ++v) __builtin_prefetch(next + r * x_stride + v * kLanes);
-    }
-  }
+  if (c.more) prefetch_next<rows, vecs>(c, t, p);
+  const std::int64_t y_stride = c.y_stride;
   float* const out = c.y + t * y_stride + p;
   add_product(c.C + t * c.states, c.states, c.state + p, c.head_dim, c.states, y, part);
 #pragma GCC unroll 8

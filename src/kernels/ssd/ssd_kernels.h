@@ -63,7 +63,7 @@ struct SsdChunk {
   std::int64_t step_stride;
   const float* x;  ///< [kSsdQ, channels], rows `x_stride` apart
   std::int64_t x_stride;
-  bool more;                    ///< another chunk's x lies behind
+  bool more;                    ///< x and y of another chunk lie behind
   const float *B, *C, *scores;  ///< as in SsdScores
   const float* D;               ///< [channels]
   float* state;                 ///< [states, channels], rows `head_dim` apart
