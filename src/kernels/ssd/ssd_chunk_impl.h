@@ -118,17 +118,18 @@ void chunk_factors(const SsdChunk& c, ChunkFactors& f) {
 
 /// Asks for a tile of the next chunk's x and y, whose rows lie too far apart to be foreseen.
 template <int rows, int vecs>
-inline void prefetch_next(const SsdChunk& c, std::int64_t t, std::int64_t p) {
-  const float* x = c.x + (t + kSsdQ) * c.x_stride + p;
-  const float* y = c.y + (t + kSsdQ) * c.y_stride + p;
+[[gnu::always_inline]] inline void prefetch_next(const SsdChunk& c, std::int64_t t,
+                                                 std::int64_t p) {
+  const std::int64_t x_stride = c.x_stride, y_stride = c.y_stride;
+  const float* x = c.x + (t + kSsdQ) * x_stride + p;
+  const float* y = c.y + (t + kSsdQ) * y_stride + p;
+#pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < vecs; ++v) {
-      __builtin_prefetch(x + v * kLanes);
-      __builtin_prefetch(y + v * kLanes, 1);
+      __builtin_prefetch(x + r * x_stride + v * kLanes);
+      __builtin_prefetch(y + r * y_stride + v * kLanes, 1);
     }
-    x += c.x_stride;
-    y += c.y_stride;
   }
 }
 
