@@ -18,7 +18,9 @@ struct ModelShape {
   const char* name;
   std::int64_t d_model, d_inner, states, taps;
 };
-inline constexpr ModelShape kModels[] = {{"130m", 768, 1536, 16, 4}, {"2.8b", 2560, 5120, 16, 4}};
+/// The last is for operations of Mamba-2 only.
+inline constexpr ModelShape kModels[] = {
+    {"130m", 768, 1536, 16, 4}, {"2.8b", 2560, 5120, 16, 4}, {"8b", 4096, 8192, 128, 4}};
 
 /// What this machine can do with these threads, measured once.
 inline const MachinePeaks& peaks_of(Isa isa, int threads) {

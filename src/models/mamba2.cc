@@ -157,13 +157,13 @@ void Mamba2::mix(Context& ctx, const Layer& l, const Batch& batch, const Activat
 
 SsdState Mamba2::state_of(const Layer& layer, SequenceState& state) const {
   const DType dtype = state.layout().buffers[layer.ssm_buffer].dtype;
-  SsdState result{.data = state.buffer(layer.ssm_buffer), .dtype = dtype};
+  SsdState result{
+      .data = state.buffer(layer.ssm_buffer), .dtype = dtype, .position = state.position()};
   if (dtype != DType::i8) return result;
   if (layer.ssm_state.numerics.args.dynamic) {
     result.row_scale = static_cast<float*>(state.buffer(layer.row_scale_buffer));
     result.stochastic = layer.ssm_state.numerics.stochastic;
     result.seed = layer.row_scale_buffer;
-    result.position = state.position();
   } else if (!layer.state_scales.table.empty()) {
     const StateScales& scales = layer.state_scales;
     result.clusters = {scales.scale.as<float>().data(), scales.inverse.as<float>().data(),
@@ -322,6 +322,7 @@ Layer Mamba2::load_layer(Context& ctx, const TensorSource& tensors, int i,
   const bool half_state = l.ssm_state.numerics.quantized && l.ssm_state.numerics.args.is_float;
   const DType ssm_dtype = l.ssm_state.is_int8() ? DType::i8 : half_state ? DType::f16 : DType::f32;
   l.ssm_buffer = state.add("ssm_state", i, ssm_dtype, {c_.heads, c_.d_state, c_.head_dim()});
+  if (ssm_dtype == DType::f32) state.chunk = kSsdChunk;
   if (l.ssm_state.is_int8() && l.ssm_state.numerics.args.dynamic) {
     l.row_scale_buffer = state.add("ssm_state_scale", i, DType::f32, {c_.heads, c_.head_dim()});
   }

@@ -64,7 +64,9 @@ void Engine::Impl::prefill(std::span<const std::int32_t> ids, SequenceState& sta
   const std::lock_guard lock(mutex);
   SequenceState* states[] = {&state};
   while (!ids.empty()) {
-    const std::size_t count = std::min<std::size_t>(ids.size(), kPrefillChunk);
+    // Up to a multiple of kPrefillChunk, wherever the state stands: see StateLayout::chunk.
+    const auto room = static_cast<std::size_t>(kPrefillChunk - state.position() % kPrefillChunk);
+    const std::size_t count = std::min(ids.size(), room);
     const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(count)};
     const bool last = count == ids.size();
     model->forward(context, {ids.first(count), cu_seqlens, states}, last ? rows : LogitRows::none,
@@ -92,7 +94,10 @@ Engine make_engine(EngineParts parts, const EngineOptions& options, std::optiona
 
 std::int64_t logits_chunk(const Engine& engine) {
   constexpr std::int64_t kElements = std::int64_t{8} << 20;
-  return std::clamp<std::int64_t>(kElements / engine.vocab_rows(), 1, kPrefillChunk);
+  const std::int64_t rows =
+      std::clamp<std::int64_t>(kElements / engine.vocab_rows(), 1, kPrefillChunk);
+  const std::int64_t chunk = engine.impl()->model->state_layout()->chunk;
+  return rows < chunk ? rows : rows / chunk * chunk;
 }
 
 void forward_logits(const Engine& engine, std::span<const std::int32_t> ids, SequenceState& state,
