@@ -10,6 +10,15 @@
 
 namespace krait {
 
+class Session;
+
+/// ids[i] into *sessions[i], all in one pass over the weights: many sequences cost little more than
+/// one while memory is the limit. States and logits are the same bits as with
+/// sessions[i]->decode(ids[i]) one after the other (but for recipes whose scales span tokens).
+/// Errors: invalid_argument for lists of different lengths, sessions of different engines, a
+/// session that is there twice, an id outside [0, vocab_rows).
+void decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
+
 /// One conversation: a constant-size state. Copying forks it.
 class Session {
  public:
@@ -19,7 +28,9 @@ class Session {
   Session& operator=(Session&&) noexcept;
   ~Session();
 
-  /// Consumes tokens, continuing from the current state; any chunking gives the same result.
+  /// Consumes tokens, continuing from the current state. How a text is cut into calls changes
+  /// nothing but, in Mamba-2 with a float32 state, the last bits: none if calls end at multiples of
+  /// 16 tokens.
   /// Errors: invalid_argument for an id outside [0, vocab_rows).
   void prefill(std::span<const std::int32_t> ids);
   void decode(std::int32_t id) { prefill({&id, 1}); }
@@ -34,6 +45,7 @@ class Session {
 
  private:
   friend class Engine;
+  friend void krait::decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
   struct Impl;
   explicit Session(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

@@ -94,10 +94,11 @@ Activation convolve(Context& ctx, const Conv& conv, const Batch& batch, const Ac
   const bool quantizes = conv.output.is_static_int8();
   Activation out = quantizes ? take_site(ctx, conv.output, T)
                              : f32_activation(ctx.arena.take<float>(T * channels), T, channels);
-  for_each_sequence(batch, [&](SequenceState& state, std::int64_t begin, std::int64_t end) {
-    causal_conv1d(ctx, conv.weight, in.row_range(begin, end), state.buffer(conv.buffer),
-                  out.row_range(begin, end));
-  });
+  for_each_sequence(ctx, batch,
+                    [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
+                      causal_conv1d(own, conv.weight, in.row_range(begin, end),
+                                    state.buffer(conv.buffer), out.row_range(begin, end));
+                    });
   if (conv.output.is_int8() && !quantizes) {
     const Activation wide = out;
     out = take_site(ctx, conv.output, T);
@@ -130,12 +131,13 @@ void Mamba2::mix(Context& ctx, const Layer& l, const Batch& batch, const Activat
                          .dt_bias = l.dt_bias.as<float>().data(),
                          .dt_min = c_.dt_min,
                          .dt_max = c_.dt_max};
-  for_each_sequence(batch, [&](SequenceState& state, std::int64_t begin, std::int64_t end) {
-    const auto rows = [&](const Activation& a) { return a.row_range(begin, end); };
-    const SsdState h = state_of(l, state);
-    ssd(ctx, params, {rows(x), rows(dt), rows(B), rows(C)}, h, rows(y));
-    if (ctx.tap) observe_state(ctx, l, h);
-  });
+  for_each_sequence(
+      ctx, batch, [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
+        const auto rows = [&](const Activation& a) { return a.row_range(begin, end); };
+        const SsdState h = state_of(l, state);
+        ssd(own, params, {rows(x), rows(dt), rows(B), rows(C)}, h, rows(y));
+        if (own.tap) observe_state(own, l, h);
+      });
 
   // norm(y silu(z)) in out_proj's numerics, rotated where its weights are
   const std::int64_t block = l.out_proj_input.numerics.hadamard_block;
@@ -154,13 +156,13 @@ void Mamba2::mix(Context& ctx, const Layer& l, const Batch& batch, const Activat
 
 SsdState Mamba2::state_of(const Layer& layer, SequenceState& state) const {
   const DType dtype = state.layout().buffers[layer.ssm_buffer].dtype;
-  SsdState result{.data = state.buffer(layer.ssm_buffer), .dtype = dtype};
+  SsdState result{
+      .data = state.buffer(layer.ssm_buffer), .dtype = dtype, .position = state.position()};
   if (dtype != DType::i8) return result;
   if (layer.ssm_state.numerics.args.dynamic) {
     result.row_scale = static_cast<float*>(state.buffer(layer.row_scale_buffer));
     result.stochastic = layer.ssm_state.numerics.stochastic;
     result.seed = layer.row_scale_buffer;
-    result.position = state.position();
   } else if (!layer.state_scales.table.empty()) {
     const StateScales& scales = layer.state_scales;
     result.clusters = {scales.scale.as<float>().data(), scales.inverse.as<float>().data(),
@@ -319,6 +321,7 @@ Layer Mamba2::load_layer(Context& ctx, const TensorSource& tensors, int i,
   const bool half_state = l.ssm_state.numerics.quantized && l.ssm_state.numerics.args.is_float;
   const DType ssm_dtype = l.ssm_state.is_int8() ? DType::i8 : half_state ? DType::f16 : DType::f32;
   l.ssm_buffer = state.add("ssm_state", i, ssm_dtype, {c_.heads, c_.d_state, c_.head_dim()});
+  if (ssm_dtype == DType::f32) state.chunk = kSsdChunk;
   if (l.ssm_state.is_int8() && l.ssm_state.numerics.args.dynamic) {
     l.row_scale_buffer = state.add("ssm_state_scale", i, DType::f32, {c_.heads, c_.head_dim()});
   }

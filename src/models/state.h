@@ -32,6 +32,9 @@ struct StateLayout {
   std::vector<StateBuffer> buffers;
   std::size_t bytes = 0;            ///< of the constant part
   std::size_t bytes_per_token = 0;  ///< of all rows of one token; 0 without attention
+  /// Tokens that a forward pass may take at once: how a text is cut into calls changes no bit as
+  /// long as calls end at multiples of it. 1: it never does.
+  std::int64_t chunk = 1;
   std::string fingerprint;  ///< of architecture, shapes, numerics and weights: states of another
                             ///< model are refused
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <numeric>
 
 #include "core/check.h"
 #include "core/printable.h"
@@ -63,7 +64,9 @@ void Engine::Impl::prefill(std::span<const std::int32_t> ids, SequenceState& sta
   const std::lock_guard lock(mutex);
   SequenceState* states[] = {&state};
   while (!ids.empty()) {
-    const std::size_t count = std::min<std::size_t>(ids.size(), kPrefillChunk);
+    // Up to a multiple of kPrefillChunk, wherever the state stands: see StateLayout::chunk.
+    const auto room = static_cast<std::size_t>(kPrefillChunk - state.position() % kPrefillChunk);
+    const std::size_t count = std::min(ids.size(), room);
     const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(count)};
     const bool last = count == ids.size();
     model->forward(context, {ids.first(count), cu_seqlens, states}, last ? rows : LogitRows::none,
@@ -72,17 +75,29 @@ void Engine::Impl::prefill(std::span<const std::int32_t> ids, SequenceState& sta
   }
 }
 
+void Engine::Impl::decode(std::span<const std::int32_t> ids, std::span<SequenceState* const> states,
+                          float* logits) {
+  const std::lock_guard lock(mutex);
+  std::vector<std::int32_t> cu_seqlens(states.size() + 1);
+  std::iota(cu_seqlens.begin(), cu_seqlens.end(), 0);
+  model->forward(context, {ids, cu_seqlens, states}, LogitRows::last, logits);
+}
+
 Engine make_engine(EngineParts parts, const EngineOptions& options, std::optional<Isa> isa) {
   check(options.threads >= 0, ErrorCode::invalid_argument,
         "the number of threads must not be negative, got {}", options.threads);
   const int threads = options.threads ? options.threads : hardware_threads();
-  return Engine::Impl::wrap(
-      std::make_shared<Engine::Impl>(std::move(parts), threads, isa ? *isa : select_isa()));
+  auto impl = std::make_shared<Engine::Impl>(std::move(parts), threads, isa ? *isa : select_isa());
+  if (options.mlock) lock_memory();
+  return Engine::Impl::wrap(std::move(impl));
 }
 
 std::int64_t logits_chunk(const Engine& engine) {
   constexpr std::int64_t kElements = std::int64_t{8} << 20;
-  return std::clamp<std::int64_t>(kElements / engine.vocab_rows(), 1, kPrefillChunk);
+  const std::int64_t rows =
+      std::clamp<std::int64_t>(kElements / engine.vocab_rows(), 1, kPrefillChunk);
+  const std::int64_t chunk = engine.impl()->model->state_layout()->chunk;
+  return rows < chunk ? rows : rows / chunk * chunk;
 }
 
 void forward_logits(const Engine& engine, std::span<const std::int32_t> ids, SequenceState& state,

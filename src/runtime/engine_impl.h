@@ -23,7 +23,8 @@
 
 namespace krait {
 
-/// Tokens of a prompt that go through the model at a time: memory does not grow with the prompt.
+/// Tokens of a prompt that go through the model at a time: memory does not grow with the prompt. A
+/// multiple of every StateLayout::chunk.
 inline constexpr std::int64_t kPrefillChunk = 512;
 
 /// Everything that an engine is made of, wherever it comes from.
@@ -42,10 +43,13 @@ struct Engine::Impl {
   Impl(EngineParts parts, int thread_count, Isa wanted_isa);
   static Engine wrap(std::shared_ptr<Impl> impl) { return Engine(std::move(impl)); }
 
-  /// Runs `ids` in chunks from `state`, which advances; one sequence at a time has the model,
-  /// others wait. `logits` gets the last row (LogitRows::last) or nothing (none).
+  /// Runs `ids` from `state`, which advances, in calls that end at multiples of kPrefillChunk; one
+  /// sequence at a time has the model, others wait. `logits` gets the last row (LogitRows::last) or nothing (none).
   void prefill(std::span<const std::int32_t> ids, SequenceState& state, LogitRows rows,
                float* logits);
+  /// ids[i] into *states[i], which are all different; logits [states, vocab_rows]. Waits likewise.
+  void decode(std::span<const std::int32_t> ids, std::span<SequenceState* const> states,
+              float* logits);
   /// Throws invalid_argument that names the first id outside [0, vocab_rows).
   void check_ids(std::span<const std::int32_t> ids) const;
 
@@ -75,8 +79,8 @@ using LogitsFn = std::function<void(std::int64_t first, std::int64_t rows, const
 /// logits_chunk() rows. Errors: invalid_argument for ids outside the vocabulary.
 void forward_logits(const Engine& engine, std::span<const std::int32_t> ids, SequenceState& state,
                     const LogitsFn& on_rows);
-/// Rows whose logits are made at a time: about 32 MiB of them, the same for models of one
-/// vocabulary.
+/// Rows whose logits are made at a time: about 32 MiB of them, and whole chunks of
+/// StateLayout::chunk tokens.
 std::int64_t logits_chunk(const Engine& engine);
 
 }  // namespace krait

@@ -71,6 +71,99 @@ TEST(Session, ConsumesLongPromptsInAnyPieces) {
   EXPECT_EQ(pieces.save(), whole.save());
 }
 
+TEST(Session, ManyDecodeTogetherAsEachAlone) {
+  const Engine engine = byte_engine({.threads = 2});
+  std::vector<Session> together, alone;
+  std::vector<Session*> batch;
+  for (int i = 0; i < 5; ++i) {
+    together.push_back(engine.new_session());
+    together.back().prefill(random_ids(10 + static_cast<std::uint64_t>(i), 3 + 7 * i, 257));
+    alone.push_back(together.back());
+  }
+  for (Session& session : together) batch.push_back(&session);
+  for (int step = 0; step < 3; ++step) {
+    const auto ids = random_ids(20 + static_cast<std::uint64_t>(step), 5, 257);
+    decode(batch, ids);
+    for (std::size_t i = 0; i < alone.size(); ++i) {
+      alone[i].decode(ids[i]);
+      EXPECT_TRUE(same_bits(together[i].logits(), alone[i].logits())) << i;
+      EXPECT_EQ(together[i].save(), alone[i].save()) << i;
+    }
+  }
+  decode({}, {});  // nobody: nothing
+}
+
+TEST(Session, RefusesBadDecodeBatches) {
+  const Engine engine = byte_engine(), other = byte_engine();
+  Session a = engine.new_session(), b = engine.new_session(), foreign = other.new_session();
+  Session* pair[] = {&a, &b};
+  Session* twice[] = {&a, &a};
+  Session* mixed[] = {&a, &foreign};
+  const std::int32_t one[] = {1}, two[] = {1, 2}, bad[] = {1, 264};
+  const auto refused = [](std::span<Session* const> sessions, std::span<const std::int32_t> ids) {
+    return message_of(ErrorCode::invalid_argument, [&] { decode(sessions, ids); });
+  };
+  EXPECT_NE(refused(pair, one).find("1 tokens are given for 2 sessions"), std::string::npos);
+  EXPECT_NE(refused(twice, two).find("twice"), std::string::npos);
+  EXPECT_NE(refused(mixed, two).find("another engine"), std::string::npos);
+  EXPECT_NE(refused(pair, bad).find("264"), std::string::npos);
+  EXPECT_EQ(a.position(), 0);
+  EXPECT_EQ(b.position(), 0);
+}
+
+Engine mamba2_engine(std::int64_t vocab) {
+  const TestCheckpoint checkpoint = tiny_mamba2({.V = vocab});
+  return make_engine({.config = checkpoint.config,
+                      .generation_config = {},
+                      .tensors = checkpoint.source(),
+                      .tokenizer = std::nullopt},
+                     {.threads = 2});
+}
+
+// Mamba-2 takes chunks of tokens at once: only a prompt cut inside one gives other bits.
+TEST(Session, ConsumesLongPromptsInPiecesOfWholeChunks) {
+  const Engine engine = mamba2_engine(61);
+  const auto chunk = static_cast<std::size_t>(engine.impl()->model->state_layout()->chunk);
+  ASSERT_GT(chunk, 1u);
+  const auto ids = random_ids(3, 2 * kPrefillChunk + 77, 61);
+  const auto after = [&](std::size_t cut) {
+    Session session = engine.new_session();
+    session.prefill(std::span(ids).first(cut));
+    session.prefill(std::span(ids).subspan(cut));
+    return session;
+  };
+  const Session whole = after(0);
+  for (const std::size_t cut : {chunk, 3 * chunk, 31 * chunk, 33 * chunk, 65 * chunk}) {
+    EXPECT_TRUE(same_bits(after(cut).logits(), whole.logits())) << cut;
+    EXPECT_TRUE(after(cut).save() == whole.save()) << cut;
+  }
+  Session steps = engine.new_session();
+  for (const std::int32_t id : ids) steps.decode(id);
+  const Session inside = after(68 * chunk - 5);
+  EXPECT_FALSE(inside.save() == whole.save());
+  for (const Session& other : {inside, after(700), steps}) {
+    for (std::size_t i = 0; i < 61; ++i) {
+      EXPECT_NEAR(other.logits()[i], whole.logits()[i], 1e-5);
+    }
+  }
+}
+
+TEST(Session, HandsOutTheLogitsOfEveryTokenChunkByChunk) {
+  const Engine engine = mamba2_engine(100000);
+  const std::int64_t chunk = engine.impl()->model->state_layout()->chunk;
+  EXPECT_GT(logits_chunk(engine), chunk);
+  EXPECT_EQ(logits_chunk(engine) % chunk, 0);
+  const auto ids = random_ids(3, 150, 100000);
+  SequenceState state(engine.impl()->model->state_layout());
+  std::vector<float> last;
+  forward_logits(engine, ids, state, [&](std::int64_t, std::int64_t rows, const float* logits) {
+    last.assign(logits + (rows - 1) * 100000, logits + rows * 100000);
+  });
+  Session session = engine.new_session();
+  session.prefill(ids);
+  EXPECT_TRUE(same_bits(session.logits(), last));
+}
+
 TEST(Session, HandsOutTheLogitsOfEveryToken) {
   const Engine engine = byte_engine();
   const auto ids = random_ids(3, 1100, 257);

@@ -1,5 +1,6 @@
 #include "kernels/ssd/ssd.h"
 
+#include <algorithm>
 #include <cassert>
 
 #include "kernels/quantize/quantize.h"
@@ -8,10 +9,13 @@
 namespace krait {
 namespace {
 
-static_assert(kSsdClusters == kSsdTable);
+static_assert(kSsdClusters == kSsdTable && kSsdChunk == kSsdQ);
 
 // Updates of one S below which a parallel region costs more than it saves.
 constexpr std::int64_t kSerialUpdates = 32768;
+
+// Channels of a head whose states a thread takes through all chunks.
+constexpr std::int64_t kColumns = 64;
 
 using Microkernel = void (*)(const SsdRun&);
 
@@ -49,62 +53,147 @@ Activation widened(Context& ctx, const Activation& x) {
   return wide;
 }
 
-/// What the heads share: delta and decay [T, H], and B and C with the tokens of a whole block side
-/// by side, [T / kSsdBlock, G N, kSsdBlock].
-struct Shared {
-  float *delta, *decay, *B, *C;
+/// delta and decay of all tokens and heads, [T, H].
+struct Steps {
+  float *delta, *decay;
 };
 
-void transpose_block(const Activation& from, std::int64_t block, float* to) {
-  for (int t = 0; t < kSsdBlock; ++t) {
-    const float* row = from.f32(block * kSsdBlock + t);
-    float* out = to + block * kSsdBlock * from.cols + t;
-    for (std::int64_t c = 0; c < from.cols; ++c) out[c * kSsdBlock] = row[c];
+Steps take_steps(Context& ctx, const SsdParams& params, const Activation& dt) {
+  const std::int64_t tokens = dt.rows, heads = params.heads;
+  const Steps result{ctx.arena.take<float>(tokens * heads), ctx.arena.take<float>(tokens * heads)};
+  ctx.threads.parallel_for(tokens, 16, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      ctx.kernels.ssd->steps({.heads = heads,
+                              .dt = dt.f32(t),
+                              .dt_bias = params.dt_bias,
+                              .a2 = params.a2,
+                              .dt_min = params.dt_min,
+                              .dt_max = params.dt_max,
+                              .delta = result.delta + t * heads,
+                              .decay = result.decay + t * heads});
+    }
+  });
+  return result;
+}
+
+/// A stretch of tokens, inputs in f32.
+struct Stretch {
+  Activation x, B, C, y;
+  Steps steps;
+
+  std::int64_t tokens() const { return x.rows; }
+  Stretch from(std::int64_t begin, std::int64_t end) const {
+    const std::int64_t step = begin * heads;
+    return {x.row_range(begin, end),
+            B.row_range(begin, end),
+            C.row_range(begin, end),
+            y.row_range(begin, end),
+            {steps.delta + step, steps.decay + step},
+            heads};
+  }
+  std::int64_t heads;
+};
+
+/// to [cols, rows] = the first `cols` columns of from's rows, which are `stride` apart.
+void transpose(const float* from, std::int64_t stride, std::int64_t rows, std::int64_t cols,
+               float* to) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = 0; c < cols; ++c) to[c * rows + r] = from[r * stride + c];
   }
 }
 
-Shared prepare(Context& ctx, const SsdParams& params, const Activation& dt, const Activation& B,
-               const Activation& C) {
-  const std::int64_t tokens = dt.rows, heads = params.heads, blocks = tokens / kSsdBlock;
-  const std::int64_t blocked = blocks * kSsdBlock * B.cols;
-  const Shared shared{ctx.arena.take<float>(tokens * heads), ctx.arena.take<float>(tokens * heads),
-                      ctx.arena.take<float>(blocked), ctx.arena.take<float>(blocked)};
-  const auto steps = [&](std::int64_t t) {
-    ctx.kernels.ssd->steps({.heads = heads,
-                            .dt = dt.f32(t),
-                            .dt_bias = params.dt_bias,
-                            .a2 = params.a2,
-                            .dt_min = params.dt_min,
-                            .dt_max = params.dt_max,
-                            .delta = shared.delta + t * heads,
-                            .decay = shared.decay + t * heads});
-  };
-  ctx.threads.parallel_for(blocks, 2, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t block = begin; block < end; ++block) {
-      transpose_block(B, block, shared.B);
-      transpose_block(C, block, shared.C);
-      for (int t = 0; t < kSsdBlock; ++t) steps(block * kSsdBlock + t);
+// ---- chunks -------------------------------------------------------------------------------------
+
+/// What the heads of a group share in every chunk: C [Q, N], B [N, Q] and C B^T [Q, Q], each
+/// [chunks, G] times.
+struct Pieces {
+  float *C, *B, *scores;
+};
+
+Pieces take_pieces(Context& ctx, std::int64_t groups, std::int64_t states, const Stretch& in) {
+  constexpr std::int64_t Q = kSsdChunk;
+  const std::int64_t pieces = in.tokens() / Q * groups;
+  const Pieces result{ctx.arena.take<float>(pieces * Q * states),
+                      ctx.arena.take<float>(pieces * Q * states),
+                      ctx.arena.take<float>(pieces * Q * Q)};
+  ctx.threads.parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t t = i / groups * Q, column = i % groups * states;
+      const SsdScores scores{.states = states,
+                             .C = result.C + i * Q * states,
+                             .B = result.B + i * Q * states,
+                             .scores = result.scores + i * Q * Q};
+      for (std::int64_t r = 0; r < Q; ++r) {
+        std::copy_n(in.C.f32(t + r) + column, states, result.C + (i * Q + r) * states);
+      }
+      transpose(in.B.f32(t) + column, in.B.stride, Q, states, result.B + i * Q * states);
+      ctx.kernels.ssd->scores(scores);
     }
   });
-  for (std::int64_t t = blocks * kSsdBlock; t < tokens; ++t) steps(t);
-  return shared;
+  return result;
 }
 
-}  // namespace
-
-void ssd(Context& ctx, const SsdParams& params, const SsdInputs& in, SsdState state,
-         const Activation& y) {
+/// Whole chunks.
+void run_chunks(Context& ctx, const SsdParams& params, const Stretch& in, float* state) {
+  constexpr std::int64_t Q = kSsdChunk;
   const std::int64_t H = params.heads, P = params.head_dim, G = params.groups, N = params.states;
-  const std::int64_t tokens = in.x.rows;
-  assert(H % G == 0 && in.x.cols == H * P && in.dt.rows == tokens && in.dt.cols == H);
-  assert(in.B.rows == tokens && in.B.cols == G * N && in.C.rows == tokens && in.C.cols == G * N);
-  assert(y.dtype == DType::f32 && y.rows == tokens && y.cols == H * P);
-  assert(state.data &&
-         (state.dtype != DType::i8 || state.scale || state.clusters.table || state.row_scale));
   const Arena::Scope scope(ctx.arena);
-  const Activation x = widened(ctx, in.x), dt = widened(ctx, in.dt);
-  const Activation B = widened(ctx, in.B), C = widened(ctx, in.C);
-  const Shared shared = prepare(ctx, params, dt, B, C);
+  const Pieces pieces = take_pieces(ctx, G, N, in);
+  const std::int64_t columns = std::min<std::int64_t>(P, kColumns),
+                     blocks = (P + columns - 1) / columns;
+  const std::int64_t scratch = Q * (Q + 2 * columns);
+  float* const scratches = ctx.arena.take<float>(scratch * ctx.threads.threads());
+  ctx.threads.parallel_for(H * blocks, 1, [&](std::int64_t begin, std::int64_t end, int thread) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t head = i / blocks, p = i % blocks * columns, channel = head * P + p;
+      for (std::int64_t t = 0; t < in.tokens(); t += Q) {
+        const std::int64_t piece = t / Q * G + head / (H / G);
+        ctx.kernels.ssd->chunk({.channels = std::min(columns, P - p),
+                                .head_dim = P,
+                                .states = N,
+                                .delta = in.steps.delta + t * H + head,
+                                .decay = in.steps.decay + t * H + head,
+                                .step_stride = H,
+                                .x = in.x.f32(t) + channel,
+                                .x_stride = in.x.stride,
+                                .more = t + Q < in.tokens(),
+                                .B = pieces.B + piece * Q * N,
+                                .C = pieces.C + piece * Q * N,
+                                .scores = pieces.scores + piece * Q * Q,
+                                .D = params.D + channel,
+                                .state = state + head * N * P + p,
+                                .scratch = scratches + thread * scratch,
+                                .y = const_cast<Activation&>(in.y).f32(t) + channel,
+                                .y_stride = in.y.stride});
+      }
+    }
+  });
+}
+
+// ---- token by token -----------------------------------------------------------------------------
+
+/// B and C with the tokens of a whole block side by side, [T / kSsdBlock, G N, kSsdBlock].
+struct Blocks {
+  float *B, *C;
+};
+
+Blocks take_blocks(Context& ctx, const Activation& B, const Activation& C) {
+  const std::int64_t blocks = B.rows / kSsdBlock, size = kSsdBlock * B.cols;
+  const Blocks result{ctx.arena.take<float>(blocks * size), ctx.arena.take<float>(blocks * size)};
+  ctx.threads.parallel_for(blocks, 2, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      transpose(B.f32(i * kSsdBlock), B.stride, kSsdBlock, B.cols, result.B + i * size);
+      transpose(C.f32(i * kSsdBlock), C.stride, kSsdBlock, C.cols, result.C + i * size);
+    }
+  });
+  return result;
+}
+
+void run_tokens(Context& ctx, const SsdParams& params, const Stretch& in, const SsdState& state) {
+  const std::int64_t H = params.heads, P = params.head_dim, G = params.groups, N = params.states;
+  const std::int64_t tokens = in.tokens();
+  const Arena::Scope scope(ctx.arena);
+  const Blocks blocks = take_blocks(ctx, in.B, in.C);
   const bool by_channel = state.dtype == DType::i8 && state.scale;
   const bool by_cluster = state.dtype == DType::i8 && state.clusters.table;
   const bool by_row = state.dtype == DType::i8 && !by_channel && !by_cluster;
@@ -132,7 +221,7 @@ void ssd(Context& ctx, const SsdParams& params, const SsdInputs& in, SsdState st
                .decay = nullptr,
                .step_stride = H,
                .x = nullptr,
-               .x_stride = x.stride,
+               .x_stride = in.x.stride,
                .B = nullptr,
                .C = nullptr,
                .D = params.D + head * P,
@@ -145,17 +234,17 @@ void ssd(Context& ctx, const SsdParams& params, const SsdInputs& in, SsdState st
                .keys = nullptr,
                .counter = static_cast<std::uint32_t>(head * N * P),
                .y = nullptr,
-               .y_stride = y.stride};
+               .y_stride = in.y.stride};
     for (std::int64_t t = 0; t < tokens; t += job.tokens) {
       const bool whole = t + kSsdBlock <= tokens;
       job.tokens = whole ? kSsdBlock : 1;
       if (keys) job.keys = keys + t;
-      job.delta = shared.delta + t * H + head;
-      job.decay = shared.decay + t * H + head;
-      job.x = x.f32(t) + head * P;
-      job.B = whole ? shared.B + t * G * N + group * N * kSsdBlock : B.f32(t) + group * N;
-      job.C = whole ? shared.C + t * G * N + group * N * kSsdBlock : C.f32(t) + group * N;
-      job.y = const_cast<Activation&>(y).f32(t) + head * P;
+      job.delta = in.steps.delta + t * H + head;
+      job.decay = in.steps.decay + t * H + head;
+      job.x = in.x.f32(t) + head * P;
+      job.B = whole ? blocks.B + t * G * N + group * N * kSsdBlock : in.B.f32(t) + group * N;
+      job.C = whole ? blocks.C + t * G * N + group * N * kSsdBlock : in.C.f32(t) + group * N;
+      job.y = const_cast<Activation&>(in.y).f32(t) + head * P;
       run(job);
     }
   };
@@ -163,6 +252,33 @@ void ssd(Context& ctx, const SsdParams& params, const SsdInputs& in, SsdState st
   ctx.threads.parallel_for(H, grain, [&](std::int64_t begin, std::int64_t end, int thread) {
     for (std::int64_t head = begin; head < end; ++head) run_head(head, thread);
   });
+}
+
+}  // namespace
+
+void ssd(Context& ctx, const SsdParams& params, const SsdInputs& in, SsdState state,
+         const Activation& y) {
+  const std::int64_t H = params.heads, tokens = in.x.rows;
+  [[maybe_unused]] const std::int64_t P = params.head_dim, GN = params.groups * params.states;
+  assert(H % params.groups == 0 && in.x.cols == H * P && in.dt.rows == tokens && in.dt.cols == H);
+  assert(in.B.rows == tokens && in.B.cols == GN && in.C.rows == tokens && in.C.cols == GN);
+  assert(y.dtype == DType::f32 && y.rows == tokens && y.cols == H * P);
+  assert(state.data &&
+         (state.dtype != DType::i8 || state.scale || state.clusters.table || state.row_scale));
+  const Arena::Scope scope(ctx.arena);
+  const Activation dt = widened(ctx, in.dt);
+  const Stretch all{widened(ctx, in.x),          widened(ctx, in.B),
+                    widened(ctx, in.C),          y,
+                    take_steps(ctx, params, dt), H};
+  // [first, last) are the whole chunks.
+  std::int64_t first = 0, last = 0;
+  if (state.dtype == DType::f32) {
+    first = std::min((kSsdChunk - state.position % kSsdChunk) % kSsdChunk, tokens);
+    last = first + (tokens - first) / kSsdChunk * kSsdChunk;
+  }
+  if (first > 0) run_tokens(ctx, params, all.from(0, first), state);
+  if (last > first) run_chunks(ctx, params, all.from(first, last), static_cast<float*>(state.data));
+  if (tokens > last) run_tokens(ctx, params, all.from(last, tokens), state);
 }
 
 }  // namespace krait

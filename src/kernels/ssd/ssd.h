@@ -11,8 +11,26 @@
 //   for n = 0..N-1: S[n, p] = fma(a, S[n, p], dx[p] * B[n])
 //                   y[p] = fma(C[n], S[n, p], y[p]) starting from y[p] = D[p] * x[p]
 // and then S is rounded to the state's numerics after every token (f32: nothing; f16: round to
-// nearest even; i8: q = clamp(rne(S * (1 / s) + u)), S = q * s), so that prefill in any chunks and
-// step-by-step decode agree to the bit. exp2 and softplus are those of kernels/vec_math.h.
+// nearest even; i8: q = clamp(rne(S * (1 / s) + u)), S = q * s). exp2 and softplus are those of
+// kernels/vec_math.h.
+//
+// Chunks (section 6 of the paper). The tokens at positions kQ, ..., kQ + Q - 1 of the sequence,
+// Q = kSsdChunk, are a chunk. A call that has all of them takes them at once, with an f32 state, as
+// products of matrices; all other tokens go through the recurrence above. With delta, a and dx as
+// above, s and t in 0..Q-1 the tokens of a chunk, all sums with fma in the order of their index:
+//   A[t, s] = a[s + 1] a[s + 2] ... a[t], multiplied in this order, 1 for s = t
+//   e[t] = a[0] a[1] ... a[t];  G[t, s] = sum_n C[t, n] B[s, n], from 0: once for all of a group
+//   y[t, p] = fma(e[t], sum_n C[t, n] S[n, p], D[p] * x[t, p]), the sum from 0; then
+//             fma(A[t, s] * G[t, s], dx[s, p], y[t, p]) for s = 0..t
+//   S[n, p] = e[Q - 1] * S[n, p]; then fma(B[s, n], A[Q - 1, s] * dx[s, p], S[n, p]) for s = 0..Q-1
+// Decays are multiplied as the recurrence does, never divided: all are at most 1 and none overflows
+// or cancels. No y depends on a later token.
+//
+// So the bits depend on which chunks a call has in whole, and on nothing else: not on threads and
+// instruction sets, and not on the calls as long as they end at multiples of Q, or only in the
+// last, incomplete chunk. Chunks and the recurrence round differently: see kSsdTolerance. f16 and
+// int8 states are rounded after every token, so they have no chunks, and any calls, step-by-step
+// decode included, give the same bits.
 //
 // s is given (static), or measured after every token (dynamic): s[p] = max(max_n |S[n, p]|, 1e-30)
 // / 127, and then q is in [-127, 127]. u is 0, or noise that makes the expected value of q what it
@@ -28,6 +46,15 @@
 #include "kernels/context.h"
 
 namespace krait {
+
+/// Tokens of a chunk.
+constexpr int kSsdChunk = 16;
+
+/// How far chunks and the recurrence can be apart in what follows from the same state and inputs:
+/// |difference| of y[t, p] <= tolerance * (sum_n |C[n]| M[n, p] + |D[p] x[p]|), and of S[n, p] <=
+/// tolerance * M[n, p], where M is what S would be were its start and all x and B their absolute
+/// values. Measured is at most a quarter of this; chunks are the nearer ones to the exact result.
+constexpr float kSsdTolerance = 4e-6f;
 
 /// Channels of a head that share static scales: at most this many sets of them.
 constexpr int kSsdClusters = 8;
@@ -52,7 +79,7 @@ struct SsdState {
   float* row_scale = nullptr;    ///< dynamic, [H P]: part of the state, read and updated
   bool stochastic = false;       ///< dynamic: how it is rounded
   std::uint64_t seed = 0;        ///< stochastic: below 2^24, one for each state of a sequence
-  std::int64_t position = 0;     ///< stochastic: of the first token of x in the sequence
+  std::int64_t position = 0;     ///< of the first token of x in the sequence
 };
 
 struct SsdInputs {

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "kernels/bench_support.h"
+#include "kernels/ssd/ssd_kernels.h"
 
 namespace krait {
 namespace {
@@ -59,6 +60,101 @@ BENCHMARK_CAPTURE(ssd, i8, Kept::i8)->Apply(for_each_case);
 BENCHMARK_CAPTURE(ssd, i8_clusters, Kept::i8_clusters)->Apply(for_each_case);
 BENCHMARK_CAPTURE(ssd, i8_rows, Kept::i8_rows)->Apply(for_each_case);
 BENCHMARK_CAPTURE(ssd, i8_rows_stochastic, Kept::i8_rows_stochastic)->Apply(for_each_case);
+
+// An f32 state over a prompt at Mamba-2's shapes of 130m, 2.7b and 8b (8 groups): in chunks, and as
+// the recurrence with B and C laid out for it and all decays at hand.
+struct Prompt {
+  explicit Prompt(const benchmark::State& state)
+      : bench(state), T(bench.tokens), H(bench.model.d_inner / P), G(H == 128 ? 8 : 1) {}
+  float* random(std::int64_t cols, double low = -1, double high = 1) {
+    return bench.floats(T * cols, low, high);
+  }
+  Activation matrix(std::int64_t cols) { return f32_activation(random(cols), T, cols); }
+  void report(benchmark::State& state) const {
+    bench.report(state, 2 * N * H * P * 4 + T * 4 * (2 * H * P + H + 2 * G * N));
+  }
+  static constexpr std::int64_t P = 64, N = 128;
+  BenchContext bench;
+  std::int64_t T, H, G;
+};
+
+void ssd_chunks(benchmark::State& state) {
+  Prompt prompt(state);
+  const std::int64_t H = prompt.H, C = H * prompt.P, GN = prompt.G * prompt.N;
+  BenchContext& bench = prompt.bench;
+  const SsdParams params{.heads = H,
+                         .head_dim = prompt.P,
+                         .groups = prompt.G,
+                         .states = prompt.N,
+                         .a2 = bench.floats(H, -16, -0.5),
+                         .D = bench.floats(C),
+                         .dt_bias = bench.floats(H, -5, -2),
+                         .dt_min = 0,
+                         .dt_max = 100};
+  const SsdState kept{.data = bench.floats(prompt.N * C)};
+  const SsdInputs in{prompt.matrix(C), prompt.matrix(H), prompt.matrix(GN), prompt.matrix(GN)};
+  const Activation y = prompt.matrix(C);
+  for (auto _ : state) {
+    krait::ssd(bench.ctx, params, in, kept, y);
+    benchmark::ClobberMemory();
+  }
+  prompt.report(state);
+}
+
+void ssd_recurrence(benchmark::State& state) {
+  Prompt prompt(state);
+  constexpr std::int64_t P = Prompt::P, N = Prompt::N;
+  const std::int64_t H = prompt.H, C = H * P, GN = prompt.G * N;
+  BenchContext& bench = prompt.bench;
+  const float *delta = prompt.random(H, 0, 0.2), *decay = prompt.random(H, 0.1, 1);
+  const float *x = prompt.random(C), *B = prompt.random(GN), *K = prompt.random(GN);
+  const float* D = bench.floats(C);
+  float *kept = bench.floats(N * C), *y = prompt.random(C);
+  for (auto _ : state) {
+    bench.pool.parallel_for(H, 1, [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t h = begin; h < end; ++h) {
+        for (std::int64_t t = 0; t < prompt.T; t += kSsdBlock) {
+          const std::int64_t group = t * GN + h * prompt.G / H * N * kSsdBlock;
+          bench.ctx.kernels.ssd->run_f32({.tokens = kSsdBlock,
+                                          .head_dim = P,
+                                          .states = N,
+                                          .delta = delta + t * H + h,
+                                          .decay = decay + t * H + h,
+                                          .step_stride = H,
+                                          .x = x + t * C + h * P,
+                                          .x_stride = C,
+                                          .B = B + group,
+                                          .C = K + group,
+                                          .D = D + h * P,
+                                          .state = kept + h * N * P,
+                                          .scale = nullptr,
+                                          .inverse = nullptr,
+                                          .slot = nullptr,
+                                          .row_scale = nullptr,
+                                          .scratch = nullptr,
+                                          .keys = nullptr,
+                                          .counter = 0,
+                                          .y = y + t * C + h * P,
+                                          .y_stride = C});
+        }
+      }
+    });
+    benchmark::ClobberMemory();
+  }
+  prompt.report(state);
+}
+
+void for_each_prompt(benchmark::internal::Benchmark* bench) {
+  bench->ArgNames({"isa", "threads", "model", "tokens"})->UseRealTime();
+  for (std::int64_t isa = std::ssize(all_isas()) - 1; isa >= 0; --isa) {
+    if (!cpu_supports(all_isas()[static_cast<std::size_t>(isa)])) continue;
+    for (const std::int64_t threads : {1, 2}) {
+      for (const std::int64_t model : {0, 1, 2}) bench->Args({isa, threads, model, 512});
+    }
+  }
+}
+BENCHMARK(ssd_chunks)->Apply(for_each_prompt);
+BENCHMARK(ssd_recurrence)->Apply(for_each_prompt);
 
 }  // namespace
 }  // namespace krait

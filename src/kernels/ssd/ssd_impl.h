@@ -4,6 +4,7 @@
 #include "kernels/ssd/ssd_kernels.h"
 #include "kernels/vec_math.h"
 
+#include "kernels/ssd/ssd_chunk_impl.h"
 #include "kernels/ssd/ssd_rows_impl.h"
 
 namespace krait {
@@ -167,9 +168,9 @@ void ssd_run(const SsdRun& run) {
   }
 }
 
-constexpr SsdKernels kSsdKernels{ssd_steps,      ssd_run<SsdF32>,        ssd_run<SsdF16>,
-                                 ssd_run<SsdI8>, ssd_run<SsdI8Clusters>, ssd_rows<false>,
-                                 ssd_rows<true>};
+constexpr SsdKernels kSsdKernels{
+    ssd_steps,       ssd_run<SsdF32>, ssd_run<SsdF16>, ssd_run<SsdI8>, ssd_run<SsdI8Clusters>,
+    ssd_rows<false>, ssd_rows<true>,  ssd_scores,      ssd_chunk};
 
 }  // namespace
 }  // namespace krait

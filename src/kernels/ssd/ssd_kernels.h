@@ -8,6 +8,9 @@ namespace krait {
 /// Tokens that one pass over the state takes in: their decays and outputs stay in registers.
 constexpr int kSsdBlock = 8;
 
+/// Tokens of a chunk: kSsdChunk of ssd.h.
+constexpr int kSsdQ = 16;
+
 /// Columns of a table of static scales by clusters: kSsdClusters of ssd.h.
 constexpr int kSsdTable = 8;
 
@@ -45,6 +48,30 @@ struct SsdRun {
   std::int64_t y_stride;
 };
 
+/// C B^T of one chunk and group.
+struct SsdScores {
+  std::int64_t states;
+  const float* C;  ///< [kSsdQ, states]
+  const float* B;  ///< [states, kSsdQ]
+  float* scores;   ///< [kSsdQ, kSsdQ], written; what is above the diagonal is never read
+};
+
+/// One chunk of a head, `channels` of its channels. With an f32 state.
+struct SsdChunk {
+  std::int64_t channels, head_dim, states;
+  const float *delta, *decay;  ///< of token t at [t * step_stride]
+  std::int64_t step_stride;
+  const float* x;  ///< [kSsdQ, channels], rows `x_stride` apart
+  std::int64_t x_stride;
+  bool more;                    ///< x and y of another chunk lie behind
+  const float *B, *C, *scores;  ///< as in SsdScores
+  const float* D;               ///< [channels]
+  float* state;                 ///< [states, channels], rows `head_dim` apart
+  float* scratch;               ///< [kSsdQ * (kSsdQ + 2 * channels)]
+  float* y;                     ///< [kSsdQ, channels], rows `y_stride` apart
+  std::int64_t y_stride;
+};
+
 struct SsdKernels {
   void (*steps)(const SsdSteps& steps);
   /// One for each type of state.
@@ -54,8 +81,10 @@ struct SsdKernels {
   void (*run_i8_clusters)(const SsdRun& run);
   void (*run_i8_rows)(const SsdRun& run);
   void (*run_i8_rows_stochastic)(const SsdRun& run);
+  void (*scores)(const SsdScores& scores);
+  void (*chunk)(const SsdChunk& chunk);
 };
 
-extern const SsdKernels ssd_reference, ssd_avx2, ssd_avx512;
+extern const SsdKernels ssd_reference, ssd_avx2, ssd_avx512, ssd_neon;
 
 }  // namespace krait

@@ -1,0 +1,285 @@
+// Whole chunks, which only an f32 state has: the contract of ssd.h literally, and how far it is
+// from the recurrence.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "kernels/ssd/test_ssd.h"
+#include "kernels/vec_reference.h"
+
+#include "kernels/vec_math.h"
+
+namespace krait {
+namespace {
+
+constexpr std::int64_t Q = kSsdChunk;
+
+std::size_t size(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+class SsdChunks : public ForEachIsa {};
+INSTANTIATE_TEST_SUITE_P(Isas, SsdChunks, supported_isas(), isa_name);
+
+/// One head of one group in plain loops: its inputs, and delta and a.
+struct Head {
+  Head(const SsdCase& c, std::int64_t head) : P(c.options.head_dim), N(c.options.states) {
+    const SsdOptions& o = c.options;
+    const std::int64_t group = head / (o.heads / o.groups);
+    D.assign(c.D.begin() + head * P, c.D.begin() + (head + 1) * P);
+    S.assign(c.state_f32.begin() + head * N * P, c.state_f32.begin() + (head + 1) * N * P);
+    for (std::int64_t t = 0; t < o.tokens; ++t) {
+      const float raw = value(c.dt, t, head) + c.dt_bias[size(head)];
+      const float step = softplus(broadcast(raw)).lane[0];
+      delta.push_back(std::min(std::max(step, o.dt_min), o.dt_max));
+      a.push_back(exp2(broadcast(delta.back() * c.a2[size(head)])).lane[0]);
+      for (std::int64_t p = 0; p < P; ++p) x.push_back(value(c.x, t, head * P + p));
+      for (std::int64_t n = 0; n < N; ++n) {
+        B.push_back(value(c.B, t, group * N + n));
+        C.push_back(value(c.C, t, group * N + n));
+      }
+    }
+    y.resize(x.size());
+  }
+  static float value(const TestActivation& from, std::int64_t t, std::int64_t c) {
+    return static_cast<float>(at(from, t, c));
+  }
+  float dx(std::int64_t t, std::int64_t p) const { return delta[size(t)] * x[size(t * P + p)]; }
+  /// a[s + 1] ... a[t]
+  float between(std::int64_t s, std::int64_t t) const {
+    float product = 1;
+    for (std::int64_t i = s + 1; i <= t; ++i) product *= a[size(i)];
+    return product;
+  }
+
+  void take_token(std::int64_t t) {
+    for (std::int64_t p = 0; p < P; ++p) {
+      float& out = y[size(t * P + p)];
+      out = D[size(p)] * x[size(t * P + p)];
+      for (std::int64_t n = 0; n < N; ++n) {
+        float& s = S[size(n * P + p)];
+        s = std::fma(a[size(t)], s, dx(t, p) * B[size(t * N + n)]);
+        out = std::fma(C[size(t * N + n)], s, out);
+      }
+    }
+  }
+  void take_chunk(std::int64_t first) {
+    const std::int64_t last = first + Q - 1;
+    for (std::int64_t t = first; t <= last; ++t) {
+      std::vector<float> weight;
+      for (std::int64_t s = first; s <= t; ++s) {
+        float score = 0;
+        for (std::int64_t n = 0; n < N; ++n) {
+          score = std::fma(C[size(t * N + n)], B[size(s * N + n)], score);
+        }
+        weight.push_back(between(s, t) * score);
+      }
+      for (std::int64_t p = 0; p < P; ++p) {
+        float sum = 0;
+        for (std::int64_t n = 0; n < N; ++n) {
+          sum = std::fma(C[size(t * N + n)], S[size(n * P + p)], sum);
+        }
+        sum = std::fma(between(first - 1, t), sum, D[size(p)] * x[size(t * P + p)]);
+        for (std::int64_t s = first; s <= t; ++s) {
+          sum = std::fma(weight[size(s - first)], dx(s, p), sum);
+        }
+        y[size(t * P + p)] = sum;
+      }
+    }
+    for (std::int64_t n = 0; n < N; ++n) {
+      for (std::int64_t p = 0; p < P; ++p) {
+        float s = between(first - 1, last) * S[size(n * P + p)];
+        for (std::int64_t t = first; t <= last; ++t) {
+          s = std::fma(B[size(t * N + n)], between(t, last) * dx(t, p), s);
+        }
+        S[size(n * P + p)] = s;
+      }
+    }
+  }
+
+  std::int64_t P, N;
+  std::vector<float> D, S, delta, a, x, B, C, y;
+};
+
+TEST_P(SsdChunks, AreThoseOfTheContract) {
+  TestContext one(GetParam(), 1), two(GetParam(), 2), five(GetParam(), 5);
+  const auto compare = [&](const SsdOptions& o) {
+    const SsdCase before(o);
+    std::vector<float> state;
+    std::vector<float> y(size(o.tokens * before.channels));
+    for (std::int64_t h = 0; h < o.heads; ++h) {
+      Head head(before, h);
+      for (std::int64_t t = 0; t < o.tokens;) {
+        const bool whole = (o.position + t) % Q == 0 && t + Q <= o.tokens;
+        whole ? head.take_chunk(t) : head.take_token(t);
+        t += whole ? Q : 1;
+      }
+      state.insert(state.end(), head.S.begin(), head.S.end());
+      for (std::int64_t i = 0; i < std::ssize(head.y); ++i) {
+        y[size(i / o.head_dim * before.channels + h * o.head_dim + i % o.head_dim)] =
+            head.y[size(i)];
+      }
+    }
+    for (TestContext* test : {&one, &two, &five}) {
+      SsdCase c(o);
+      TestActivation out(kFloat, o.tokens, c.channels, 1.0f, 3);
+      c.run(test->ctx, out.view);
+      for (std::int64_t t = 0; t < o.tokens; ++t) {
+        ASSERT_EQ(std::memcmp(out.view.f32(t), y.data() + t * c.channels, size(c.channels) * 4), 0)
+            << o.heads << " x " << o.head_dim << " x " << o.states << ", token " << t;
+      }
+      ASSERT_TRUE(same_bits(c.state_f32, state));
+      EXPECT_TRUE(out.gaps_untouched());
+    }
+  };
+  for (const std::int64_t head_dim : {1, 3, 8, 15, 16, 17, 40, 64, 100}) {
+    compare({.tokens = 2 * Q + 3, .heads = 3, .head_dim = head_dim, .states = 6});
+  }
+  for (const std::int64_t states : {1, 4, 7, 16, 128}) {
+    compare({.tokens = 2 * Q, .heads = 2, .head_dim = 20, .states = states});
+  }
+  for (const std::int64_t position : {std::int64_t{1}, Q - 1, 5 * Q, (std::int64_t{7} << 32) + 3}) {
+    compare({.tokens = 3 * Q - 1, .heads = 2, .head_dim = 24, .position = position});
+  }
+  for (const Numerics& inputs : kAllNumerics) {
+    compare({.tokens = 2 * Q + 5,
+             .heads = 8,
+             .head_dim = 24,
+             .groups = 4,
+             .states = 33,
+             .inputs = inputs,
+             .position = Q - 2,
+             .dt_min = 0.01f,
+             .dt_max = 0.3f});
+  }
+}
+
+/// Outputs and state of the tokens, taken in calls that end at `ends` and at the last token.
+std::vector<float> cut_at(Context& ctx, const SsdOptions& o, std::vector<std::int64_t> ends) {
+  SsdCase c(o);
+  TestActivation y(kFloat, o.tokens, c.channels, 1.0f);
+  ends.push_back(o.tokens);
+  std::int64_t begin = 0;
+  for (const std::int64_t end : ends) {
+    const auto rows = [&](const TestActivation& a) { return a.view.row_range(begin, end); };
+    ssd(ctx, c.params(), {rows(c.x), rows(c.dt), rows(c.B), rows(c.C)}, c.state(begin), rows(y));
+    begin = end;
+  }
+  y.f32.insert(y.f32.end(), c.state_f32.begin(), c.state_f32.end());
+  return y.f32;
+}
+
+std::vector<std::int64_t> every(std::int64_t step, std::int64_t tokens) {
+  std::vector<std::int64_t> ends;
+  for (std::int64_t end = step; end < tokens; end += step) ends.push_back(end);
+  return ends;
+}
+
+TEST_P(SsdChunks, StandAtPositionsOfTheSequence) {
+  TestContext test(GetParam(), 2);
+  const std::int64_t tokens = 6 * Q + 5;
+  const SsdOptions o{.tokens = tokens, .heads = 3, .head_dim = 24, .states = 20, .position = 3};
+  const auto cut = [&](const std::vector<std::int64_t>& ends) { return cut_at(test.ctx, o, ends); };
+  const std::vector<float> whole = cut({}), steps = cut(every(1, tokens));
+  const std::int64_t first = Q - 3;  // where a chunk begins
+  for (const auto& ends : {std::vector{first},
+                           {first + Q, first + 2 * Q},
+                           {first - 2, first + 3 * Q},
+                           {1, first, first + Q, first + 2 * Q, first + 5 * Q + 1, tokens - 1}}) {
+    EXPECT_TRUE(same_bits(cut(ends), whole));
+  }
+  EXPECT_FALSE(same_bits(cut({first + 1}), whole));
+  EXPECT_FALSE(same_bits(steps, whole));
+  for (const std::int64_t step : {3, 7, 15})
+    EXPECT_TRUE(same_bits(cut(every(step, tokens)), steps));
+}
+
+/// The largest differences, in what kSsdTolerance counts in.
+struct Spread {
+  double outputs = 0, state = 0;
+};
+
+/// Of chunks from the recurrence, or `exact`: from double precision. All decays are raised to the
+/// power `power`.
+Spread spread(const SsdOptions& o, double power, Context& ctx, bool exact) {
+  SsdCase start(o), chunks(o), steps(o);
+  for (SsdCase* c : {&start, &chunks, &steps}) {
+    for (float& a2 : c->a2) a2 *= static_cast<float>(power);
+  }
+  TestActivation y(kFloat, o.tokens, start.channels, 1.0f),
+      y_steps(kFloat, o.tokens, start.channels, 1.0f);
+  chunks.run(ctx, y.view);
+  steps.run(ctx, y_steps.view, 1);
+  Spread result;
+  const auto worst = [](double& to, double got, double wanted, double magnitude) {
+    EXPECT_TRUE(std::isfinite(got));
+    to = std::max(to, std::abs(got - wanted) / (magnitude + 1e-30));
+  };
+  for (std::int64_t h = 0; h < o.heads; ++h) {
+    const Head head(start, h);
+    std::vector<double> S(head.S.begin(), head.S.end()), M(S);
+    for (double& m : M) m = std::abs(m);
+    for (std::int64_t t = 0; t < o.tokens; ++t) {
+      const double raw = at(start.dt, t, h) + start.dt_bias[size(h)];
+      const double step = std::max(raw, 0.0) + std::log1p(std::exp(-std::abs(raw)));
+      const double a = std::exp2(std::clamp<double>(step, o.dt_min, o.dt_max) * start.a2[size(h)]);
+      for (std::int64_t p = 0; p < o.head_dim; ++p) {
+        const double x = head.x[size(t * o.head_dim + p)];
+        const double dx = std::clamp<double>(step, o.dt_min, o.dt_max) * x;
+        double out = head.D[size(p)] * x, magnitude = std::abs(out);
+        for (std::int64_t n = 0; n < o.states; ++n) {
+          const std::size_t i = size(n * o.head_dim + p);
+          const double B = head.B[size(t * o.states + n)], C = head.C[size(t * o.states + n)];
+          S[i] = a * S[i] + dx * B;
+          M[i] = a * M[i] + std::abs(dx * B);
+          out += C * S[i];
+          magnitude += std::abs(C) * M[i];
+        }
+        const std::int64_t column = h * o.head_dim + p;
+        worst(result.outputs, y.view.f32(t)[column], exact ? out : y_steps.view.f32(t)[column],
+              magnitude);
+      }
+    }
+    for (std::size_t i = 0; i < S.size(); ++i) {
+      const std::size_t at_i = size(h * o.states * o.head_dim) + i;
+      worst(result.state, chunks.state_f32[at_i], exact ? S[i] : steps.state_f32[at_i], M[i]);
+    }
+  }
+  return result;
+}
+
+// From decays that forget everything in one token to such that keep everything.
+TEST_P(SsdChunks, AreNearTheRecurrenceAndDoublePrecision) {
+  TestContext test(GetParam(), 2);
+  for (const double power : {1e4, 1.0, 1e-2, 0.0}) {
+    for (const auto& [tokens, states] : {std::array{20 * Q, std::int64_t{128}}, {64 * Q, 5}}) {
+      const SsdOptions o{.tokens = tokens, .heads = 3, .head_dim = 7, .states = states};
+      for (const bool exact : {false, true}) {
+        const Spread got = spread(o, power, test.ctx, exact);
+        EXPECT_LE(got.outputs, kSsdTolerance);
+        EXPECT_LE(got.state, kSsdTolerance);
+        EXPECT_GT(got.outputs, 0);
+      }
+    }
+  }
+}
+
+// What is not finite in a token is not seen before it.
+TEST_P(SsdChunks, NoOutputDependsOnLaterTokens) {
+  TestContext test(GetParam());
+  const SsdOptions o{.tokens = 2 * Q, .heads = 2, .head_dim = 40, .states = 9};
+  SsdCase plain(o);
+  TestActivation expected(kFloat, o.tokens, plain.channels, 1.0f);
+  plain.run(test.ctx, expected.view);
+  for (const std::int64_t t : {Q + 1, Q + Q / 2, 2 * Q - 1}) {
+    for (const float bad : {kInfinity, std::nanf("")}) {
+      SsdCase c(o);
+      for (TestActivation* values : {&c.x, &c.B, &c.C}) values->view.f32(t)[0] = bad;
+      TestActivation y(kFloat, o.tokens, c.channels, 1.0f);
+      c.run(test.ctx, y.view);
+      EXPECT_EQ(std::memcmp(y.f32.data(), expected.f32.data(), size(t * c.channels) * 4), 0);
+      EXPECT_FALSE(std::isfinite(y.view.f32(t)[0]));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace krait
