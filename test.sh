@@ -1,7 +1,8 @@
 #!/bin/bash
 # Installs what is missing, builds krait with its tests, and runs them all: the parsers also under
-# AddressSanitizer and UBSan, the kernels and whole models also as a lesser CPU would, the sources also
-# by clang-tidy. ./test.sh --quick leaves out the sanitizers and clang-tidy.
+# AddressSanitizer and UBSan, the kernels and whole models also as a lesser CPU would and, under qemu, on
+# AArch64, the sources also by clang-tidy. ./test.sh --quick leaves out the sanitizers, clang-tidy and
+# AArch64.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -23,10 +24,17 @@ if [ $quick = no ]; then
 
   ./packages.sh clang-tidy
   tests/policy/tidy.sh
+
+  echo "== AArch64"
+  ./packages.sh aarch64
+  cmake --preset aarch64 > /dev/null
+  cmake --build --preset aarch64 -j "$jobs" --target kernels_tests path_tests
+  ctest --preset aarch64 -j "$jobs" -L bits
 fi
 
+# Kernels and the bits of models are tested on all levels anyway; avx_vnni adds products only.
 available=$(build/release/krait info --json | python3 -c \
-  'import json, sys; print(*json.load(sys.stdin)["isa_available"][:-1])')
+  'import json, sys; print(*[isa for isa in json.load(sys.stdin)["isa_available"][:-1] if isa != "avx_vnni"])')
 for isa in $available; do
   echo "== KRAIT_ISA=$isa"
   KRAIT_ISA=$isa ctest --preset release -j "$jobs" -L whole

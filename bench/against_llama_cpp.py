@@ -23,13 +23,8 @@ import numpy
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFWriter
 
-# d_model, layers, padded vocabulary
-MAMBA = {"mamba-130m": (768, 24, 50280), "mamba-370m": (1024, 48, 50280),
-         "mamba-790m": (1536, 48, 50280), "mamba-1.4b": (2048, 48, 50280),
-         "mamba-2.8b": (2560, 64, 50280)}
-MAMBA2 = {"mamba2-130m": (768, 24, 50288), "mamba2-370m": (1024, 48, 50288),
-          "mamba2-780m": (1536, 48, 50288), "mamba2-1.3b": (2048, 48, 50288),
-          "mamba2-2.7b": (2560, 64, 50288)}
+from shapes import MAMBA, MAMBA2
+
 RECIPES = {"Q8_0": "krait-w8a8", "Q4_0": "krait-w4a8"}
 
 

@@ -13,9 +13,11 @@ if(KRAIT_FUZZ)
   target_compile_options(krait_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# A file's suffix says which instruction set it may use; no other file gets such flags.
-# *_reference.cc files are plain C++ for the baseline of the architecture, never vectorised beyond it.
+# A file's suffix says which instruction set it may use; no other file gets such flags, and none of
+# another architecture is compiled. *_reference.cc files are plain C++ for the baseline of the
+# architecture, never vectorised beyond it.
 set(KRAIT_FLAGS_avx2 -mavx2 -mfma -mf16c -mno-avx512f)
+set(KRAIT_FLAGS_avx_vnni ${KRAIT_FLAGS_avx2} -mavxvnni)
 set(KRAIT_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c
   -mprefer-vector-width=512)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -23,12 +25,30 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 warns of it (bug 105593).
   list(APPEND KRAIT_FLAGS_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()
-function(krait_isa_options)
-  foreach(source IN LISTS ARGN)
-    foreach(isa avx2 avx512)
-      if(source MATCHES "_${isa}\\.cc$")
-        set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${KRAIT_FLAGS_${isa}}")
+set(KRAIT_FLAGS_neon -march=armv8-a)
+set(KRAIT_FLAGS_neon_dotprod -march=armv8.2-a+dotprod)
+set(KRAIT_FLAGS_neon_i8mm -march=armv8.2-a+dotprod+i8mm)
+set(KRAIT_SUFFIXES_x86 avx2 avx_vnni avx512)
+set(KRAIT_SUFFIXES_aarch64 neon neon_dotprod neon_i8mm)
+set(KRAIT_SUFFIXES)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(KRAIT_SUFFIXES ${KRAIT_SUFFIXES_x86})
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  set(KRAIT_SUFFIXES ${KRAIT_SUFFIXES_aarch64})
+endif()
+
+# Takes the files of other architectures off a list and gives the others their flags.
+function(krait_isa_options list)
+  foreach(suffix IN LISTS KRAIT_SUFFIXES_x86 KRAIT_SUFFIXES_aarch64)
+    foreach(source IN LISTS ${list})
+      if(NOT source MATCHES "_${suffix}\\.cc$")
+        continue()
+      elseif(suffix IN_LIST KRAIT_SUFFIXES)
+        set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${KRAIT_FLAGS_${suffix}}")
+      else()
+        list(REMOVE_ITEM ${list} ${source})
       endif()
     endforeach()
   endforeach()
+  set(${list} ${${list}} PARENT_SCOPE)
 endfunction()

@@ -1,5 +1,6 @@
 # Puts recipes/*.json and share/calibration.txt into the library (src/quant/embedded.h). The assembler
-# includes the files as they are, so that a megabyte of text costs no compile time.
+# includes the files as they are, so that a megabyte of text costs no compile time. Symbols are hidden, or
+# AArch64 would look them up in a table of addresses that has one entry for all of them.
 file(GLOB embedded_recipes CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/recipes/*.json)
 set(embedded_text ${PROJECT_SOURCE_DIR}/share/calibration.txt)
 
@@ -7,7 +8,7 @@ function(krait_embed symbol file out)
   set(${out} "${${out}}asm(\".section .rodata\\n\"
     \"${symbol}_begin:\\n.incbin \\\"${file}\\\"\\n${symbol}_end:\\n.byte 0\\n\"
     \".previous\\n\");
-extern \"C\" const char ${symbol}_begin[], ${symbol}_end[];
+extern \"C\" [[gnu::visibility(\"hidden\")]] const char ${symbol}_begin[], ${symbol}_end[];
 " PARENT_SCOPE)
 endfunction()
 

@@ -17,7 +17,16 @@ function(krait_test_program name)
   elseif(name MATCHES "^(models|runtime|eval|path)_")
     set(label whole)
   endif()
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS ${label})
+  if(NOT KRAIT_EMULATED_CPUS)
+    gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS ${label})
+    return()
+  endif()
+  # One test per emulated CPU: starting the emulator for each case would take longer than the cases.
+  foreach(cpu IN LISTS KRAIT_EMULATED_CPUS)
+    add_test(NAME ${name}.${cpu} COMMAND ${KRAIT_EMULATOR} ${cpu} $<TARGET_FILE:${name}>
+      --gtest_brief=1)
+    set_tests_properties(${name}.${cpu} PROPERTIES TIMEOUT 3000 LABELS "${label};${cpu}")
+  endforeach()
 endfunction()
 
 foreach(module core io tokenizer kernels models quant runtime eval)
@@ -30,6 +39,20 @@ file(GLOB tests CONFIGURE_DEPENDS tests/*_test.cc)
 if(tests)
   krait_test_program(path_tests ${tests})
 endif()
+
+# The "bits" tests: on each emulated CPU what its level of instructions adds to the one before it.
+foreach(cpu level IN ZIP_LISTS KRAIT_EMULATED_CPUS KRAIT_EMULATED_LEVELS)
+  set(filter *inear*:Machine*:*Outliers*/${level}:*Unpacked*/${level})  # products are all that differs
+  if(level STREQUAL "neon")
+    set(filter -*/reference)
+  endif()
+  add_test(NAME bits_of_kernels.${cpu} COMMAND ${KRAIT_EMULATOR} ${cpu}
+    $<TARGET_FILE:kernels_tests> --gtest_brief=1 --gtest_filter=${filter})
+  add_test(NAME bits_of_models.${cpu} COMMAND ${KRAIT_EMULATOR} ${cpu} $<TARGET_FILE:path_tests>
+    --gtest_brief=1)
+  set_tests_properties(bits_of_kernels.${cpu} bits_of_models.${cpu} PROPERTIES TIMEOUT 900
+    LABELS bits ENVIRONMENT KRAIT_ISA=${level})
+endforeach()
 
 # Small programs that the comparison scripts in tests/ run; each is called by its file's name.
 file(GLOB tools CONFIGURE_DEPENDS tests/tools/*.cc)
@@ -61,4 +84,6 @@ foreach(source IN LISTS fuzzers)
 endforeach()
 include(${PROJECT_SOURCE_DIR}/tests/policy/policy.cmake OPTIONAL)
 include(${PROJECT_SOURCE_DIR}/tests/cli/cli.cmake OPTIONAL)
-include(${PROJECT_SOURCE_DIR}/tests/install/install.cmake OPTIONAL)
+if(NOT CMAKE_CROSSCOMPILING)
+  include(${PROJECT_SOURCE_DIR}/tests/install/install.cmake OPTIONAL)
+endif()

@@ -13,7 +13,9 @@ namespace krait {
 class Session;
 
 struct EngineOptions {
-  int threads = 0;  ///< 0: all that this process may use
+  int threads = 0;     ///< 0: all that this process may use
+  bool mlock = false;  ///< keep the weights in RAM: pages of this process that are or come into
+                       ///< memory after loading stay there. Errors: io_error above `ulimit -l`
 };
 
 /// A loaded model with its tokenizer. Immutable and cheap to copy (copies share the model).

@@ -10,6 +10,15 @@
 
 namespace krait {
 
+class Session;
+
+/// ids[i] into *sessions[i], all in one pass over the weights: many sequences cost little more than
+/// one while memory is the limit. States and logits are the same bits as with
+/// sessions[i]->decode(ids[i]) one after the other (but for recipes whose scales span tokens).
+/// Errors: invalid_argument for lists of different lengths, sessions of different engines, a
+/// session that is there twice, an id outside [0, vocab_rows).
+void decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
+
 /// One conversation: a constant-size state. Copying forks it.
 class Session {
  public:
@@ -36,6 +45,7 @@ class Session {
 
  private:
   friend class Engine;
+  friend void krait::decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
   struct Impl;
   explicit Session(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

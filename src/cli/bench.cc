@@ -32,19 +32,20 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
   std::string model, dummy, recipe = "krait-w8a8";
-  std::vector<int> prompt{512}, generate{128}, depth{0};
+  std::vector<int> prompt{512}, generate{128}, depth{0}, batch{1};
   int repeats = 5, threads = 0;
-  bool json = false;
+  bool json = false, mlock = false;
 };
 
 /// One line of the table: tokens prefilled at once or decoded one by one.
 struct Result {
-  std::string name;  ///< "pp512", "tg128" or "tg128 @ d4096", as llama-bench calls them
+  std::string name;  ///< "pp512", "tg128", "tg128 @ d4096", as llama-bench calls them, "tg128 x8"
   int n_prompt = 0, n_gen = 0;
+  int n_batch = 1;                ///< decode: sequences that take each step together
   int n_depth = 0;                ///< tokens that the state has consumed before
-  double bytes_per_token = 0;     ///< decode: weights and state that a token reads and writes
+  double bytes_per_step = 0;      ///< decode: what a token of every sequence reads and writes
   std::size_t state_bytes = 0;    ///< of one sequence at the end
-  std::vector<double> samples;    ///< tokens per second of each repeat
+  std::vector<double> samples;    ///< tokens per second of each repeat, of all sequences together
   std::string bound;              ///< what limits it: "read bandwidth", "int8 peak", "fp32 peak"
   std::vector<double> fractions;  ///< of that bound, for each repeat
 };
@@ -60,11 +61,11 @@ double median(std::vector<double> values) {
   return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
 }
 
-/// The head is left out: prefill needs it for the last token only.
-Work work_per_token(const Engine::Impl& engine) {
+/// Prefill needs the head for the last token only: there it is left out.
+Work work_per_token(const Engine::Impl& engine, bool with_head) {
   Work work;
   for (const LinearSite& site : engine.model->layout().linears) {
-    if (site.input_site < 0 || site.role == "lm_head") continue;
+    if (site.input_site < 0 || (site.role == "lm_head" && !with_head)) continue;
     const double ops = 2.0 * static_cast<double>(site.rows) * static_cast<double>(site.cols);
     const std::string& input =
         engine.model->layout().activations[static_cast<std::size_t>(site.input_site)].role;
@@ -87,7 +88,7 @@ Engine load_dummy(const Options& options) {
                       .generation_config = {},
                       .tensors = std::move(model.tensors),
                       .tokenizer = std::nullopt},
-                     {.threads = options.threads});
+                     {.threads = options.threads, .mlock = options.mlock});
 }
 
 std::vector<std::int32_t> random_ids(const Engine& engine, int count) {
@@ -127,38 +128,64 @@ void deepen(SequenceState& state, int depth) {
 /// One line of the table, ready to be run.
 struct Test {
   std::vector<std::int32_t> ids;
-  std::size_t step = 0;  ///< tokens of one call
+  bool decode = false;  ///< one by one, each of them into every sequence
+  int sequences = 1;
   int depth = 0;
+  Work work{};  ///< per token of one sequence
 };
 
-/// Tokens per second of consuming a test's tokens from a state of its depth.
-double measure(Engine::Impl& engine, SequenceState& state, const Test& test) {
-  std::vector<float> logits(static_cast<std::size_t>(engine.model->info().vocab_rows));
-  deepen(state, test.depth);
+/// Tokens per second of consuming a test's tokens from states of its depth.
+double measure(Engine::Impl& engine, std::vector<SequenceState>& states, const Test& test) {
+  const auto sequences = static_cast<std::size_t>(test.sequences);
+  std::vector<float> logits(sequences * static_cast<std::size_t>(engine.model->info().vocab_rows));
+  std::vector<SequenceState*> batch;
+  for (std::size_t s = 0; s < sequences; ++s) {
+    deepen(states[s], test.depth);
+    batch.push_back(&states[s]);
+  }
   const auto start = Clock::now();
-  for (std::size_t i = 0; i < test.ids.size(); i += test.step) {
-    const auto ids = std::span(test.ids).subspan(i, std::min(test.step, test.ids.size() - i));
-    engine.prefill(ids, state, LogitRows::last, logits.data());
+  if (test.decode) {
+    for (const std::int32_t id : test.ids) {
+      const std::vector<std::int32_t> ids(sequences, id);
+      engine.decode(ids, batch, logits.data());
+    }
+  } else {
+    engine.prefill(test.ids, states.front(), LogitRows::last, logits.data());
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  return static_cast<double>(test.ids.size()) / std::max(seconds, 1e-9);
+  return static_cast<double>(test.ids.size() * sequences) / std::max(seconds, 1e-9);
 }
 
-/// Bytes of memory that decoding a token has to move, on average over a test: all weights are read
-/// once, the constant part of the state is read and written, of the rows that attention keeps all
-/// are read and one is written.
+/// Bytes of memory that decoding a token of every sequence has to move, on average over a test: all
+/// weights are read once, the constant part of each state is read and written, of the rows that
+/// attention keeps all are read and one is written.
 double decode_bytes(const Model& model, const Test& test) {
   const StateLayout& state = *model.state_layout();
   const double rows = test.depth + 0.5 * static_cast<double>(test.ids.size() + 1);
-  return static_cast<double>(model.weight_bytes()) + 2.0 * static_cast<double>(state.bytes) +
-         (rows + 1) * static_cast<double>(state.bytes_per_token);
+  return static_cast<double>(model.weight_bytes()) +
+         test.sequences * (2.0 * static_cast<double>(state.bytes) +
+                           (rows + 1) * static_cast<double>(state.bytes_per_token));
+}
+
+/// Seconds that the multipliers need at least for a token.
+double compute_seconds(const Work& work, const MachinePeaks& peaks) {
+  return work.int8_ops / peaks.int8_ops + work.float_ops / peaks.fp32_flops;
+}
+
+/// What limits a test on a machine, if nothing else does.
+std::string bound_of(const Result& result, const Test& test, const MachinePeaks& peaks) {
+  const double memory = result.bytes_per_step / peaks.read_bandwidth;
+  if (memory > test.sequences * compute_seconds(test.work, peaks)) return "read bandwidth";
+  return test.work.int8_ops > test.work.float_ops ? "int8 peak" : "fp32 peak";
 }
 
 /// What `result` reaches of its bound at `rate` tokens per second.
-double fraction_of_bound(const Result& result, double rate, const Work& work,
+double fraction_of_bound(const Result& result, double rate, const Test& test,
                          const MachinePeaks& peaks) {
-  if (result.n_gen > 0) return rate * result.bytes_per_token / peaks.read_bandwidth;
-  return rate * (work.int8_ops / peaks.int8_ops + work.float_ops / peaks.fp32_flops);
+  if (result.bound == "read bandwidth") {
+    return rate / test.sequences * result.bytes_per_step / peaks.read_bandwidth;
+  }
+  return rate * compute_seconds(test.work, peaks);
 }
 
 struct Measurements {
@@ -171,44 +198,50 @@ struct Measurements {
 /// two measurements around it: other tenants of a server change its bandwidth within seconds.
 Measurements run_tests(const Engine& engine, const Options& options) {
   Engine::Impl& impl = *engine.impl();
-  const Work work = work_per_token(impl);
   Measurements measured;
   std::vector<Test> tests;
-  SequenceState state(impl.model->state_layout());
+  std::vector<SequenceState> states;
+  for (int s = 0; s < *std::max_element(options.batch.begin(), options.batch.end()); ++s) {
+    states.emplace_back(impl.model->state_layout());
+  }
   ProgressReport report;
-  const auto add = [&](int tokens, bool decode, int depth) {
+  const auto add = [&](int tokens, bool decode, int depth, int sequences) {
     if (tokens == 0) return;
     Result result;
     result.name = fmt::format("{}{}", decode ? "tg" : "pp", tokens);
+    if (sequences > 1) result.name += fmt::format(" x{}", sequences);
     if (depth > 0) result.name += fmt::format(" @ d{}", depth);
     (decode ? result.n_gen : result.n_prompt) = tokens;
+    result.n_batch = sequences;
     result.n_depth = depth;
-    result.bound = decode                           ? "read bandwidth"
-                   : work.int8_ops > work.float_ops ? "int8 peak"
-                                                    : "fp32 peak";
-    Test test{random_ids(engine, tokens), decode ? 1 : static_cast<std::size_t>(tokens), depth};
-    if (decode) result.bytes_per_token = decode_bytes(*impl.model, test);
+    Test test{random_ids(engine, tokens), decode, sequences, depth, work_per_token(impl, decode)};
+    if (decode) result.bytes_per_step = decode_bytes(*impl.model, test);
     tests.push_back(test);
     // The warm-up touches every weight and lets the clock of the CPU settle.
     if (decode) test.ids.resize(static_cast<std::size_t>(std::min(tokens, 8)));
-    measure(impl, state, test);
-    result.state_bytes = state.bytes();
+    measure(impl, states, test);
+    result.state_bytes = states.front().bytes();
     measured.results.push_back(std::move(result));
   };
   for (const int depth : options.depth) {
-    for (const int tokens : options.prompt) add(tokens, false, depth);
-    for (const int tokens : options.generate) add(tokens, true, depth);
+    for (const int tokens : options.prompt) add(tokens, false, depth, 1);
+    for (const int tokens : options.generate) {
+      for (const int sequences : options.batch) add(tokens, true, depth, sequences);
+    }
   }
   measured.peak_rss = peak_rss_bytes();
 
   ThreadPool threads(engine.threads());
   const auto measure_peaks = [&] { measured.peaks.push_back(measure_machine(threads, impl.isa)); };
   measure_peaks();
+  for (std::size_t t = 0; t < tests.size(); ++t) {
+    measured.results[t].bound = bound_of(measured.results[t], tests[t], measured.peaks.front());
+  }
   for (int r = 0; r < options.repeats; ++r) {
     for (std::size_t t = 0; t < tests.size(); ++t) {
       Result& result = measured.results[t];
       report.update({.phase = result.name, .done = r, .total = options.repeats, .unit = "runs"});
-      result.samples.push_back(measure(impl, state, tests[t]));
+      result.samples.push_back(measure(impl, states, tests[t]));
       const MachinePeaks before = measured.peaks.back();
       measure_peaks();
       const MachinePeaks after = measured.peaks.back();
@@ -216,7 +249,8 @@ Measurements run_tests(const Engine& engine, const Options& options) {
           .read_bandwidth = 0.5 * (before.read_bandwidth + after.read_bandwidth),
           .int8_ops = 0.5 * (before.int8_ops + after.int8_ops),
           .fp32_flops = 0.5 * (before.fp32_flops + after.fp32_flops)};
-      result.fractions.push_back(fraction_of_bound(result, result.samples.back(), work, around));
+      result.fractions.push_back(
+          fraction_of_bound(result, result.samples.back(), tests[t], around));
     }
   }
   report.finish();
@@ -246,8 +280,9 @@ Json to_json(const Result& result) {
   return {{"test", result.name},
           {"n_prompt", result.n_prompt},
           {"n_gen", result.n_gen},
+          {"n_batch", result.n_batch},
           {"n_depth", result.n_depth},
-          {"bytes_per_token", result.bytes_per_token},
+          {"bytes_per_token", result.bytes_per_step / result.n_batch},
           {"state_bytes", result.state_bytes},
           {"samples_ts", result.samples},
           {"avg_ts", mean},
@@ -266,8 +301,12 @@ int run(const Options& options) {
   }
   const std::string model =
       options.dummy.empty() ? resolve_model(options.model) : options.dummy + " " + options.recipe;
-  const Engine engine = options.dummy.empty() ? Engine::load(model, {.threads = options.threads})
-                                              : load_dummy(options);
+  const auto start = Clock::now();
+  const Engine engine =
+      options.dummy.empty()
+          ? Engine::load(model, {.threads = options.threads, .mlock = options.mlock})
+          : load_dummy(options);
+  const double load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const Measurements measured = run_tests(engine, options);
   const std::vector<Result>& results = measured.results;
   const double read_bandwidth = median_peak(measured.peaks, &MachinePeaks::read_bandwidth);
@@ -285,6 +324,7 @@ int run(const Options& options) {
                 {"n_threads", engine.threads()},
                 {"weight_bytes_per_token", weight_bytes},
                 {"state_bytes", engine.impl()->model->state_layout()->bytes},
+                {"load_seconds", load_seconds},
                 {"peak_rss_bytes", measured.peak_rss},
                 {"read_bandwidth", read_bandwidth},
                 {"int8_ops", int8_ops},
@@ -346,6 +386,12 @@ Runner declare_bench(CLI::App& app) {
       ->allow_extra_args(false)
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 24));
+  app.add_option("-b,--batch", options->batch,
+                 "Sequences that are decoded together, one or more; rates count all their tokens")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
   app.add_option("-r,--repeats", options->repeats, "Measured runs after a warm-up")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
@@ -356,6 +402,7 @@ Runner declare_bench(CLI::App& app) {
       ->type_name("NAME")
       ->capture_default_str();
   add_threads_option(app, options->threads);
+  add_mlock_option(app, options->mlock);
   add_json_option(app, options->json);
   return [options] { return run(*options); };
 }

@@ -33,6 +33,10 @@ void add_threads_option(CLI::App& app, int& threads) {
       ->check(CLI::Range(1, 1024));
 }
 
+void add_mlock_option(CLI::App& app, bool& mlock) {
+  app.add_flag("--mlock", mlock, "Keep the weights in RAM rather than let them be paged out");
+}
+
 void add_json_option(CLI::App& app, bool& json) {
   app.add_flag("--json", json, "Print one JSON object instead of a table");
 }

@@ -44,6 +44,7 @@ Runner declare_info(CLI::App& app);
 /// Adds the optional positional MODEL; empty means default_model().
 void add_model_argument(CLI::App& app, std::string& model);
 void add_threads_option(CLI::App& app, int& threads);
+void add_mlock_option(CLI::App& app, bool& mlock);
 void add_json_option(CLI::App& app, bool& json);
 
 /// `model`, or the default model if it is empty. Errors: not_found with what was looked for;

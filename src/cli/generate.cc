@@ -22,7 +22,7 @@ struct Options {
   TextInput input;
   GenerateOptions generate;
   int threads = 0;
-  bool echo = false, quiet = false;
+  bool echo = false, quiet = false, mlock = false;
 };
 
 std::string speed(std::int64_t tokens, double seconds) {
@@ -33,7 +33,8 @@ std::string speed(std::int64_t tokens, double seconds) {
 
 int run(const Options& options) {
   const std::string prompt = read_text(options.input);
-  const Engine engine = Engine::load(resolve_model(options.model), {.threads = options.threads});
+  const Engine engine = Engine::load(resolve_model(options.model),
+                                     {.threads = options.threads, .mlock = options.mlock});
   Session session = options.load_state.empty() ? engine.new_session()
                                                : engine.restore(read_file(options.load_state));
   catch_interrupts();
@@ -93,6 +94,7 @@ Runner declare_generate(CLI::App& app) {
       ->type_name("FILE");
   app.add_flag("-q,--quiet", options->quiet, "Report nothing on stderr");
   add_threads_option(app, options->threads);
+  add_mlock_option(app, options->mlock);
   return [options] { return run(*options); };
 }
 

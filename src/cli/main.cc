@@ -140,7 +140,7 @@ int parse_and_run(int argc, char** argv) {
   }
   app.footer(
       "'krait COMMAND --help' shows the options of a command.\n"
-      "Environment: KRAIT_MODEL (default model), KRAIT_ISA (reference, avx2, avx512_vnni),\n"
+      "Environment: KRAIT_MODEL (default model), KRAIT_ISA (instruction set: see 'krait info'),\n"
       "KRAIT_EXPERTS (packed, mapped).\n"
       "Exit codes: 0 success, 1 failure, 2 wrong usage.");
   try {

@@ -2,6 +2,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 #include <array>
@@ -13,14 +15,33 @@
 namespace krait {
 namespace {
 
-constexpr std::array kIsas{Isa::reference, Isa::avx2, Isa::avx512_vnni};
-
 #if defined(__x86_64__)
-/// CPUID leaf 1; clang 14 does not know the name in __builtin_cpu_supports.
+
+constexpr std::array kIsas{Isa::reference, Isa::avx2, Isa::avx_vnni, Isa::avx512_vnni};
+
+// CPUID leaf 1 and leaf 7, subleaf 1: clang 14 does not know these names in __builtin_cpu_supports.
 bool has_f16c() noexcept {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
+bool has_avx_vnni() noexcept {
+  constexpr unsigned bit_avx_vnni = 1u << 4;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & bit_avx_vnni) != 0;
+}
+
+#elif defined(__aarch64__)
+
+constexpr std::array kIsas{Isa::reference, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm};
+
+// Bits of AT_HWCAP and AT_HWCAP2, as the kernel documents them (elf_hwcaps.rst).
+bool has_dotprod() noexcept { return (::getauxval(AT_HWCAP) & (1ul << 20)) != 0; }
+bool has_i8mm() noexcept { return (::getauxval(AT_HWCAP2) & (1ul << 13)) != 0; }
+
+#else
+
+constexpr std::array kIsas{Isa::reference};
+
 #endif
 
 }  // namespace
@@ -31,8 +52,16 @@ std::string_view name_of(Isa isa) noexcept {
       return "reference";
     case Isa::avx2:
       return "avx2";
+    case Isa::avx_vnni:
+      return "avx_vnni";
     case Isa::avx512_vnni:
       return "avx512_vnni";
+    case Isa::neon:
+      return "neon";
+    case Isa::neon_dotprod:
+      return "neon_dotprod";
+    case Isa::neon_i8mm:
+      return "neon_i8mm";
   }
   return "?";
 }
@@ -40,23 +69,24 @@ std::string_view name_of(Isa isa) noexcept {
 std::span<const Isa> all_isas() noexcept { return kIsas; }
 
 bool cpu_supports(Isa isa) noexcept {
+  if (isa == Isa::reference) return true;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
-  switch (isa) {
-    case Isa::reference:
-      return true;
-    case Isa::avx2:
-      return avx2;
-    case Isa::avx512_vnni:
-      return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-             __builtin_cpu_supports("avx512vnni");
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c())
+    return false;
+  if (isa == Isa::avx2) return true;
+  if (isa == Isa::avx_vnni) return has_avx_vnni();
+  if (isa == Isa::avx512_vnni) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni");
   }
-  return false;
-#else
-  return isa == Isa::reference;
+#elif defined(__aarch64__)
+  if (isa == Isa::neon) return true;  // part of AArch64
+  if (isa == Isa::neon_dotprod) return has_dotprod();
+  if (isa == Isa::neon_i8mm) return has_dotprod() && has_i8mm();
 #endif
+  return false;
 }
 
 Isa select_isa() {

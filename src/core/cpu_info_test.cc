@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <optional>
+#include <utility>
 
 #include "krait/error.h"
 
@@ -67,15 +69,29 @@ TEST_F(IsaOverride, UnknownNamesAreRefusedWithTheChoices) {
   }
 }
 
-TEST(CpuInfo, ReferenceIsAlwaysThereAndLevelsAreOrdered) {
+TEST(CpuInfo, ReferenceIsAlwaysThere) {
   EXPECT_TRUE(cpu_supports(Isa::reference));
-  EXPECT_FALSE(all_isas().empty());
-  bool lower = true;
-  for (const Isa isa : all_isas()) {
-    EXPECT_TRUE(lower || !cpu_supports(isa)) << name_of(isa) << " without the level below";
-    lower = cpu_supports(isa);
-  }
+  EXPECT_EQ(all_isas().front(), Isa::reference);
   EXPECT_FALSE(cpu_name().empty());
+}
+
+TEST(CpuInfo, OnlyLevelsOfThisArchitectureAreSupported) {
+  for (const Isa isa : {Isa::reference, Isa::avx2, Isa::avx_vnni, Isa::avx512_vnni, Isa::neon,
+                        Isa::neon_dotprod, Isa::neon_i8mm}) {
+    const bool built = std::ranges::find(all_isas(), isa) != all_isas().end();
+    EXPECT_TRUE(built || !cpu_supports(isa)) << name_of(isa);
+    EXPECT_EQ(name_of(isa).find('?'), std::string_view::npos);
+  }
+}
+
+// There are CPUs with AVX-512 VNNI and not AVX-VNNI.
+TEST(CpuInfo, LevelsHaveWhatTheirKernelsTakeFromOthers) {
+  for (const auto& [isa, base] : {std::pair{Isa::avx_vnni, Isa::avx2},
+                                  {Isa::avx512_vnni, Isa::avx2},
+                                  {Isa::neon_dotprod, Isa::neon},
+                                  {Isa::neon_i8mm, Isa::neon_dotprod}}) {
+    EXPECT_TRUE(cpu_supports(base) || !cpu_supports(isa)) << name_of(isa);
+  }
 }
 
 }  // namespace

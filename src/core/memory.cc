@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -82,13 +83,54 @@ void advise_not_needed(const void* data, std::size_t bytes) noexcept {
   }
 }
 
+namespace {
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+/// Zeroed memory in pages of 2 MiB where the kernel has them: streaming through weights in pages of
+/// 4 KiB spends a part of the time on translations. Pages exist once they are written.
+std::shared_ptr<void> map_memory(std::size_t size) {
+  const std::size_t length = size + kHugePage;  // one more, to begin at a multiple
+  void* mapped =
+      ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) {
+    fail(ErrorCode::io_error, "cannot allocate {} bytes of memory", size);
+  }
+  const auto start = reinterpret_cast<std::uintptr_t>(mapped);
+  const std::size_t skipped = (start + kHugePage - 1) / kHugePage * kHugePage - start;
+  void* memory = static_cast<std::byte*>(mapped) + skipped;
+  ::madvise(memory, size, MADV_HUGEPAGE);  // a wish: without it everything works as well
+  return {memory, [mapped, length](void*) { ::munmap(mapped, length); }};
+}
+
+}  // namespace
+
 std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
-  check(bytes <= PTRDIFF_MAX, ErrorCode::io_error, "cannot allocate {} bytes of memory", bytes);
+  check(bytes <= PTRDIFF_MAX - kHugePage, ErrorCode::io_error, "cannot allocate {} bytes of memory",
+        bytes);
   const std::size_t size = std::max<std::size_t>((bytes + 63) / 64 * 64, 64);
+  if (size >= 2 * kHugePage) return map_memory(size);
   void* memory = std::aligned_alloc(64, size);
   if (!memory) fail(ErrorCode::io_error, "cannot allocate {} bytes of memory", size);
   std::memset(memory, 0, size);
   return {memory, std::free};
+}
+
+void lock_memory() {
+  // On fault: what was read only to be packed would be loaded again otherwise.
+  if (::mlockall(MCL_CURRENT | MCL_ONFAULT) == 0) return;
+  const int error = errno;
+  rlimit limit{};
+  ::getrlimit(RLIMIT_MEMLOCK, &limit);
+  fail(ErrorCode::io_error,
+       "cannot lock the weights in memory: {} (the limit is {} kB; `ulimit -l unlimited` or "
+       "LimitMEMLOCK= raises it)",
+       std::strerror(error), limit.rlim_cur / 1024);
+}
+
+Arena& Arena::lane(std::size_t index) {
+  while (lanes_.size() <= index) lanes_.push_back(std::make_unique<Arena>());
+  return *lanes_[index];
 }
 
 void* Arena::take_bytes(std::size_t bytes) {

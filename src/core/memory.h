@@ -54,6 +54,10 @@ class Arena {
     std::size_t block_, used_;
   };
 
+  /// Scratch of thread `index` inside a parallel region: an arena of its own, made when first asked
+  /// for. Ask for the largest index before the region.
+  Arena& lane(std::size_t index);
+
   /// Uninitialised room for `count` elements of T, 64-byte aligned.
   template <typename T>
   T* take(std::int64_t count) {
@@ -67,8 +71,13 @@ class Arena {
     std::size_t size;
   };
   std::vector<Block> blocks_;
+  std::vector<std::unique_ptr<Arena>> lanes_;
   std::size_t block_ = 0, used_ = 0;
 };
+
+/// From now on pages of today's mappings are not written out or dropped once they are in memory.
+/// Errors: io_error with the limit and how to raise it.
+void lock_memory();
 
 std::size_t peak_rss_bytes() noexcept;     ///< VmHWM
 std::size_t current_rss_bytes() noexcept;  ///< VmRSS

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -88,6 +89,25 @@ TEST(Allocation, ImpossibleSizesAreErrors) {
   }
   Arena arena;
   EXPECT_THROW(arena.take<float>(-1), Error);
+}
+
+TEST(Memory, LargeAllocationsAreZeroedAndAligned) {
+  for (const std::size_t bytes : {std::size_t{1}, (std::size_t{4} << 20) - 64, std::size_t{4} << 20,
+                                  (std::size_t{9} << 20) + 3}) {
+    const std::shared_ptr<void> memory = allocate_aligned(bytes);
+    auto* first = static_cast<unsigned char*>(memory.get());
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(first) % 64, 0u) << bytes;
+    EXPECT_TRUE(std::all_of(first, first + bytes, [](unsigned char b) { return b == 0; })) << bytes;
+    std::memset(first, 0xab, bytes);
+  }
+}
+
+TEST(Arena, LanesAreArenasOfTheirOwn) {
+  Arena arena;
+  Arena& third = arena.lane(2);
+  EXPECT_EQ(&third, &arena.lane(2));
+  EXPECT_NE(&third, &arena.lane(0));
+  EXPECT_NE(third.take<float>(4), arena.take<float>(4));
 }
 
 TEST(Arena, PiecesAreAlignedAndDisjoint) {

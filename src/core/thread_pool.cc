@@ -47,7 +47,6 @@ struct ThreadPool::Shared {
   std::mutex mutex;
   std::condition_variable work, done;
   std::vector<std::thread> workers;
-  bool spin = true;
 
   /// Runs all parts of the job that nobody has begun, `thread`'s own first. Returns whether the
   /// last part of the job was among them.
@@ -71,8 +70,7 @@ struct ThreadPool::Shared {
   void worker(int thread) {
     std::uint64_t seen = 0;
     for (;;) {
-      for (int i = 0; spin && i < kSpins && epoch.load(std::memory_order_acquire) == seen; ++i)
-        relax();
+      for (int i = 0; i < kSpins && epoch.load(std::memory_order_acquire) == seen; ++i) relax();
       if (epoch.load(std::memory_order_acquire) == seen) {
         std::unique_lock lock(mutex);
         work.wait(lock, [&] { return epoch.load(std::memory_order_acquire) != seen; });
@@ -105,10 +103,10 @@ ThreadPool::ThreadPool(int threads)
     : shared_(std::make_unique<Shared>(std::max(threads, 1))), threads_(threads) {
   check(threads >= 1 && threads <= 1024, ErrorCode::invalid_argument,
         "the number of threads must be between 1 and 1024, got {}", threads);
-  // With more threads than cores a spinning worker only keeps another one from its core.
-  shared_->spin = threads <= hardware_threads();
+  // More workers than cores would only keep each other from them: then each takes several ranges.
+  const int workers = std::min(threads, hardware_threads());
   try {
-    for (int i = 1; i < threads; ++i) {
+    for (int i = 1; i < workers; ++i) {
       shared_->workers.emplace_back([shared = shared_.get(), i] { shared->worker(i); });
     }
   } catch (const std::system_error& error) {
@@ -135,8 +133,7 @@ void ThreadPool::run(std::int64_t n, std::int64_t grain, void* context, Invoke i
   s.pending.store(threads_, std::memory_order_relaxed);
   s.publish();
   s.run_parts(s.epoch.load(std::memory_order_relaxed), 0);
-  for (int i = 0; s.spin && i < kSpins && s.pending.load(std::memory_order_acquire) > 0; ++i)
-    relax();
+  for (int i = 0; i < kSpins && s.pending.load(std::memory_order_acquire) > 0; ++i) relax();
   if (s.pending.load(std::memory_order_acquire) > 0) {
     std::unique_lock lock(s.mutex);
     s.done.wait(lock, [&] { return s.pending.load(std::memory_order_acquire) == 0; });

@@ -1,5 +1,5 @@
 // A small fork-join pool: workers spin briefly for the next job and then sleep, so that a busy
-// neighbour or more threads than cores costs its share and no more.
+// neighbour costs little more than its share; there are never more of them than cores.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,8 @@ namespace krait {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);  ///< counts the calling thread; >= 1
+  /// Counts the calling thread; >= 1. Work is split for that many, by as many as there are cores.
+  explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

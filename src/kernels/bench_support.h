@@ -4,10 +4,13 @@
 
 #include <benchmark/benchmark.h>
 
+#include <map>
 #include <string>
+#include <utility>
 
 #include "core/rng.h"
 #include "kernels/context.h"
+#include "kernels/machine/machine.h"
 
 namespace krait {
 
@@ -18,6 +21,26 @@ struct ModelShape {
 /// The last is for operations of Mamba-2 only.
 inline constexpr ModelShape kModels[] = {
     {"130m", 768, 1536, 16, 4}, {"2.8b", 2560, 5120, 16, 4}, {"8b", 4096, 8192, 128, 4}};
+
+/// What this machine can do with these threads, measured once.
+inline const MachinePeaks& peaks_of(Isa isa, int threads) {
+  static std::map<std::pair<Isa, int>, MachinePeaks> measured;
+  const std::pair key(isa, threads);
+  const auto found = measured.find(key);
+  if (found != measured.end()) return found->second;
+  ThreadPool pool(threads);
+  return measured[key] = measure_machine(pool, isa);
+}
+
+/// The counter NAME/s, and "of_BOUND": its fraction of `peak` per second.
+inline void count_rate(benchmark::State& state, const char* name, double per_call,
+                       const char* bound, double peak) {
+  const double total = per_call * static_cast<double>(state.iterations());
+  state.counters[std::string(name) + "/s"] =
+      benchmark::Counter(total, benchmark::Counter::kIsRate, benchmark::Counter::OneK::kIs1000);
+  state.counters[std::string("of_") + bound] =
+      benchmark::Counter(total / peak, benchmark::Counter::kIsRate);
+}
 
 struct BenchContext {
   explicit BenchContext(const benchmark::State& state)
@@ -40,10 +63,14 @@ struct BenchContext {
     return q;
   }
 
-  /// Names the case and turns the iterations into time per token and bytes per second.
-  void report(benchmark::State& state, std::int64_t bytes_per_call) const {
+  /// Names the case and turns the iterations into time per token, bytes and operations per second.
+  /// `fp32_ops`: two for each multiplication, fused or not, if these are what limits it.
+  void report(benchmark::State& state, std::int64_t bytes_per_call, double fp32_ops = 0) const {
     state.SetLabel(std::string(name_of(isa)) + " " + model.name);
-    state.SetBytesProcessed(state.iterations() * bytes_per_call);
+    const MachinePeaks& peaks = peaks_of(isa, pool.threads());
+    count_rate(state, "bytes", static_cast<double>(bytes_per_call), "bandwidth",
+               peaks.read_bandwidth);
+    if (fp32_ops > 0) count_rate(state, "ops", fp32_ops, "fp32_peak", peaks.fp32_flops);
     state.counters["s_per_token"] =
         benchmark::Counter(static_cast<double>(state.iterations() * tokens),
                            benchmark::Counter::kIsRate | benchmark::Counter::kInvert);

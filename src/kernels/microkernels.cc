@@ -29,6 +29,19 @@ constexpr Microkernels kReference{
     .nonlinearity = &nonlinearity_reference,
     .attention = &attention_reference,
 };
+/// A level that differs from the one below in the products of integers only.
+[[maybe_unused]] constexpr Microkernels with_products(const Microkernels& below, Isa isa,
+                                                      const LinearKernels& linear,
+                                                      const Linear4Kernels& linear4) {
+  Microkernels result = below;
+  result.isa = isa;
+  result.linear = &linear;
+  result.linear4 = &linear4;
+  return result;
+}
+
+#if defined(__x86_64__)
+
 constexpr Microkernels kAvx2{
     .isa = Isa::avx2,
     .linear = &linear_avx2,
@@ -43,6 +56,8 @@ constexpr Microkernels kAvx2{
     .nonlinearity = &nonlinearity_avx2,
     .attention = &attention_avx2,
 };
+constexpr Microkernels kAvxVnni =
+    with_products(kAvx2, Isa::avx_vnni, linear_avx_vnni, linear4_avx_vnni);
 constexpr Microkernels kAvx512{
     .isa = Isa::avx512_vnni,
     .linear = &linear_avx512,
@@ -58,18 +73,51 @@ constexpr Microkernels kAvx512{
     .attention = &attention_avx512,
 };
 
+#elif defined(__aarch64__)
+
+constexpr Microkernels kNeon{
+    .isa = Isa::neon,
+    .linear = &linear_neon,
+    .linear4 = &linear4_neon,
+    .norm = &norm_neon,
+    .causal_conv1d = &causal_conv1d_neon,
+    .selective_scan = &selective_scan_neon,
+    .ssd = &ssd_neon,
+    .gated_norm = &gated_norm_neon,
+    .hadamard = &hadamard_neon,
+    .quantize = &quantize_neon,
+    .nonlinearity = &nonlinearity_neon,
+    .attention = &attention_neon,
+};
+constexpr Microkernels kNeonDotprod =
+    with_products(kNeon, Isa::neon_dotprod, linear_neon_dotprod, linear4_neon_dotprod);
+constexpr Microkernels kNeonI8mm =
+    with_products(kNeon, Isa::neon_i8mm, linear_neon_i8mm, linear4_neon_i8mm);
+
+#endif
+
 }  // namespace
 
 const Microkernels& microkernels(Isa isa) {
   switch (isa) {
-    case Isa::reference:
-      return kReference;
+#if defined(__x86_64__)
     case Isa::avx2:
       return kAvx2;
+    case Isa::avx_vnni:
+      return kAvxVnni;
     case Isa::avx512_vnni:
       return kAvx512;
+#elif defined(__aarch64__)
+    case Isa::neon:
+      return kNeon;
+    case Isa::neon_dotprod:
+      return kNeonDotprod;
+    case Isa::neon_i8mm:
+      return kNeonI8mm;
+#endif
+    default:
+      return kReference;
   }
-  return kReference;
 }
 
 }  // namespace krait

@@ -248,15 +248,17 @@ TEST_P(ModelBits, BatchesChangeNothing) {
 
   // And the last rows of a decode step of all three.
   const std::int32_t step[] = {7, 8, 9}, step_lens[] = {0, 1, 2, 3};
-  SequenceState fork = b;
-  std::vector<float> rows(3 * static_cast<std::size_t>(kVocab));
+  SequenceState forks[] = {a, b, c};
+  constexpr auto row = static_cast<std::size_t>(kVocab);
+  std::vector<float> rows(3 * row);
   loaded.model->forward(loaded.runtime.ctx, {step, step_lens, states}, LogitRows::last,
                         rows.data());
-  const auto single =
-      all_logits(loaded.runtime.ctx, *loaded.model, std::span(step, 3).subspan(1, 1), fork);
-  EXPECT_TRUE(same_bits(
-      std::span(rows).subspan(static_cast<std::size_t>(kVocab), static_cast<std::size_t>(kVocab)),
-      single));
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto single =
+        all_logits(loaded.runtime.ctx, *loaded.model, std::span(step).subspan(i, 1), forks[i]);
+    EXPECT_TRUE(same_bits(std::span(rows).subspan(i * row, row), single)) << i;
+    EXPECT_EQ(states[i]->serialize(), forks[i].serialize()) << i;
+  }
 }
 
 TEST_P(ModelBits, SavedAndForkedStatesContinueAlike) {

@@ -79,24 +79,25 @@ void run_attention(Context& ctx, const CachedAttention& a, const Batch& batch, c
                    const Activation& y) {
   observe_rows(ctx, a.k_cache, a.shape, in.k, y.rows);
   observe_rows(ctx, a.v_cache, a.shape, in.v, y.rows);
-  std::vector<HeadCache> caches(static_cast<std::size_t>(a.shape.kv_heads));
-  for_each_sequence(batch, [&](SequenceState& state, std::int64_t begin, std::int64_t end) {
-    for (std::size_t head = 0; head < caches.size(); ++head) {
-      caches[head] = cache_of(a, state, head);
-    }
-    attention(ctx,
-              {.shape = a.shape,
-               .scale = 1.0f / std::sqrt(static_cast<float>(a.shape.head_dim)),
-               .tokens = end - begin,
-               .past = state.position(),
-               .q = rows_from(in.q, begin),
-               .k = rows_from(in.k, begin),
-               .v = rows_from(in.v, begin),
-               .cache = caches.data(),
-               .k_dtype = dtype_of(a.k_cache),
-               .v_dtype = dtype_of(a.v_cache)},
-              y.row_range(begin, end));
-  });
+  for_each_sequence(ctx, batch,
+                    [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
+                      std::vector<HeadCache> caches(static_cast<std::size_t>(a.shape.kv_heads));
+                      for (std::size_t head = 0; head < caches.size(); ++head) {
+                        caches[head] = cache_of(a, state, head);
+                      }
+                      attention(own,
+                                {.shape = a.shape,
+                                 .scale = 1.0f / std::sqrt(static_cast<float>(a.shape.head_dim)),
+                                 .tokens = end - begin,
+                                 .past = state.position(),
+                                 .q = rows_from(in.q, begin),
+                                 .k = rows_from(in.k, begin),
+                                 .v = rows_from(in.v, begin),
+                                 .cache = caches.data(),
+                                 .k_dtype = dtype_of(a.k_cache),
+                                 .v_dtype = dtype_of(a.v_cache)},
+                                y.row_range(begin, end));
+                    });
 }
 
 }  // namespace krait

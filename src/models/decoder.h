@@ -56,12 +56,23 @@ void head(Context& ctx, const Ends& ends, const Batch& batch, LogitRows rows, fl
 /// Bytes that one decoded token reads of the ends: one row of the table is not counted.
 std::size_t read_bytes(const Ends& ends) noexcept;
 
-/// fn(state, begin, end) for every sequence with tokens [begin, end) in the batch.
+/// fn(ctx, state, begin, end) for every sequence with tokens [begin, end) in the batch. Where each
+/// of several sequences has few tokens, as in decoding, threads take whole sequences.
 template <typename Fn>
-void for_each_sequence(const Batch& batch, Fn&& fn) {
-  for (std::size_t i = 0; i < batch.states.size(); ++i) {
+void for_each_sequence(Context& ctx, const Batch& batch, Fn&& fn) {
+  constexpr std::size_t kFewTokens = 16;
+  const std::size_t sequences = batch.states.size();
+  const auto run = [&](Context& own, std::int64_t index) {
+    const auto i = static_cast<std::size_t>(index);
     const std::int64_t begin = batch.cu_seqlens[i], end = batch.cu_seqlens[i + 1];
-    if (begin < end) fn(*batch.states[i], begin, end);
+    if (begin < end) fn(own, *batch.states[i], begin, end);
+  };
+  const bool side_by_side = sequences >= static_cast<std::size_t>(ctx.threads.threads()) &&
+                            sequences > 1 && batch.ids.size() <= kFewTokens * sequences;
+  if (side_by_side && !ctx.tap) {
+    for_each_lane(ctx, static_cast<std::int64_t>(sequences), run);
+  } else {
+    for (std::size_t i = 0; i < sequences; ++i) run(ctx, static_cast<std::int64_t>(i));
   }
 }
 

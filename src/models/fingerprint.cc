@@ -49,6 +49,8 @@ std::string model_fingerprint(const Json& config, const ModelInfo& info,
     hash = fnv1a64(fmt::format("{} {} {}", tensor.name, name_of(tensor.dtype), tensor.shape.str()),
                    hash);
     hash = hash_sample(tensors.get(tensor.name), hash);
+    // Each piece maps the pages around it: those of weights that will be packed are not kept.
+    if (!is_float(tensor.dtype)) tensors.release(tensor.name);
   }
   return fmt::format("{:016x}", hash);
 }

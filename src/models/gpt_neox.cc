@@ -76,10 +76,11 @@ Angles GptNeox::angles(Context& ctx, const Batch& batch) const {
   const auto T = static_cast<std::int64_t>(batch.ids.size()), half = c_.rotary_dims / 2;
   float* cos = ctx.arena.take<float>(T * half);
   float* sin = ctx.arena.take<float>(T * half);
-  for_each_sequence(batch, [&](const SequenceState& state, std::int64_t begin, std::int64_t end) {
-    rotary_angles(inverse_frequency_.data(), half, state.position(), end - begin,
-                  cos + begin * half, sin + begin * half);
-  });
+  for_each_sequence(
+      ctx, batch, [&](Context&, const SequenceState& state, std::int64_t begin, std::int64_t end) {
+        rotary_angles(inverse_frequency_.data(), half, state.position(), end - begin,
+                      cos + begin * half, sin + begin * half);
+      });
   return {cos, sin};
 }
 

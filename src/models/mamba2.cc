@@ -95,10 +95,11 @@ Activation convolve(Context& ctx, const Conv& conv, const Batch& batch, const Ac
   const bool quantizes = conv.output.is_static_int8();
   Activation out = quantizes ? take_site(ctx, conv.output, T)
                              : f32_activation(ctx.arena.take<float>(T * channels), T, channels);
-  for_each_sequence(batch, [&](SequenceState& state, std::int64_t begin, std::int64_t end) {
-    causal_conv1d(ctx, conv.weight, in.row_range(begin, end), state.buffer(conv.buffer),
-                  out.row_range(begin, end));
-  });
+  for_each_sequence(ctx, batch,
+                    [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
+                      causal_conv1d(own, conv.weight, in.row_range(begin, end),
+                                    state.buffer(conv.buffer), out.row_range(begin, end));
+                    });
   if (conv.output.is_int8() && !quantizes) {
     const Activation wide = out;
     out = take_site(ctx, conv.output, T);
@@ -131,12 +132,13 @@ void Mamba2::mix(Context& ctx, const Layer& l, const Batch& batch, const Activat
                          .dt_bias = l.dt_bias.as<float>().data(),
                          .dt_min = c_.dt_min,
                          .dt_max = c_.dt_max};
-  for_each_sequence(batch, [&](SequenceState& state, std::int64_t begin, std::int64_t end) {
-    const auto rows = [&](const Activation& a) { return a.row_range(begin, end); };
-    const SsdState h = state_of(l, state);
-    ssd(ctx, params, {rows(x), rows(dt), rows(B), rows(C)}, h, rows(y));
-    if (ctx.tap) observe_state(ctx, l, h);
-  });
+  for_each_sequence(
+      ctx, batch, [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
+        const auto rows = [&](const Activation& a) { return a.row_range(begin, end); };
+        const SsdState h = state_of(l, state);
+        ssd(own, params, {rows(x), rows(dt), rows(B), rows(C)}, h, rows(y));
+        if (own.tap) observe_state(own, l, h);
+      });
 
   // norm(y silu(z)) in out_proj's numerics, rotated where its weights are
   const std::int64_t block = l.out_proj_input.numerics.hadamard_block;

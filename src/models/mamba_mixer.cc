@@ -81,10 +81,11 @@ void run_mamba_mixer(Context& ctx, const MambaMixer& l, const Batch& batch,
   const bool conv_quantizes = l.x_proj_input.is_static_int8();
   const Activation conv_u = conv_quantizes ? take_site(ctx, l.x_proj_input, T)
                                            : f32_activation(ctx.arena.take<float>(T * E), T, E);
-  for_each_sequence(batch, [&](SequenceState& state, std::int64_t begin, std::int64_t end) {
-    causal_conv1d(ctx, l.conv, x.row_range(begin, end), state.buffer(l.conv_buffer),
-                  conv_u.row_range(begin, end));
-  });
+  for_each_sequence(ctx, batch,
+                    [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
+                      causal_conv1d(own, l.conv, x.row_range(begin, end),
+                                    state.buffer(l.conv_buffer), conv_u.row_range(begin, end));
+                    });
   Activation u = conv_u;
   if (l.x_proj_input.is_int8() && !conv_quantizes) {
     u = take_site(ctx, l.x_proj_input, T);
@@ -112,16 +113,17 @@ void run_mamba_mixer(Context& ctx, const MambaMixer& l, const Batch& batch,
                           .D = l.D.as<float>().data(),
                           .dt_bias = l.dt_bias.as<float>().data(),
                           .states = l.shape.d_state};
-  for_each_sequence(batch, [&](SequenceState& state, std::int64_t begin, std::int64_t end) {
-    const ScanInputs in{.u = scan_u.row_range(begin, end),
-                        .dt = dt.row_range(begin, end),
-                        .B = B.row_range(begin, end),
-                        .C = C.row_range(begin, end),
-                        .z = z.row_range(begin, end)};
-    const Activation h = state_of(l, state);
-    selective_scan(ctx, params, in, {h.data, h.dtype, h.scale}, y.row_range(begin, end));
-    observe(ctx, l.ssm_state, h);
-  });
+  for_each_sequence(
+      ctx, batch, [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
+        const ScanInputs in{.u = scan_u.row_range(begin, end),
+                            .dt = dt.row_range(begin, end),
+                            .B = B.row_range(begin, end),
+                            .C = C.row_range(begin, end),
+                            .z = z.row_range(begin, end)};
+        const Activation h = state_of(l, state);
+        selective_scan(own, params, in, {h.data, h.dtype, h.scale}, y.row_range(begin, end));
+        observe(own, l.ssm_state, h);
+      });
 
   const Activation gated = to_site(ctx, l.out_proj_input, y);
   linear(ctx, l.out_proj, gated, f32_activation(out, T, D));

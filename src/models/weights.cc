@@ -127,12 +127,9 @@ Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& 
   }
   check_linear(weight, site.name + ".weight");
   if (weight.data.dtype() != DType::i8) return weight;
-  if (packed) pack(ctx, weight);
+  if (packed) pack(ctx, weight);  // and keep no second copy
   tensors.release(site.name + ".weight");  // read once, by check_linear()
-  if (!packed) return weight;
-  if (site.role != "embeddings") {  // products read the packed tiles: keep no second copy
-    weight.data = Tensor(TensorView{nullptr, DType::i8, weight.data.shape()}, nullptr);
-  }
+  if (packed) weight.data = Tensor(TensorView{nullptr, DType::i8, weight.data.shape()}, nullptr);
   return weight;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <numeric>
 
 #include "core/check.h"
 #include "core/printable.h"
@@ -74,12 +75,21 @@ void Engine::Impl::prefill(std::span<const std::int32_t> ids, SequenceState& sta
   }
 }
 
+void Engine::Impl::decode(std::span<const std::int32_t> ids, std::span<SequenceState* const> states,
+                          float* logits) {
+  const std::lock_guard lock(mutex);
+  std::vector<std::int32_t> cu_seqlens(states.size() + 1);
+  std::iota(cu_seqlens.begin(), cu_seqlens.end(), 0);
+  model->forward(context, {ids, cu_seqlens, states}, LogitRows::last, logits);
+}
+
 Engine make_engine(EngineParts parts, const EngineOptions& options, std::optional<Isa> isa) {
   check(options.threads >= 0, ErrorCode::invalid_argument,
         "the number of threads must not be negative, got {}", options.threads);
   const int threads = options.threads ? options.threads : hardware_threads();
-  return Engine::Impl::wrap(
-      std::make_shared<Engine::Impl>(std::move(parts), threads, isa ? *isa : select_isa()));
+  auto impl = std::make_shared<Engine::Impl>(std::move(parts), threads, isa ? *isa : select_isa());
+  if (options.mlock) lock_memory();
+  return Engine::Impl::wrap(std::move(impl));
 }
 
 std::int64_t logits_chunk(const Engine& engine) {

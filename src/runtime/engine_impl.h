@@ -47,6 +47,9 @@ struct Engine::Impl {
   /// sequence at a time has the model, others wait. `logits` gets the last row (LogitRows::last) or nothing (none).
   void prefill(std::span<const std::int32_t> ids, SequenceState& state, LogitRows rows,
                float* logits);
+  /// ids[i] into *states[i], which are all different; logits [states, vocab_rows]. Waits likewise.
+  void decode(std::span<const std::int32_t> ids, std::span<SequenceState* const> states,
+              float* logits);
   /// Throws invalid_argument that names the first id outside [0, vocab_rows).
   void check_ids(std::span<const std::int32_t> ids) const;
 

@@ -124,6 +124,46 @@ TEST(Session, HandsOutTheLogitsOfEveryTokenChunkByChunk) {
   EXPECT_TRUE(same_bits(session.logits(), last));
 }
 
+TEST(Session, ManyDecodeTogetherAsEachAlone) {
+  const Engine engine = byte_engine({.threads = 2});
+  std::vector<Session> together, alone;
+  std::vector<Session*> batch;
+  for (int i = 0; i < 5; ++i) {
+    together.push_back(engine.new_session());
+    together.back().prefill(random_ids(10 + static_cast<std::uint64_t>(i), 3 + 7 * i, 257));
+    alone.push_back(together.back());
+  }
+  for (Session& session : together) batch.push_back(&session);
+  for (int step = 0; step < 3; ++step) {
+    const auto ids = random_ids(20 + static_cast<std::uint64_t>(step), 5, 257);
+    decode(batch, ids);
+    for (std::size_t i = 0; i < alone.size(); ++i) {
+      alone[i].decode(ids[i]);
+      EXPECT_TRUE(same_bits(together[i].logits(), alone[i].logits())) << i;
+      EXPECT_EQ(together[i].save(), alone[i].save()) << i;
+    }
+  }
+  decode({}, {});  // nobody: nothing
+}
+
+TEST(Session, RefusesBadDecodeBatches) {
+  const Engine engine = byte_engine(), other = byte_engine();
+  Session a = engine.new_session(), b = engine.new_session(), foreign = other.new_session();
+  Session* pair[] = {&a, &b};
+  Session* twice[] = {&a, &a};
+  Session* mixed[] = {&a, &foreign};
+  const std::int32_t one[] = {1}, two[] = {1, 2}, bad[] = {1, 264};
+  const auto refused = [](std::span<Session* const> sessions, std::span<const std::int32_t> ids) {
+    return message_of(ErrorCode::invalid_argument, [&] { decode(sessions, ids); });
+  };
+  EXPECT_NE(refused(pair, one).find("1 tokens are given for 2 sessions"), std::string::npos);
+  EXPECT_NE(refused(twice, two).find("twice"), std::string::npos);
+  EXPECT_NE(refused(mixed, two).find("another engine"), std::string::npos);
+  EXPECT_NE(refused(pair, bad).find("264"), std::string::npos);
+  EXPECT_EQ(a.position(), 0);
+  EXPECT_EQ(b.position(), 0);
+}
+
 TEST(Session, HandsOutTheLogitsOfEveryToken) {
   const Engine engine = byte_engine();
   const auto ids = random_ids(3, 1100, 257);

@@ -1,5 +1,8 @@
 #include "krait/session.h"
 
+#include <algorithm>
+
+#include "core/check.h"
 #include "runtime/engine_impl.h"
 
 namespace krait {
@@ -27,6 +30,37 @@ std::span<const float> Session::logits() const { return impl_->logits; }
 std::int64_t Session::position() const { return impl_->state.position(); }
 std::size_t Session::state_bytes() const { return impl_->state.bytes(); }
 std::string Session::save() const { return impl_->state.serialize(); }
+
+void decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids) {
+  using enum ErrorCode;
+  check(sessions.size() == ids.size(), invalid_argument,
+        "{} tokens are given for {} sessions, expected one for each", ids.size(), sessions.size());
+  if (sessions.empty()) return;
+  const std::shared_ptr<Engine::Impl>& engine = sessions.front()->impl_->engine;
+  engine->check_ids(ids);
+  std::vector<SequenceState*> states;
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    const Session::Impl& session = *sessions[i]->impl_;
+    check(session.engine == engine, invalid_argument,
+          "session {} is of another engine than session 0", i);
+    states.push_back(&sessions[i]->impl_->state);
+  }
+  std::vector<SequenceState*> sorted = states;
+  std::sort(sorted.begin(), sorted.end());
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  if (twice != sorted.end()) {
+    fail(invalid_argument, "session {} is in the list twice",
+         std::find(states.begin(), states.end(), *twice) - states.begin());
+  }
+
+  const auto vocab = static_cast<std::size_t>(engine->model->info().vocab_rows);
+  std::vector<float> logits(sessions.size() * vocab);
+  engine->decode(ids, states, logits.data());
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    const auto row = logits.begin() + static_cast<std::ptrdiff_t>(i * vocab);
+    sessions[i]->impl_->logits.assign(row, row + static_cast<std::ptrdiff_t>(vocab));
+  }
+}
 
 void Session::reset() {
   impl_->state.reset();

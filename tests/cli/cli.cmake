@@ -3,6 +3,17 @@ krait_test_program(cli_tests ${PROJECT_SOURCE_DIR}/src/cli/text_test.cc
   ${PROJECT_SOURCE_DIR}/src/cli/output.cc ${PROJECT_SOURCE_DIR}/src/cli/progress.cc
   ${PROJECT_SOURCE_DIR}/src/cli/table.cc ${PROJECT_SOURCE_DIR}/src/cli/units.cc)
 
+# Under an emulator the program is only asked which instruction set it found.
+if(CMAKE_CROSSCOMPILING)
+  foreach(cpu level IN ZIP_LISTS KRAIT_EMULATED_CPUS KRAIT_EMULATED_LEVELS)
+    add_test(NAME cli_info.${cpu}
+      COMMAND ${KRAIT_EMULATOR} ${cpu} $<TARGET_FILE:krait_cli> info --json)
+    set_tests_properties(cli_info.${cpu} PROPERTIES LABELS ${cpu}
+      PASS_REGULAR_EXPRESSION "\"isa\": *\"${level}\"")
+  endforeach()
+  return()
+endif()
+
 foreach(class Usage Streams Commands)
   add_test(NAME cli_${class} COMMAND Python3::Interpreter
     ${PROJECT_SOURCE_DIR}/tests/cli/cli_test.py $<TARGET_FILE:krait_cli> ${class})

@@ -283,6 +283,14 @@ class Commands(Base):
             self.assertGreater(result["fraction_of_bound"], 0)
         self.assertEqual(told["n_threads"], 2)
         self.assertGreater(told["weight_bytes_per_token"], 0)
+        self.assertGreater(told["load_seconds"], 0)
+
+    def test_bench_of_batches(self):
+        told = self.json_of("bench", "-n", "3", "-r", "1", "-p", "0", "-b", "1,5", self.model)
+        self.assertEqual([r["test"] for r in told["results"]], ["tg3", "tg3 x5"])
+        alone, together = told["results"]
+        self.assertEqual(together["n_batch"], 5)
+        self.assertLess(together["bytes_per_token"], alone["bytes_per_token"])
 
     def test_eval(self):
         output = self.quantized("krait-w8a8")

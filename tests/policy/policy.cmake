@@ -11,8 +11,8 @@ if(NOT KRAIT_SANITIZE AND NOT CMAKE_CXX_FLAGS MATCHES "coverage")
     $<TARGET_FILE:krait> ${CMAKE_NM} $<$<CONFIG:Debug>:--debug>)
 endif()
 
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  foreach(isa avx2 avx512)
+if(KRAIT_SUFFIXES)
+  foreach(isa IN LISTS KRAIT_SUFFIXES)
     set(command Python3::Interpreter ${policy}/isa_objects.py ${PROJECT_SOURCE_DIR}
       ${CMAKE_CXX_COMPILER} ${CMAKE_NM} ${isa} ${KRAIT_FLAGS_${isa}})
     add_test(NAME policy_isa_objects_${isa} COMMAND ${command})
@@ -20,7 +20,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   add_test(NAME policy_isa_objects_self_test COMMAND ${command} --self-test)
 endif()
 
-if(TARGET krait_cli)
+if(TARGET krait_cli AND NOT CMAKE_CROSSCOMPILING)
   add_test(NAME policy_readme_commands COMMAND Python3::Interpreter ${policy}/readme_commands.py
     ${PROJECT_SOURCE_DIR} $<TARGET_FILE:krait_cli>)
 endif()

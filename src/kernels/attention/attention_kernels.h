@@ -19,6 +19,6 @@ struct AttentionKernels {
   void (*narrow_f16)(const float* x, std::uint16_t* y, std::int64_t n);
 };
 
-extern const AttentionKernels attention_reference, attention_avx2, attention_avx512;
+extern const AttentionKernels attention_reference, attention_avx2, attention_avx512, attention_neon;
 
 }  // namespace krait

@@ -23,6 +23,7 @@ struct CausalConv1dKernels {
                   std::int64_t n);
 };
 
-extern const CausalConv1dKernels causal_conv1d_reference, causal_conv1d_avx2, causal_conv1d_avx512;
+extern const CausalConv1dKernels causal_conv1d_reference, causal_conv1d_avx2, causal_conv1d_avx512,
+    causal_conv1d_neon;
 
 }  // namespace krait

@@ -10,6 +10,7 @@ struct GatedNormKernels {
   float (*gate_sum_of_squares)(float* v, const float* z, std::int64_t n);
 };
 
-extern const GatedNormKernels gated_norm_reference, gated_norm_avx2, gated_norm_avx512;
+extern const GatedNormKernels gated_norm_reference, gated_norm_avx2, gated_norm_avx512,
+    gated_norm_neon;
 
 }  // namespace krait

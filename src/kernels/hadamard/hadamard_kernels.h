@@ -12,6 +12,6 @@ struct HadamardKernels {
                     float factor);
 };
 
-extern const HadamardKernels hadamard_reference, hadamard_avx2, hadamard_avx512;
+extern const HadamardKernels hadamard_reference, hadamard_avx2, hadamard_avx512, hadamard_neon;
 
 }  // namespace krait

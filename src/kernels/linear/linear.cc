@@ -368,6 +368,20 @@ void linear(Context& ctx, const Weight& weight, const Activation& x, const Activ
   }
 }
 
+namespace {
+
+/// Row `id` of packed int8 weights: out[k] = scale * q.
+void packed_row(const Weight& table, std::int64_t id, float scale, float* out) {
+  const std::int64_t cols = table.cols(), cols4 = ceil_div(cols, 4);
+  const std::int8_t* tile =
+      table.packed->tiles.as<std::int8_t>().data() + (id / 16 * cols4 * 16 + id % 16) * 4;
+  for (std::int64_t k = 0; k < cols; ++k) {
+    out[k] = scale * static_cast<float>(tile[k / 4 * 64 + k % 4]);
+  }
+}
+
+}  // namespace
+
 void embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> ids, float* out) {
   const std::int64_t cols = table.cols();
   const auto rows = [&](std::int64_t begin, std::int64_t end, int) {
@@ -399,7 +413,11 @@ void embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> 
           const std::span<const float> scales = table.scale.as<float>();
           const float scale =
               scales[table.strategy == Strategy::channel ? static_cast<std::size_t>(id) : 0];
-          each(std::int8_t{}, [&](std::int8_t q) { return scale * static_cast<float>(q); });
+          if (table.packed) {
+            packed_row(table, id, scale, row);
+          } else {
+            each(std::int8_t{}, [&](std::int8_t q) { return scale * static_cast<float>(q); });
+          }
         }
       }
     }

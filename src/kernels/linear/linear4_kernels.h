@@ -61,6 +61,7 @@ struct Linear4Kernels {
   void (*f32)(const I4FloatProduct& product);
 };
 
-extern const Linear4Kernels linear4_reference, linear4_avx2, linear4_avx512;
+extern const Linear4Kernels linear4_reference, linear4_avx2, linear4_avx_vnni, linear4_avx512,
+    linear4_neon, linear4_neon_dotprod, linear4_neon_i8mm;
 
 }  // namespace krait

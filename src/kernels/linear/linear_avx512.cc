@@ -12,6 +12,7 @@ namespace krait {
 namespace {
 
 std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+std::int64_t larger(std::int64_t a, std::int64_t b) { return a < b ? b : a; }
 
 __mmask16 first(std::int64_t n) {
   return static_cast<__mmask16>(n >= 16 ? 0xffffu : (1u << n) - 1u);
@@ -267,12 +268,16 @@ struct Slice {
   float* lanes;  // 16 for each pair of the block at hand
 };
 
+// What one thread reads while a line is on its way from memory: rows are asked for that early.
+constexpr std::int64_t kAhead = 4096;
+
 /// R rows times C tokens, each pair with its own 16 lanes.
 template <typename W, int R, int C>
 void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token, const Slice& slice) {
   static_assert(R == 1 || R == 4);
   const std::int64_t row_bytes = p.cols * W::size;
   const unsigned char* w = static_cast<const unsigned char*>(p.w) + row * row_bytes;
+  const std::int64_t ahead = larger(R * row_bytes, kAhead / (R * row_bytes) * (R * row_bytes));
   const float* x = p.x + token * p.x_stride;
   __m512 sum[R][C];
 #pragma GCC unroll 8
@@ -290,7 +295,7 @@ void row_product(const FloatProduct& p, std::int64_t row, std::int64_t token, co
     for (int r = 0; r < R; ++r) w_k[r] = W::load(w + r * row_bytes + k * W::size);
     if constexpr (R > 1) {  // the next rows arrive in the meantime
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) prefetch_l2(w + (R + r) * row_bytes + k * W::size);
+      for (int r = 0; r < R; ++r) prefetch_l2(w + ahead + r * row_bytes + k * W::size);
     }
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {

@@ -13,6 +13,7 @@
 #include "core/cpu_info.h"
 #include "core/float16.h"
 #include "core/rng.h"
+#include "kernels/bench_support.h"
 #include "kernels/linear/linear.h"
 
 namespace krait {
@@ -120,13 +121,11 @@ void run(benchmark::State& state, Isa isa, Format format, Layer layer, std::int6
     linear(ctx, weights[i], x, y);
     i = (i + 1) % weights.size();
   }
-  const auto calls = static_cast<double>(state.iterations());
-  state.counters["bytes/s"] =
-      benchmark::Counter(calls * static_cast<double>(bytes), benchmark::Counter::kIsRate,
-                         benchmark::Counter::OneK::kIs1000);
-  state.counters["ops/s"] =
-      benchmark::Counter(calls * 2 * static_cast<double>(layer.rows * layer.cols * tokens),
-                         benchmark::Counter::kIsRate, benchmark::Counter::OneK::kIs1000);
+  const MachinePeaks& peaks = peaks_of(isa, thread_count);
+  const bool integers = format.x == DType::i8;
+  count_rate(state, "bytes", static_cast<double>(bytes), "bandwidth", peaks.read_bandwidth);
+  count_rate(state, "ops", 2 * static_cast<double>(layer.rows * layer.cols * tokens),
+             integers ? "int8_peak" : "fp32_peak", integers ? peaks.int8_ops : peaks.fp32_flops);
 }
 
 const bool registered = [] {

@@ -74,6 +74,7 @@ struct LinearKernels {
   void (*bf16)(const FloatProduct& product);
 };
 
-extern const LinearKernels linear_reference, linear_avx2, linear_avx512;
+extern const LinearKernels linear_reference, linear_avx2, linear_avx_vnni, linear_avx512,
+    linear_neon, linear_neon_dotprod, linear_neon_i8mm;
 
 }  // namespace krait

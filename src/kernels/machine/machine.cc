@@ -28,18 +28,6 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-const MachineKernels& machine_kernels(Isa isa) {
-  switch (isa) {
-    case Isa::avx512_vnni:
-      return machine_avx512;
-    case Isa::avx2:
-      return machine_avx2;
-    case Isa::reference:
-      break;
-  }
-  return machine_reference;
-}
-
 /// Anonymous memory in huge pages where the system has them: bandwidth, not page walks.
 class Buffer {
  public:
@@ -93,6 +81,28 @@ double best_rate(ThreadPool& threads, const Fn& fn) {
 }
 
 }  // namespace
+
+const MachineKernels& machine_kernels(Isa isa) {
+  switch (isa) {
+#if defined(__x86_64__)
+    case Isa::avx2:
+      return machine_avx2;
+    case Isa::avx_vnni:
+      return machine_avx_vnni;
+    case Isa::avx512_vnni:
+      return machine_avx512;
+#elif defined(__aarch64__)
+    case Isa::neon:
+      return machine_neon;
+    case Isa::neon_dotprod:
+      return machine_neon_dotprod;
+    case Isa::neon_i8mm:
+      return machine_neon_i8mm;
+#endif
+    default:
+      return machine_reference;
+  }
+}
 
 double measure_read_bandwidth(ThreadPool& threads, Isa isa) {
   const MachineKernels& kernels = machine_kernels(isa);

@@ -6,6 +6,8 @@
 
 namespace krait {
 
+enum class Isa;
+
 struct MachineKernels {
   /// Reads `bytes` (a multiple of 1024) from `data`, 64-byte aligned, and returns their sum as
   /// 32-bit words.
@@ -19,6 +21,10 @@ struct MachineKernels {
   std::int64_t fp32_flops_per_round;
 };
 
-extern const MachineKernels machine_reference, machine_avx2, machine_avx512;
+extern const MachineKernels machine_reference, machine_avx2, machine_avx_vnni, machine_avx512,
+    machine_neon, machine_neon_dotprod, machine_neon_i8mm;
+
+/// The table of a level that this build has.
+const MachineKernels& machine_kernels(Isa isa);
 
 }  // namespace krait

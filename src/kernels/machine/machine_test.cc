@@ -16,9 +16,10 @@ struct Level {
 };
 
 std::vector<Level> levels() {
-  std::vector<Level> result{{Isa::reference, &machine_reference}};
-  if (cpu_supports(Isa::avx2)) result.push_back({Isa::avx2, &machine_avx2});
-  if (cpu_supports(Isa::avx512_vnni)) result.push_back({Isa::avx512_vnni, &machine_avx512});
+  std::vector<Level> result;
+  for (const Isa isa : all_isas()) {
+    if (cpu_supports(isa)) result.push_back({isa, &machine_kernels(isa)});
+  }
   return result;
 }
 

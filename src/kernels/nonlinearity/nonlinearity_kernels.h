@@ -12,6 +12,7 @@ struct NonlinearityKernels {
   void (*silu_product)(const float* gate, const float* up, float* y, std::int64_t n);
 };
 
-extern const NonlinearityKernels nonlinearity_reference, nonlinearity_avx2, nonlinearity_avx512;
+extern const NonlinearityKernels nonlinearity_reference, nonlinearity_avx2, nonlinearity_avx512,
+    nonlinearity_neon;
 
 }  // namespace krait

@@ -19,6 +19,6 @@ struct NormKernels {
                       std::int64_t n);
 };
 
-extern const NormKernels norm_reference, norm_avx2, norm_avx512;
+extern const NormKernels norm_reference, norm_avx2, norm_avx512, norm_neon;
 
 }  // namespace krait

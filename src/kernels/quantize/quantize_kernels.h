@@ -17,6 +17,6 @@ struct QuantizeKernels {
   void (*dequantize_channels)(const std::int8_t* q, const float* scale, float* x, std::int64_t n);
 };
 
-extern const QuantizeKernels quantize_reference, quantize_avx2, quantize_avx512;
+extern const QuantizeKernels quantize_reference, quantize_avx2, quantize_avx512, quantize_neon;
 
 }  // namespace krait

@@ -11,7 +11,7 @@ namespace {
 
 // A task works through blocks of kBlock channels, and each block through chunks of kChunk tokens,
 // so that a block's state and a chunk's inputs stay in the first caches.
-constexpr std::int64_t kBlock = 256;
+constexpr std::int64_t kBlock = 512;
 constexpr std::int64_t kChunk = 16;
 // Updates of one h below which a parallel region costs more than it saves.
 constexpr std::int64_t kSerialUpdates = 16384;

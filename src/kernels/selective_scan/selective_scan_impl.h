@@ -97,6 +97,10 @@ inline void prepare(const ScanRun& run) {
       const Vec bias = run.dt_bias ? load(run.dt_bias + c, part) : broadcast(0.0f);
       const Vec dt = load(run.dt.data + t * run.dt.stride + c, part);
       store(run.delta + t * run.wide_stride + c, softplus(dt + bias), part);
+      // The recurrence reads u and writes y in columns, line by line in other pages: now is the
+      // time.
+      __builtin_prefetch(run.u.data + t * run.u.stride + c);
+      __builtin_prefetch(run.y + t * run.y_stride + c, 1);
     });
     if (!run.z.data) continue;
     for_blocks<kLanes>(run.channels, [&](std::int64_t c, auto part) {
@@ -105,6 +109,10 @@ inline void prepare(const ScanRun& run) {
     });
   }
 }
+
+// Every state has a line of its own for these channels, rows apart, which the CPU does not foresee:
+// those of the blocks to come are asked for early.
+constexpr std::int64_t kAhead = 2 * kLanes;
 
 /// Channels from c on, as many as `part` says.
 template <typename State, int fixed, typename P>
@@ -118,6 +126,8 @@ void scan_block(const ScanRun& run, std::int64_t c, P part) {
       run, [&](std::int64_t n) __attribute__((always_inline)) {
         block.set_a(n, load(run.a2 + n * run.channel_stride + c, part));
         block.set_h(n, State::read(state + n * run.channel_stride, h_scale, part));
+        __builtin_prefetch(run.a2 + n * run.channel_stride + c + kAhead);
+        __builtin_prefetch(state + n * run.channel_stride + kAhead);
       });
   for (std::int64_t t = 0; t < run.tokens; ++t) {
     const Vec delta = load(run.delta + t * run.wide_stride + c, part);

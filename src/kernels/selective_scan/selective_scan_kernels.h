@@ -38,6 +38,6 @@ struct SelectiveScanKernels {
 };
 
 extern const SelectiveScanKernels selective_scan_reference, selective_scan_avx2,
-    selective_scan_avx512;
+    selective_scan_avx512, selective_scan_neon;
 
 }  // namespace krait

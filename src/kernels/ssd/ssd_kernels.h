@@ -85,6 +85,6 @@ struct SsdKernels {
   void (*chunk)(const SsdChunk& chunk);
 };
 
-extern const SsdKernels ssd_reference, ssd_avx2, ssd_avx512;
+extern const SsdKernels ssd_reference, ssd_avx2, ssd_avx512, ssd_neon;
 
 }  // namespace krait
