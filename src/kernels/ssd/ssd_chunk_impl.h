@@ -9,8 +9,7 @@ namespace krait {
 namespace {
 
 // A tile of the products is some rows by some vectors of columns. Its sums, a row of the right
-// factor and a value of the left one fit into the registers: 32, or the 16 of AVX2, whose vectors
-// have 8 lanes.
+// factor and a value of the left one fit into the registers: 32, or 16 where vectors have 8 lanes.
 constexpr int kTileSums = !kInRegisters ? 1 : kLanes == 8 ? 8 : 16;
 constexpr int kTileVecs = !kInRegisters ? 1 : kLanes == 8 ? 2 : 4;
 
