@@ -30,7 +30,7 @@ struct LinearSite {
   std::string tied_to;  ///< lm_head tied to the embeddings: that site's name; no tensor of its own
   std::vector<std::int64_t> parts = {};  ///< rows of each value that the output is made of; empty:
                                          ///< one value
-  bool adds_to_residual = false;  ///< its output is added to the residual stream as it is
+  bool adds_to_residual = false;         ///< its output is added to the residual stream as it is
 };
 
 /// A small parameter that no product uses: "A_log", "D", "conv1d.weight", "conv1d.bias",

@@ -129,7 +129,7 @@ Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& 
   }
   check_linear(weight, site.name + ".weight");
   if (weight.data.dtype() != DType::i8) return weight;
-  if (packed) pack(ctx, weight);  // and keep no second copy
+  if (packed) pack(ctx, weight);           // and keep no second copy
   tensors.release(site.name + ".weight");  // read once, by check_linear()
   if (packed) weight.data = Tensor(TensorView{nullptr, DType::i8, weight.data.shape()}, nullptr);
   return weight;

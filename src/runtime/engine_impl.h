@@ -44,7 +44,8 @@ struct Engine::Impl {
   static Engine wrap(std::shared_ptr<Impl> impl) { return Engine(std::move(impl)); }
 
   /// Runs `ids` from `state`, which advances, in calls that end at multiples of kPrefillChunk; one
-  /// sequence at a time has the model, others wait. `logits` gets the last row (LogitRows::last) or nothing (none).
+  /// sequence at a time has the model, others wait. `logits` gets the last row (LogitRows::last) or
+  /// nothing (none).
   void prefill(std::span<const std::int32_t> ids, SequenceState& state, LogitRows rows,
                float* logits);
   /// ids[i] into *states[i], which are all different; logits [states, vocab_rows]. Waits likewise.

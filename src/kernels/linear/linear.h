@@ -37,8 +37,8 @@ namespace krait {
 void check_linear(const Weight& weight, const std::string& name);
 
 /// Makes weight.packed of an i8 or weight.packed4 of a 4-bit weight (in parallel); does nothing for
-/// float weights. From then on linear() and embedding() read the shape and dtype of weight.data only,
-/// and of 4-bit weights no scale but the packed.
+/// float weights. From then on linear() and embedding() read the shape and dtype of weight.data
+/// only, and of 4-bit weights no scale but the packed.
 void pack(Context& ctx, Weight& weight);
 
 /// x [T, cols] -> y [T, rows]. x and y must not overlap. Integer weights that are not packed are
