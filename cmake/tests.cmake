@@ -50,7 +50,7 @@ foreach(cpu level IN ZIP_LISTS KRAIT_EMULATED_CPUS KRAIT_EMULATED_LEVELS)
     $<TARGET_FILE:kernels_tests> --gtest_brief=1 --gtest_filter=${filter})
   add_test(NAME bits_of_models.${cpu} COMMAND ${KRAIT_EMULATOR} ${cpu} $<TARGET_FILE:path_tests>
     --gtest_brief=1)
-  set_tests_properties(bits_of_kernels.${cpu} bits_of_models.${cpu} PROPERTIES TIMEOUT 900
+  set_tests_properties(bits_of_kernels.${cpu} bits_of_models.${cpu} PROPERTIES TIMEOUT 1800
     LABELS bits ENVIRONMENT KRAIT_ISA=${level})
 endforeach()
 
