@@ -377,7 +377,8 @@ void packed_row(const Weight& table, std::int64_t id, float scale, float* out) {
   const std::int8_t* tile =
       table.packed->tiles.as<std::int8_t>().data() + (id / 16 * cols4 * 16 + id % 16) * 4;
   for (std::int64_t k = 0; k < cols; ++k) {
-    out[k] = scale * static_cast<float>(tile[k / 4 * 64 + k % 4]);
+    const std::int8_t q = tile[k / 4 * 64 + k % 4];
+    out[k] = scale * static_cast<float>(q);
   }
 }
 
