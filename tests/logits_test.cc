@@ -34,13 +34,13 @@ void PrintTo(const Case& c, std::ostream* out) { *out << c.model << ' ' << c.rec
 const std::vector<Case> kCases = {
     {"krait-demo", "krait-w8a8"},
     {"krait-demo", "quamba-w8a8"},
-    {"krait-demo", "krait-w4a8"},
+    {"krait-demo", "rtn-w4a8"},
     {"krait-demo", "krait-w4a16"},
     {"krait-demo", "bf16"},
     {"krait-mamba2", "krait-w8a8"},
     {"krait-mamba2", "quamba2-w4a8"},
     {"krait-pythia", "krait-w8a8-kv8"},
-    {"krait-pythia", "krait-w4a8"},
+    {"krait-pythia", "rtn-w4a8"},
     {"krait-jamba", "krait-w8a8"},
     {"krait-jamba", "jamba-llmint8-quamba"},
 };
