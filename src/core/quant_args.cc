@@ -23,4 +23,23 @@ std::optional<Strategy> parse_strategy(std::string_view name) noexcept {
   return std::nullopt;
 }
 
+std::string_view name_of(Codes codes) noexcept {
+  switch (codes) {
+    case Codes::integer:
+      return "integer";
+    case Codes::ternary:
+      return "ternary";
+    case Codes::trellis:
+      return "trellis";
+  }
+  return "?";
+}
+
+std::optional<Codes> parse_codes(std::string_view name) noexcept {
+  for (Codes c : {Codes::integer, Codes::ternary, Codes::trellis}) {
+    if (name == name_of(c)) return c;
+  }
+  return std::nullopt;
+}
+
 }  // namespace krait

@@ -31,12 +31,27 @@ struct PackedI4 {
   bool scale_is_f32 = false;  ///< where bf16 would not hold every scale exactly
 };
 
+/// Codes as the CPU kernels read them, made once at load by pack().
+struct PackedCodes {
+  Tensor lines;  ///< u8 [ceil(rows/16), bytes per 16 rows]
+};
+
 /// The matrix of y = x W^T (+ bias): data [rows = outputs, cols = inputs], row-major, as on disk.
 /// Weights of 4 bits are always in groups: data is i32 [rows, cols / 8], each word eight values
 /// q + 8 with q in [-8, 7], the first column in the lowest bits.
+///
+/// Codes of b = 2, 3 or 4 bits a weight: data is u8 [ceil(rows / 2), cols b / 4], words of two rows
+/// by C columns side by side, C = 16 (b = 2) or 8 (b = 3, 4), in 8, 6 or 8 bytes, the lowest bits
+/// first. Weight i = 2 (column % C) + row % 2 of a word is table[w], w the 6 bits from bit b i on,
+/// around the end of the word (modulo 2 C b bits). With a table that looks at the lowest b bits of
+/// w only this is a code for each weight by itself; otherwise it is a tail-biting trellis code
+/// (docs/quantization.md#codes). A row beyond the last of an odd number is there and ignored.
+/// Always in groups of columns, a multiple of 16.
 struct Weight {
   std::string name;                         ///< of the checkpoint's product, for those who watch
-  Tensor data;                              ///< f32, f16, bf16, i8, or i32: 4 bits
+  Tensor data;                              ///< f32, f16, bf16, i8, or i32: 4 bits, or u8: codes
+  int code_bits = 0;                        ///< codes: 2, 3 or 4
+  Tensor table;                             ///< codes: i8 [64], without -128
   Strategy strategy = Strategy::channel;    ///< integers: what shares a scale
   int group_size = 0;                       ///< Strategy::group: a multiple of 8 that divides cols
   Tensor scale;                             ///< f32 [1] (tensor) | [rows]; f32, f16 or bf16
@@ -44,10 +59,14 @@ struct Weight {
   Tensor bias;                              ///< f32 [rows] or empty
   std::shared_ptr<const PackedI8> packed;   ///< i8, after pack()
   std::shared_ptr<const PackedI4> packed4;  ///< 4 bits, after pack()
+  std::shared_ptr<const PackedCodes> packed_codes;  ///< codes, after pack()
 
   bool is_4bit() const noexcept { return data.dtype() == DType::i32; }
-  std::int64_t rows() const noexcept { return data.shape()[0]; }
-  std::int64_t cols() const noexcept { return data.shape()[1] * (is_4bit() ? 8 : 1); }
+  bool is_coded() const noexcept { return data.dtype() == DType::u8; }
+  std::int64_t rows() const noexcept { return is_coded() ? scale.shape()[0] : data.shape()[0]; }
+  std::int64_t cols() const noexcept {
+    return is_coded() ? data.shape()[1] * 4 / code_bits : data.shape()[1] * (is_4bit() ? 8 : 1);
+  }
 };
 
 }  // namespace krait
