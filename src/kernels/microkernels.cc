@@ -5,6 +5,7 @@
 #include "kernels/gated_norm/gated_norm_kernels.h"
 #include "kernels/hadamard/hadamard_kernels.h"
 #include "kernels/linear/linear4_kernels.h"
+#include "kernels/linear/linear_codes_kernels.h"
 #include "kernels/linear/linear_kernels.h"
 #include "kernels/nonlinearity/nonlinearity_kernels.h"
 #include "kernels/norm/norm_kernels.h"
@@ -19,6 +20,7 @@ constexpr Microkernels kReference{
     .isa = Isa::reference,
     .linear = &linear_reference,
     .linear4 = &linear4_reference,
+    .linear_codes = &linear_codes_reference,
     .norm = &norm_reference,
     .causal_conv1d = &causal_conv1d_reference,
     .selective_scan = &selective_scan_reference,
@@ -46,6 +48,7 @@ constexpr Microkernels kAvx2{
     .isa = Isa::avx2,
     .linear = &linear_avx2,
     .linear4 = &linear4_avx2,
+    .linear_codes = &linear_codes_reference,
     .norm = &norm_avx2,
     .causal_conv1d = &causal_conv1d_avx2,
     .selective_scan = &selective_scan_avx2,
@@ -62,6 +65,7 @@ constexpr Microkernels kAvx512{
     .isa = Isa::avx512_vnni,
     .linear = &linear_avx512,
     .linear4 = &linear4_avx512,
+    .linear_codes = &linear_codes_avx512,
     .norm = &norm_avx512,
     .causal_conv1d = &causal_conv1d_avx512,
     .selective_scan = &selective_scan_avx512,
@@ -79,6 +83,7 @@ constexpr Microkernels kNeon{
     .isa = Isa::neon,
     .linear = &linear_neon,
     .linear4 = &linear4_neon,
+    .linear_codes = &linear_codes_reference,
     .norm = &norm_neon,
     .causal_conv1d = &causal_conv1d_neon,
     .selective_scan = &selective_scan_neon,
