@@ -45,11 +45,13 @@ TEST(Recipe, AllThatShipParseAndFitAModel) {
                                                       "krait-w8a8-kv8",
                                                       "krait-w8a8",
                                                       "llmint8-w8a8",
+                                                      "octav-w8a8",
                                                       "percentile-w8a8",
                                                       "quamba-w8a8",
                                                       "quamba2-w4a16",
                                                       "quamba2-w4a8",
                                                       "quamba2-w8a8",
+                                                      "quarot-w8a8",
                                                       "rtn-w4a8",
                                                       "smoothquant-w8a8",
                                                       "static-w8a8"}));
