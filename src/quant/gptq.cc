@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "quant/cholesky.h"
+#include "quant/trellis.h"
 
 namespace krait {
 namespace {
@@ -184,10 +185,17 @@ void sweep(ThreadPool& threads, const Problem& p, std::span<const double> H, int
 RoundedMatrix round_nearest(ThreadPool& threads, std::span<const float> w, std::int64_t rows,
                             std::int64_t cols, std::span<const double> weights,
                             const IntegerFormat& format, StepChoice choice) {
-  const std::vector<double> same(weights.empty() ? at(cols) : 0, 1.0);
+  const std::vector<double> same(at(cols), 1.0);
+  if (weights.empty()) weights = same;
+  if (format.is_trellis()) {
+    if (choice != StepChoice::weighted_mse) weights = same;
+    RoundedMatrix result;
+    result.steps = choose_trellis_steps(threads, w, rows, cols, format, weights);
+    encode_nearest(threads, w, rows, cols, format, weights, result);
+    return result;
+  }
   RoundedMatrix result{std::vector<std::int8_t>(w.size()),
-                       choose_steps(threads, w, rows, cols, format, choice,
-                                    weights.empty() ? std::span<const double>(same) : weights)};
+                       choose_steps(threads, w, rows, cols, format, choice, weights)};
   const std::int64_t groups = cols / format.group;
   threads.parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t r = begin; r < end; ++r) {
