@@ -4,13 +4,12 @@
 #include <cmath>
 
 #include "quant/codes.h"
+#include "quant/rounding_problem.h"
 
 namespace krait {
 namespace {
 
 constexpr float kNever = 1e30f;
-
-std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
 /// The trellis of codes of kBits. States are overlaps of neighbouring windows; the windows of a new
 /// state n are n << kBits | low, each of which continues the state of its lower bits.
