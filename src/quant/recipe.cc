@@ -85,6 +85,20 @@ Strategy parse_strategy_field(const Fields& fields) {
   return *strategy;
 }
 
+Codes parse_codes_field(const Fields& fields, int bits) {
+  const std::string name = fields.text("codes", "integer");
+  const auto codes = parse_codes(name);
+  if (!codes) {
+    fail(invalid_argument, "{}: unknown codes {}", fields.where(),
+         unknown_name(name, {"integer", "ternary", "trellis"}));
+  }
+  check(*codes != Codes::ternary || bits == 2, invalid_argument,
+        "{}: ternary codes have 2 bits, got {}", fields.where(), bits);
+  check(*codes == Codes::integer || (bits >= 2 && bits <= 4), invalid_argument,
+        "{}: {} codes have 2, 3 or 4 bits, got {}", fields.where(), name, bits);
+  return *codes;
+}
+
 WeightRule parse_weight_rule(const Json& json, const std::string& where) {
   WeightRule rule;
   if (json.is_object() && json.contains("dtype")) {
@@ -103,8 +117,9 @@ WeightRule parse_weight_rule(const Json& json, const std::string& where) {
     }
     return rule;
   }
-  const Fields fields(json, where, {"bits", "strategy", "group_size", "dtype"});
+  const Fields fields(json, where, {"bits", "strategy", "group_size", "codes", "dtype"});
   rule.args.bits = fields.integer("bits");
+  rule.args.codes = parse_codes_field(fields, rule.args.bits);
   rule.by_part = fields.text("strategy", "") == "part";
   rule.args.strategy = rule.by_part ? Strategy::channel : parse_strategy_field(fields);
   if (fields.has("group_size")) rule.args.group_size = fields.integer("group_size");

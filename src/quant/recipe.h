@@ -5,8 +5,9 @@
 //   "name": "quamba-w8a8", "description": "...", "reference": "...",
 //   "weights":     { "<linear or param role>": {"bits": 8,
 //                                               "strategy": "tensor" | "part" | "channel"} |
-//                                              {"bits": 4, "strategy": "group",
-//                                               "group_size": 32 | 64 | 128} |
+//                                              {"bits": 2 | 3 | 4, "strategy": "group",
+//                                               "group_size": 32 | 64 | 128,
+//                                               "codes": "integer" | "ternary" | "trellis"} |
 //                                              {"dtype": "f32" | "f16" | "bf16"} , ... },
 //   "activations": { "<activation role>": {"bits": 8, "strategy": "tensor" | "group" | "token",
 //                      "dynamic": true | false, "outlier_threshold": 6.0,
@@ -56,6 +57,11 @@ struct WeightRule {
   bool by_part = false;      ///< a scale for each part of the rows, stored as one per row (channel)
   DType dtype = DType::f32;  ///< if not: stored as this
 };
+
+/// Whether products with these weights read codes; the embedding table does at 4 bits too.
+inline bool has_codes(const QuantArgs& args) {
+  return args.bits < 4 || args.codes != Codes::integer;
+}
 
 struct ActivationRule {
   QuantArgs args;

@@ -54,7 +54,7 @@ TEST(CheckLinear, RefusesTheRestWithASentence) {
   bad.data = Tensor(DType::f64, {4, 6});
   EXPECT_EQ(refusal(bad, ErrorCode::unsupported),
             "layers.3.in_proj.weight: no kernel has F64 weights; choices: F32, F16, BF16, I8, "
-            "I32 (4 bits)");
+            "I32 (4 bits), U8 (codes)");
   bad.data = Tensor(DType::i8, {24});
   EXPECT_EQ(refusal(bad, ErrorCode::bad_data),
             "layers.3.in_proj.weight: expected a matrix [outputs, inputs], got [24]");
