@@ -339,6 +339,12 @@ bool Recipe::needs_calibration() const {
          });
 }
 
+const WeightRule* Recipe::find_weight(const std::string& weight, const std::string& role) const {
+  auto rule = weights.find(weight);
+  if (rule == weights.end()) rule = weights.find(role);
+  return rule == weights.end() ? nullptr : &rule->second;
+}
+
 const RecipeStep* Recipe::find_step(std::string_view wanted) const {
   const auto it = std::find_if(steps.begin(), steps.end(),
                                [&](const RecipeStep& step) { return step.name == wanted; });
