@@ -27,7 +27,7 @@ const Command kCommands[] = {
     {"mix",
      "Write a recipe of mixed precision: bits for each product, by what its rounding costs",
      {"krait mix models/krait-demo -o mixed.json --recipe krait-w3a8 --bits 3",
-      "krait quantize models/krait-demo -o out --recipe mixed.json"},
+      "krait mix models/krait-demo -o mixed.json --bits 4 --widths 3,4 --json"},
      declare_mix},
     {"generate",
      "Continue a text",

@@ -63,7 +63,8 @@ Groups config_groups(const QuantizationPlan& plan) {
   std::set<std::string> ignored, formats;
   for (const LinearSite& site : plan.layout.linears) {
     const bool by_name = std::ranges::any_of(plan.layout.linears, [&](const LinearSite& other) {
-      return other.role == site.role && plan.recipe.weights.contains(other.name);
+      return other.role == site.role && other.name != other.role &&
+             plan.recipe.weights.contains(other.name);
     });
     const std::string target = by_name ? site.name : "re:.*" + last_component(site.name) + "$";
     const auto weights = weight_args(plan, site);

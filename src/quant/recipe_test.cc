@@ -276,6 +276,15 @@ TEST(CheckRecipe, KnowsWhereFourBitsAreRead) {
   expect_refused("/weights/in_proj", other, {"weights.in_proj as 8 bits, int, group"});
 }
 
+TEST(CheckRecipe, RulesForProductsAreCheckedAsThoseOfRoles) {
+  const Json int8 = {{"bits", 8}, {"strategy", "channel"}};
+  EXPECT_NO_THROW(check_changed("/weights/backbone.layers.1.mixer.in_proj", int8));
+  expect_refused("/weights/backbone.layers.9.mixer.in_proj", int8,
+                 {"has no weight \"backbone.layers.9.mixer.in_proj\""});
+  expect_refused("/weights/backbone.layers.1.mixer.in_proj", {{"bits", 4}},
+                 {"weights.backbone.layers.1.mixer.in_proj as 4 bits"});
+}
+
 TEST(CheckRecipe, KnowsWhereOutliersAreSplit) {
   Json json = load_recipe("llmint8-w8a8").source;
   EXPECT_EQ(load_recipe("llmint8-w8a8").activations.at("in_proj.input").args.outlier_threshold, 6);
