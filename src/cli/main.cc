@@ -45,6 +45,11 @@ const Command kCommands[] = {
       "krait eval mamba-130m-w8a8 --reference mamba-130m-hf --tasks arc_easy --data tasks --limit "
       "200"},
      declare_eval},
+    {"recall",
+     "What a model remembers over long contexts: pass keys, pairs, repeated sequences",
+     {"krait recall mamba-130m-w8a8 --reference mamba-130m-hf",
+      "krait recall --tasks passkey --lengths 2048,8192 --distances 64,1024,0 --json"},
+     declare_recall},
     {"sweep",
      "Recipes by models: one result file each, resumable, in shards",
      {"krait sweep sweep.json -o out/sweep", "krait sweep sweep.json -o out/sweep --shard 2/8"},

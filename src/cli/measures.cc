@@ -1,0 +1,70 @@
+#include "cli/measures.h"
+
+#include "core/check.h"
+#include "io/file.h"
+#include "quant/embedded.h"
+
+namespace krait::cli {
+namespace {
+
+Json mean_json(const Mean& mean) { return {{"mean", mean.value}, {"stderr", mean.error}}; }
+
+}  // namespace
+
+Json difference_json(const Mean& difference) {
+  const double half = kQuantile95 * difference.error;
+  return {{"mean", difference.value},
+          {"stderr", difference.error},
+          {"low", difference.value - half},
+          {"high", difference.value + half}};
+}
+
+std::string difference_text(const Mean& difference, int digits) {
+  const double half = kQuantile95 * difference.error;
+  return fmt::format("{:+.{}f} ({:+.{}f} to {:+.{}f})", difference.value, digits,
+                     difference.value - half, digits, difference.value + half, digits);
+}
+
+std::vector<std::int32_t> read_filler(const std::string& file, const Engine& engine) {
+  const std::string text = file.empty() ? std::string(embedded_calibration_text()) : read_file(file);
+  std::vector<std::int32_t> ids = engine.encode(text, false);
+  check(!ids.empty(), ErrorCode::invalid_argument, "{} holds no text", file);
+  return ids;
+}
+
+Json to_json(const std::vector<RecallCell>& cells, const std::vector<RecallCell>& reference) {
+  Json list = Json::array();
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    const RecallCell& cell = cells[i];
+    const RecallSummary own = summarize(cell);
+    Json json = {{"task", cell.task},
+                 {"length", cell.length},
+                 {"distance", cell.distance},
+                 {"depth", cell.depth},
+                 {"items", cell.items.size()},
+                 {"chance", cell.chance},
+                 {"exact", mean_json(own.exact)},
+                 {"first", mean_json(own.first)},
+                 {"chosen", mean_json(own.chosen)},
+                 {"nll", mean_json(own.nll)},
+                 {"gain", mean_json(own.gain)}};
+    if (!reference.empty()) {
+      const RecallSummary theirs = summarize(reference[i]);
+      const RecallSummary difference = paired_difference(cell, reference[i]);
+      json["reference"] = {{"exact", mean_json(theirs.exact)},
+                           {"first", mean_json(theirs.first)},
+                           {"chosen", mean_json(theirs.chosen)},
+                           {"nll", mean_json(theirs.nll)},
+                           {"gain", mean_json(theirs.gain)}};
+      json["difference"] = {{"exact", difference_json(difference.exact)},
+                            {"first", difference_json(difference.first)},
+                            {"chosen", difference_json(difference.chosen)},
+                            {"nll", difference_json(difference.nll)},
+                            {"gain", difference_json(difference.gain)}};
+    }
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+}  // namespace krait::cli
