@@ -26,7 +26,8 @@ std::string difference_text(const Mean& difference, int digits) {
 }
 
 std::vector<std::int32_t> read_filler(const std::string& file, const Engine& engine) {
-  const std::string text = file.empty() ? std::string(embedded_calibration_text()) : read_file(file);
+  const std::string text =
+      file.empty() ? std::string(embedded_calibration_text()) : read_file(file);
   std::vector<std::int32_t> ids = engine.encode(text, false);
   check(!ids.empty(), ErrorCode::invalid_argument, "{} holds no text", file);
   return ids;

@@ -87,8 +87,8 @@ int run(const Options& options) {
   }
   print("{}\n{}\n\n{}", model, engine.description(), table_of(cells, theirs).str());
   print(
-      "\nchosen: the right answer is likelier than those of the other needles (chance {:.1f}%)\n"
-      "nll: nats per answer; gain: what the needle takes off it, against the prompt without it\n",
+      "\nnll: nats per answer; gain: what the needle takes off it, against the prompt without it\n"
+      "chosen: no answer of another needle gains as much (chance {:.1f}%)\n",
       100 * cells.front().chance);
   if (reference) print("differences are model - reference, question by question\n");
   return kSuccess;

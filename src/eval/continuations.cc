@@ -30,15 +30,14 @@ void add(Likelihood& likelihood, const TokenScore& token) {
 std::vector<TokenScore> score_rows(ThreadPool& threads, const float* logits, std::size_t stride,
                                    std::size_t vocab, const Ids& targets) {
   std::vector<TokenScore> scores(targets.size());
-  threads.parallel_for(static_cast<std::int64_t>(targets.size()), 1,
-                       [&](std::int64_t begin, std::int64_t end, int) {
-                         for (auto r = static_cast<std::size_t>(begin);
-                              r < static_cast<std::size_t>(end); ++r) {
-                           const std::span<const float> row(logits + r * stride, vocab);
-                           const auto id = static_cast<std::size_t>(targets[r]);
-                           scores[r] = {row[id] - log_sum_exp(row), argmax(row) == targets[r]};
-                         }
-                       });
+  threads.parallel_for(
+      static_cast<std::int64_t>(targets.size()), 1, [&](std::int64_t begin, std::int64_t end, int) {
+        for (auto r = static_cast<std::size_t>(begin); r < static_cast<std::size_t>(end); ++r) {
+          const std::span<const float> row(logits + r * stride, vocab);
+          const auto id = static_cast<std::size_t>(targets[r]);
+          scores[r] = {row[id] - log_sum_exp(row), argmax(row) == targets[r]};
+        }
+      });
   return scores;
 }
 
@@ -63,9 +62,8 @@ void score_rest(const Engine& engine, const SequenceState& context,
   std::vector<float> logits(ids.size() * rows);
   const std::lock_guard lock(impl.mutex);
   impl.model->forward(impl.context, {ids, cu_seqlens, pointers}, LogitRows::all, logits.data());
-  const std::vector<TokenScore> scores =
-      score_rows(impl.threads, logits.data(), rows, static_cast<std::size_t>(engine.vocab_size()),
-                 targets);
+  const std::vector<TokenScore> scores = score_rows(
+      impl.threads, logits.data(), rows, static_cast<std::size_t>(engine.vocab_size()), targets);
   auto score = scores.begin();
   for (std::size_t i = 0; i < continuations.size(); ++i) {
     for (std::size_t k = 1; k < continuations[i].size(); ++k) add(out[i], *score++);

@@ -78,15 +78,18 @@ class Asker {
   std::vector<Likelihood> answers_;
 };
 
-RecallItem judge(const std::vector<Likelihood>& answers, std::size_t right) {
+RecallItem judge(const std::vector<Likelihood>& answers, const std::vector<Likelihood>& without,
+                 std::size_t right) {
   RecallItem item;
   item.log_likelihood = answers[right].log_likelihood;
+  item.without = without[right].log_likelihood;
   item.exact = answers[right].is_greedy;
   item.first = answers[right].first_is_greedy;
   item.tokens = answers[right].tokens;
   item.chosen = true;
   for (std::size_t i = 0; i < answers.size(); ++i) {
-    if (i != right) item.chosen &= answers[i].log_likelihood < item.log_likelihood;
+    const double gain = answers[i].log_likelihood - without[i].log_likelihood;
+    if (i != right) item.chosen &= gain < item.log_likelihood - item.without;
   }
   return item;
 }
@@ -153,20 +156,20 @@ void run_filler(const Engine& engine, std::span<const std::int32_t> text,
   const auto part = [&](std::int64_t begin, std::int64_t count) {
     return text.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
   };
-  // What each answer is worth without a needle, by task and length, in the order of the questions.
-  std::map<std::pair<std::size_t, std::int64_t>, std::vector<double>> without;
+  using Answers = std::vector<std::vector<Likelihood>>;  // to all questions of a task, one by one
+  std::vector<Answers> with(schedule.cells.size());
+  std::map<std::pair<std::size_t, std::int64_t>, Answers> without;  // by task and length
   SequenceState state(impl.model->state_layout());
   for (const Stop& stop : schedule.stops) {
     const std::int64_t missing = stop.position - state.position();
     impl.prefill(part(state.position(), missing), state, LogitRows::none, nullptr);
     done(missing);
-    RecallCell& cell = schedule.cells[stop.cell];
     Asker asker(engine, prompts[stop.task]);
     for (const RecallNeedle& needle : prompts[stop.task].needles) {
       if (!stop.has_needle) {
+        Answers& answers = without[{stop.task, schedule.cells[stop.cell].length}];
         for (const RecallQuestion& question : needle.questions) {
-          without[{stop.task, cell.length}].push_back(
-              asker.ask(state, question.ids)[question.answer].log_likelihood);
+          answers.push_back(asker.ask(state, question.ids));
         }
         continue;
       }
@@ -176,16 +179,21 @@ void run_filler(const Engine& engine, std::span<const std::int32_t> text,
       done(stop.distance);
       asker.forget();
       for (const RecallQuestion& question : needle.questions) {
-        cell.items.push_back(judge(asker.ask(after, question.ids), question.answer));
+        with[stop.cell].push_back(asker.ask(after, question.ids));
       }
     }
   }
   for (const Stop& stop : schedule.stops) {
-    RecallCell& cell = schedule.cells[stop.cell];
     if (!stop.has_needle) continue;
-    const std::vector<double>& values = without.at({stop.task, cell.length});
-    const std::size_t first = cell.items.size() - values.size();
-    for (std::size_t i = 0; i < values.size(); ++i) cell.items[first + i].without = values[i];
+    RecallCell& cell = schedule.cells[stop.cell];
+    const Answers& base = without.at({stop.task, cell.length});
+    std::size_t i = 0;
+    for (const RecallNeedle& needle : prompts[stop.task].needles) {
+      for (const RecallQuestion& question : needle.questions) {
+        cell.items.push_back(judge(with[stop.cell][i], base[i], question.answer));
+        ++i;
+      }
+    }
   }
 }
 
@@ -215,7 +223,7 @@ std::vector<RecallCell> recall(const Engine& engine, std::span<const std::int32_
   check_options(options, tasks);
   check(!filler.empty(), invalid_argument, "recall needs filler text, got none");
   check_scored_ids(filler, engine);
-  const Ids words = recall_words(engine, filler);
+  const Ids words = recall_words(engine);
   const std::int64_t longest = *std::max_element(options.lengths.begin(), options.lengths.end());
 
   std::vector<std::vector<RecallPrompts>> fillers(static_cast<std::size_t>(options.fillers));
@@ -238,8 +246,11 @@ std::vector<RecallCell> recall(const Engine& engine, std::span<const std::int32_
 }
 
 RecallSummary summarize(const RecallCell& cell) {
-  RecallSummary summary{share(cell, &RecallItem::exact), share(cell, &RecallItem::first),
-                        share(cell, &RecallItem::chosen), {}, {}};
+  RecallSummary summary{share(cell, &RecallItem::exact),
+                        share(cell, &RecallItem::first),
+                        share(cell, &RecallItem::chosen),
+                        {},
+                        {}};
   std::vector<double> nll, gain;
   for (const RecallItem& item : cell.items) {
     nll.push_back(-item.log_likelihood);

@@ -24,7 +24,7 @@
 namespace krait {
 
 struct RecallOptions {
-  std::vector<std::string> tasks;       ///< empty: recall_tasks()
+  std::vector<std::string> tasks;                             ///< empty: recall_tasks()
   std::vector<std::int64_t> lengths{512, 2048, 8192, 32768};  ///< tokens of the prompts, at most
   /// Tokens of filler between needle and question; 0: all of it, the needle comes first. Those that
   /// do not fit in a length are left out there.
@@ -42,8 +42,10 @@ struct RecallItem {
   double without = 0;         ///< the same where the needle is left out of the prompt
   bool exact = false;         ///< every token of the answer is the most likely one
   bool first = false;         ///< its first token is
-  bool chosen = false;        ///< no other needle's answer is as likely
-  std::int64_t tokens = 0;    ///< of the answer
+  /// No other needle's answer gains as much from the prompt's needle: what is likely anyway does
+  /// not count (as in Holtzman et al. 2021, arXiv 2104.08315).
+  bool chosen = false;
+  std::int64_t tokens = 0;  ///< of the answer
 };
 
 /// All questions of a task at one length and distance.
@@ -52,13 +54,14 @@ struct RecallCell {
   std::int64_t length = 0, distance = 0;  ///< tokens
   double depth = 0;                       ///< where the needle begins, as a share of the prompt
   double chance = 0;                      ///< of `chosen`
-  std::vector<RecallItem> items;
+  std::vector<RecallItem> items = {};
 };
 
-/// `filler`: token ids, cut into windows of the greatest length from the start; it begins anew where
-/// it ends. Equal options give the same prompts for models of one vocabulary, cell by cell and item
-/// by item. Errors: invalid_argument for unknown tasks, lengths that leave no room for filler (with
-/// what is needed), too few words in the vocabulary; not_found without a tokenizer (passkey).
+/// `filler`: token ids, cut into windows of the greatest length from the start; it begins anew
+/// where it ends. Equal options give the same prompts for models of one vocabulary, cell by cell
+/// and item by item. Errors: invalid_argument for unknown tasks, lengths that leave no room for
+/// filler (with what is needed), too few words in the vocabulary; not_found without a tokenizer
+/// (passkey).
 std::vector<RecallCell> recall(const Engine& engine, std::span<const std::int32_t> filler,
                                const RecallOptions& options = {}, const ProgressFn& progress = {});
 

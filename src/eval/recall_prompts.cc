@@ -13,7 +13,7 @@ namespace {
 using enum ErrorCode;
 using Ids = std::vector<std::int32_t>;
 
-constexpr std::size_t kSequence = 8;      // words of an induction sequence, the answer included
+constexpr std::size_t kSequence = 8;       // words of an induction sequence, the answer included
 constexpr std::size_t kEnoughWords = 256;  // in the vocabulary, to do without other tokens
 
 /// Distinct ids drawn one after the other.
@@ -24,8 +24,7 @@ class Words {
   }
   std::int32_t next() {
     check(used_ < words_.size(), invalid_argument,
-          "recall needs more than the {} words of this vocabulary that the filler does not hold: "
-          "take fewer needles or a shorter filler",
+          "recall needs more than the {} words of this vocabulary: take fewer needles",
           words_.size());
     return words_[used_++];
   }
@@ -46,8 +45,8 @@ RecallPrompts passkeys(const Engine& engine, int needles, Rng& rng) {
     // The tokens that follow the question's: as eval's continuations are cut.
     const Ids whole = engine.encode(question + " " + number, false);
     const std::size_t begin = std::min(asked.size(), whole.size() - 1);
-    const std::string fact = fmt::format(
-        "\nThe pass key is {}. Remember it. {} is the pass key.\n", number, number);
+    const std::string fact =
+        fmt::format("\nThe pass key is {}. Remember it. {} is the pass key.\n", number, number);
     prompts.needles.push_back({engine.encode(fact, false), {{asked, prompts.answers.size()}}});
     prompts.answers.emplace_back(whole.begin() + static_cast<std::ptrdiff_t>(begin), whole.end());
   }
@@ -103,12 +102,11 @@ RecallPrompts make_recall_prompts(std::string_view task, const Engine& engine, i
   return task == "induction" ? sequences(needles, drawn) : pairs(needles, drawn);
 }
 
-std::vector<std::int32_t> recall_words(const Engine& engine, std::span<const std::int32_t> filler) {
-  const std::set<std::int32_t> held(filler.begin(), filler.end());
+std::vector<std::int32_t> recall_words(const Engine& engine) {
   const std::span<const std::int32_t> ends = engine.eos_ids();
   Ids words, others;
   for (std::int32_t id = 0; id < engine.vocab_size(); ++id) {
-    if (held.contains(id) || std::find(ends.begin(), ends.end(), id) != ends.end()) continue;
+    if (std::find(ends.begin(), ends.end(), id) != ends.end()) continue;
     others.push_back(id);
     if (engine.impl()->tokenizer && is_word(engine.decode({&id, 1}))) words.push_back(id);
   }

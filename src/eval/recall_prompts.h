@@ -28,13 +28,14 @@ struct RecallPrompts {
   std::size_t longest() const;  ///< tokens of a needle and its question, at most
 };
 
-/// `task` is one of recall_tasks(). `words` are ids that may stand for keys and values; each is used
-/// once. Errors: invalid_argument if they are too few; not_found without a tokenizer (passkey).
+/// `task` is one of recall_tasks(). `words` are ids that may stand for keys and values; each is
+/// used once. Errors: invalid_argument if they are too few; not_found without a tokenizer
+/// (passkey).
 RecallPrompts make_recall_prompts(std::string_view task, const Engine& engine, int needles,
                                   std::span<const std::int32_t> words, Rng& rng);
 
-/// Ids of words of one token that `filler` does not hold: a space and at least three letters; where
-/// the vocabulary has no such (or the model no tokenizer), all but end-of-text ids.
-std::vector<std::int32_t> recall_words(const Engine& engine, std::span<const std::int32_t> filler);
+/// Ids of words of one token: a space and at least three letters; where the vocabulary has few such
+/// (or the model no tokenizer), all but end-of-text ids.
+std::vector<std::int32_t> recall_words(const Engine& engine);
 
 }  // namespace krait

@@ -14,8 +14,8 @@ const std::vector<std::string> kKnown = {"name", "count", "share", "on", "list",
 JsonFields fields_of(const Json& json) { return {json, "file.json: part", kKnown, bad_data}; }
 
 TEST(JsonFields, ReadsWhatIsThereAndFallsBack) {
-  const Json json = {{"name", "a"},   {"count", 3},          {"share", 0.5},
-                     {"on", true},    {"list", {"x", "y"}},  {"sizes", {1, 2}}};
+  const Json json = {{"name", "a"}, {"count", 3},         {"share", 0.5},
+                     {"on", true},  {"list", {"x", "y"}}, {"sizes", {1, 2}}};
   const JsonFields fields = fields_of(json);
   EXPECT_EQ(fields.text("name"), "a");
   EXPECT_EQ(fields.integer("count"), 3);
