@@ -32,6 +32,7 @@ Runner declare_generate(CLI::App& app);
 Runner declare_perplexity(CLI::App& app);
 Runner declare_compare(CLI::App& app);
 Runner declare_eval(CLI::App& app);
+Runner declare_drift(CLI::App& app);
 Runner declare_recall(CLI::App& app);
 Runner declare_logits(CLI::App& app);
 Runner declare_sweep(CLI::App& app);

@@ -68,4 +68,21 @@ Json to_json(const std::vector<RecallCell>& cells, const std::vector<RecallCell>
   return list;
 }
 
+Json to_json(const DriftResult& drift) {
+  Json bins = Json::array();
+  for (const DriftBin& bin : drift.bins) {
+    bins.push_back({{"begin", bin.begin},
+                    {"end", bin.end},
+                    {"kl", mean_json(bin.kl)},
+                    {"nll_difference", mean_json(bin.nll_difference)},
+                    {"agreement", mean_json(bin.agreement)}});
+  }
+  return {{"generated", drift.generated},
+          {"agreed", drift.agreed},
+          {"agreed_median", drift.agreed_median},
+          {"agreed_quartiles", {drift.agreed_low, drift.agreed_high}},
+          {"unchanged", drift.unchanged},
+          {"positions", std::move(bins)}};
+}
+
 }  // namespace krait::cli

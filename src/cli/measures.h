@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/drift.h"
 #include "eval/recall.h"
 #include "eval/windows.h"
 #include "io/json.h"
@@ -24,5 +25,7 @@ std::vector<std::int32_t> read_filler(const std::string& file, const Engine& eng
 
 /// One object for each cell; `reference` is empty or as long as `cells`.
 Json to_json(const std::vector<RecallCell>& cells, const std::vector<RecallCell>& reference);
+
+Json to_json(const DriftResult& drift);
 
 }  // namespace krait::cli

@@ -144,10 +144,10 @@ std::string picture(const std::map<std::string, std::vector<Row>>& models) {
     if (!points.points.empty()) series.push_back(std::move(points));
   }
   return series.empty() ? ""
-                        : scatter_svg({.title = "What is lost at how many bits",
-                                       .x_label = "bits per weight, all tensors counted",
-                                       .y_label = "mean KL to the original, nats per token"},
-                                      series);
+                        : plot_svg({.title = "What is lost at how many bits",
+                                    .x_label = "bits per weight, all tensors counted",
+                                    .y_label = "mean KL to the original, nats per token"},
+                                   series);
 }
 
 int run(const Options& options) {
