@@ -36,6 +36,7 @@ Runner declare_drift(CLI::App& app);
 Runner declare_recall(CLI::App& app);
 Runner declare_logits(CLI::App& app);
 Runner declare_sweep(CLI::App& app);
+Runner declare_merge(CLI::App& app);
 Runner declare_report(CLI::App& app);
 Runner declare_tokenize(CLI::App& app);
 Runner declare_inspect(CLI::App& app);

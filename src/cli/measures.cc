@@ -1,5 +1,7 @@
 #include "cli/measures.h"
 
+#include <cmath>
+
 #include "core/check.h"
 #include "io/file.h"
 #include "quant/embedded.h"
@@ -83,6 +85,33 @@ Json to_json(const DriftResult& drift) {
           {"agreed_quartiles", {drift.agreed_low, drift.agreed_high}},
           {"unchanged", drift.unchanged},
           {"positions", std::move(bins)}};
+}
+
+Json to_json(const SiteErrors& errors) {
+  const auto known = [](double error) { return std::isnan(error) ? Json() : Json(error); };
+  const auto range = [](const ValueRange& r) -> Json {
+    return {{"absmax", r.absmax},
+            {"rms", r.rms},
+            {"max_over_rms", r.max_over_rms()},
+            {"kurtosis", r.kurtosis},
+            {"top_channel", r.top_channel}};
+  };
+  Json sites = Json::array(), products = Json::array();
+  for (const SiteError& site : errors.sites) {
+    sites.push_back({{"name", site.name},
+                     {"role", site.role},
+                     {"layer", site.layer},
+                     {"error", known(site.error)},
+                     {"before", range(site.before)},
+                     {"after", range(site.after)}});
+  }
+  for (const ProductError& product : errors.products) {
+    products.push_back({{"name", product.name},
+                        {"role", product.role},
+                        {"layer", product.layer},
+                        {"error", known(product.error)}});
+  }
+  return {{"sites", std::move(sites)}, {"products", std::move(products)}};
 }
 
 }  // namespace krait::cli

@@ -6,6 +6,7 @@
 
 #include "eval/drift.h"
 #include "eval/recall.h"
+#include "eval/site_errors.h"
 #include "eval/windows.h"
 #include "io/json.h"
 #include "krait/engine.h"
@@ -27,5 +28,7 @@ std::vector<std::int32_t> read_filler(const std::string& file, const Engine& eng
 Json to_json(const std::vector<RecallCell>& cells, const std::vector<RecallCell>& reference);
 
 Json to_json(const DriftResult& drift);
+/// {"sites": [...], "products": [...]}; an error that cannot be known is null.
+Json to_json(const SiteErrors& errors);
 
 }  // namespace krait::cli
