@@ -45,11 +45,13 @@ TEST(Recipe, AllThatShipParseAndFitAModel) {
                                                       "krait-w8a8-kv8",
                                                       "krait-w8a8",
                                                       "llmint8-w8a8",
+                                                      "octav-w8a8",
                                                       "percentile-w8a8",
                                                       "quamba-w8a8",
                                                       "quamba2-w4a16",
                                                       "quamba2-w4a8",
                                                       "quamba2-w8a8",
+                                                      "quarot-w8a8",
                                                       "rtn-w4a8",
                                                       "smoothquant-w8a8",
                                                       "static-w8a8"}));
@@ -258,7 +260,6 @@ TEST(CheckRecipe, KnowsWhereFourBitsAreRead) {
   for (const char* role : {"/weights/in_proj", "/weights/x_proj", "/weights/lm_head"}) {
     EXPECT_NO_THROW(check_changed(role, four)) << role;
   }
-  expect_refused("/weights/embeddings", four, {"weights.embeddings as 4 bits", "8 bits, int"});
   expect_refused("/weights/A_log", four, {"weights.A_log as 4 bits"});
   expect_refused("/weights/dt_proj", four,
                  {"weights.dt_proj of 4 bits need a multiple of 8 columns", "dt_proj has 3"});
@@ -273,6 +274,15 @@ TEST(CheckRecipe, KnowsWhereFourBitsAreRead) {
   other = four;
   other["bits"] = 8;
   expect_refused("/weights/in_proj", other, {"weights.in_proj as 8 bits, int, group"});
+}
+
+TEST(CheckRecipe, RulesForProductsAreCheckedAsThoseOfRoles) {
+  const Json int8 = {{"bits", 8}, {"strategy", "channel"}};
+  EXPECT_NO_THROW(check_changed("/weights/backbone.layers.1.mixer.in_proj", int8));
+  expect_refused("/weights/backbone.layers.9.mixer.in_proj", int8,
+                 {"has no weight \"backbone.layers.9.mixer.in_proj\""});
+  expect_refused("/weights/backbone.layers.1.mixer.in_proj", {{"bits", 4}},
+                 {"weights.backbone.layers.1.mixer.in_proj as 4 bits"});
 }
 
 TEST(CheckRecipe, KnowsWhereOutliersAreSplit) {
@@ -294,7 +304,7 @@ TEST(CheckRecipe, KnowsWhereOutliersAreSplit) {
   refused(other, {"\"outlier_threshold\" must be a number from 0 to 65504"});
   other = json;
   other["weights"]["in_proj"] = {{"bits", 4}, {"strategy", "group"}, {"group_size", 64}};
-  refused(other, {"activations.in_proj.input has an outlier_threshold", "4-bit weights"});
+  refused(other, {"activations.in_proj.input has an outlier_threshold", "weights in groups"});
 }
 
 TEST(CheckRecipe, RefusesIntegerWeightsWithFloatInputs) {

@@ -335,7 +335,7 @@ class LayerRounder {
       bench_.remove(site_of(product).name + ".weight");
       bench_.put(product.output.name, made.q);
       bench_.put(product.scale.name, made.scale);
-      if (!product.shape.name.empty()) bench_.put(product.shape.name, shape_tensor(product));
+      for (const auto& [info, tensor] : companions(product)) bench_.put(info.name, tensor);
       rounded_.emplace(product.output.name, std::move(made));
     }
   }
@@ -376,13 +376,13 @@ class LayerRounder {
         rounding_.is_gptq
             ? round_gptq(ctx_.threads, w, rows, cols, H, format, options, product.source)
             : round_nearest(ctx_.threads, w, rows, cols, diagonal(H, cols), format, options.scale);
-    return pack_integers(rounded.q, rounded.steps, rows, cols, format, product.strategy);
+    return pack_rounded(rounded, rows, cols, format, product.strategy);
   }
 
   void remove(const TensorPlan& product) {
     bench_.remove(product.output.name);
     bench_.remove(product.scale.name);
-    if (!product.shape.name.empty()) bench_.remove(product.shape.name);
+    for (const auto& [info, tensor] : companions(product)) bench_.remove(info.name);
   }
 
   /// Takes the residual streams through a layer.

@@ -89,8 +89,8 @@ TEST_P(RoundLayers, RoundOnTheInputsOfTheFinishedModel) {
     const RoundedMatrix rounded =
         round_gptq(runtime.pool, value.as<float>(), site.rows, site.cols, moments.own,
                    tensor.format(), plan.recipe.rounding.options, site.name);
-    const QuantizedTensor expected = pack_integers(rounded.q, rounded.steps, site.rows, site.cols,
-                                                   tensor.format(), tensor.strategy);
+    const QuantizedTensor expected =
+        pack_rounded(rounded, site.rows, site.cols, tensor.format(), tensor.strategy);
     EXPECT_EQ(bytes_of(made.tensors->get(tensor.output.name)), bytes_of(expected.q)) << site.name;
     EXPECT_EQ(bytes_of(made.tensors->get(tensor.scale.name)), bytes_of(expected.scale));
     ++compared;
