@@ -121,7 +121,7 @@ Rounding parse_rounding(const Json& json, const std::string& where) {
   rounding.is_gptq = json.at("name") == "gptq";
   std::vector<std::string> known = {"name", "scale"};
   if (rounding.is_gptq) {
-    known.insert(known.end(), {"damp", "act_order", "block", "sweeps", "target"});
+    known.insert(known.end(), {"damp", "act_order", "block", "sweeps", "target", "lookup"});
   }
   const Fields fields(json, where, std::move(known));
   GptqOptions& options = rounding.options;
@@ -141,6 +141,7 @@ Rounding parse_rounding(const Json& json, const std::string& where) {
   if (fields.has("sweeps")) options.sweeps = fields.integer("sweeps");
   check(options.sweeps <= 100, invalid_argument, "{}: \"sweeps\" must be at most 100, got {}",
         where, options.sweeps);
+  rounding.lookup = fields.number("lookup", 0, 1000, rounding.lookup);
   const std::string target = fields.text("target", "quantized");
   if (target != "quantized" && target != "float") {
     fail(invalid_argument, "{}: unknown target {}", where,

@@ -78,6 +78,7 @@ struct RecipeStep {
 struct Rounding {
   bool is_gptq = false;
   GptqOptions options;        ///< rtn: scale only
+  double lookup = 1;          ///< gptq: of the mean of H's diagonal, added to it for a tied table
   bool float_target = false;  ///< products shall give what they give in the float model
   /// Whether products are rounded layer by layer, on what their inputs are.
   bool looks_at_inputs() const { return is_gptq || options.scale == StepChoice::weighted_mse; }

@@ -44,6 +44,12 @@ class Encoder {
     }
     Costs costs{};
     run(costs);
+    if (closing == Closing::open) {
+      const auto last = std::min_element(costs.begin(), costs.end());
+      best.error = *last;
+      trace(static_cast<int>(last - costs.begin()), best);
+      return best;
+    }
     const float least = *std::min_element(costs.begin(), costs.end());
     for (float& cost : costs) cost -= least;
     run(costs);
@@ -61,7 +67,11 @@ class Encoder {
     run(costs);
     if (!(costs[at(c)] < best.error)) return;
     best.error = costs[at(c)];
-    int state = c;
+    trace(c, best);
+  }
+
+  /// The word of the path to `state`.
+  void trace(int state, EncodedWord& best) const {
     for (int i = kWeights; i-- > 0;) {
       const int window = windows_[i][state];
       const auto r = static_cast<std::size_t>(i % 2), j = static_cast<std::size_t>(i / 2);
@@ -97,10 +107,10 @@ class Encoder {
     std::array<std::int32_t, kStates> lows{};
     for (int low = 0; low < kLows; ++low) {
       for (int n = 0; n < kStates; ++n) {
+        const auto to = static_cast<std::size_t>(n);
         const auto from = static_cast<std::size_t>((n << kBits | low) & (kStates - 1));
         const float e = values[from] - table_[low][n];
         const float cost = costs[from] + weight * (e * e);
-        const auto to = static_cast<std::size_t>(n);
         const bool is_better = cost < best[to];
         best[to] = is_better ? cost : best[to];
         lows[to] = is_better ? low : lows[to];
@@ -232,7 +242,7 @@ std::array<float, 2> best_steps(Group& group, std::size_t count, const IntegerFo
   std::array<float, 2> best{};
   double least = 0;
   const auto consider = [&](const std::array<float, 2>& steps) {
-    const double error = group.encode(steps, Closing::circular);
+    const double error = group.encode(steps, Closing::open);
     if (best[0] > 0 && !(error < least)) return false;
     least = error;
     best = steps;

@@ -38,6 +38,7 @@ struct EncodedWord {
 
 /// Closings: the overlap of a word's last window with its first.
 enum class Closing {
+  open,      ///< none: only the error is of use (one run)
   circular,  ///< the one that a second round through the word begins with (three runs at most)
   every      ///< the best of all of them (4 to 16 runs)
 };
