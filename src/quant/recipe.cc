@@ -27,6 +27,20 @@ Strategy parse_strategy_field(const Fields& fields) {
   return *strategy;
 }
 
+Codes parse_codes_field(const Fields& fields, int bits) {
+  const std::string name = fields.text("codes", "integer");
+  const auto codes = parse_codes(name);
+  if (!codes) {
+    fail(invalid_argument, "{}: unknown codes {}", fields.where(),
+         unknown_name(name, {"integer", "ternary", "trellis"}));
+  }
+  check(*codes != Codes::ternary || bits == 2, invalid_argument,
+        "{}: ternary codes have 2 bits, got {}", fields.where(), bits);
+  check(*codes == Codes::integer || (bits >= 2 && bits <= 4), invalid_argument,
+        "{}: {} codes have 2, 3 or 4 bits, got {}", fields.where(), name, bits);
+  return *codes;
+}
+
 WeightRule parse_weight_rule(const Json& json, const std::string& where) {
   WeightRule rule;
   if (json.is_object() && json.contains("dtype")) {
@@ -45,8 +59,9 @@ WeightRule parse_weight_rule(const Json& json, const std::string& where) {
     }
     return rule;
   }
-  const Fields fields(json, where, {"bits", "strategy", "group_size", "dtype"});
+  const Fields fields(json, where, {"bits", "strategy", "group_size", "codes", "dtype"});
   rule.args.bits = fields.integer("bits");
+  rule.args.codes = parse_codes_field(fields, rule.args.bits);
   rule.by_part = fields.text("strategy", "") == "part";
   rule.args.strategy = rule.by_part ? Strategy::channel : parse_strategy_field(fields);
   if (fields.has("group_size")) rule.args.group_size = fields.integer("group_size");
@@ -106,7 +121,7 @@ Rounding parse_rounding(const Json& json, const std::string& where) {
   rounding.is_gptq = json.at("name") == "gptq";
   std::vector<std::string> known = {"name", "scale"};
   if (rounding.is_gptq) {
-    known.insert(known.end(), {"damp", "act_order", "block", "sweeps", "target"});
+    known.insert(known.end(), {"damp", "act_order", "block", "sweeps", "target", "lookup"});
   }
   const Fields fields(json, where, std::move(known));
   GptqOptions& options = rounding.options;
@@ -126,6 +141,7 @@ Rounding parse_rounding(const Json& json, const std::string& where) {
   if (fields.has("sweeps")) options.sweeps = fields.integer("sweeps");
   check(options.sweeps <= 100, invalid_argument, "{}: \"sweeps\" must be at most 100, got {}",
         where, options.sweeps);
+  rounding.lookup = fields.number("lookup", 0, 1000, rounding.lookup);
   const std::string target = fields.text("target", "quantized");
   if (target != "quantized" && target != "float") {
     fail(invalid_argument, "{}: unknown target {}", where,
@@ -264,6 +280,12 @@ bool Recipe::needs_calibration() const {
          std::any_of(activations.begin(), activations.end(), [](const auto& item) {
            return !item.second.args.is_float && !item.second.args.dynamic;
          });
+}
+
+const WeightRule* Recipe::find_weight(const std::string& weight, const std::string& role) const {
+  auto rule = weights.find(weight);
+  if (rule == weights.end()) rule = weights.find(role);
+  return rule == weights.end() ? nullptr : &rule->second;
 }
 
 const RecipeStep* Recipe::find_step(std::string_view wanted) const {
