@@ -22,9 +22,12 @@ constexpr std::int64_t kMaxWords = std::int64_t{1} << 40;  // eight times that i
 std::optional<Shape> shape_of_codes(const TensorSource& tensors, const std::string& weight) {
   if (!tensors.contains(weight + "_shape")) return std::nullopt;
   const Tensor shape = tensors.get(weight + "_shape");
-  if (shape.dtype() != DType::i64 || shape.shape() != Shape{2}) return std::nullopt;
+  const bool is_wide = shape.dtype() == DType::i64;
+  if ((!is_wide && shape.dtype() != DType::i32) || shape.shape() != Shape{2}) return std::nullopt;
   std::int64_t dims[2];
-  std::memcpy(dims, shape.view().data, sizeof dims);
+  std::int32_t narrow[2];
+  std::memcpy(is_wide ? static_cast<void*>(dims) : narrow, shape.view().data, shape.bytes());
+  if (!is_wide) std::copy_n(narrow, 2, dims);
   for (const std::int64_t dim : dims) {
     if (dim < 1 || dim > kMaxWords) return std::nullopt;
   }

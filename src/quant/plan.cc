@@ -25,16 +25,16 @@ struct Target {
 };
 
 /// `is_table`: what the embeddings are made of, and a head that is tied to them.
-Target target_of(const Recipe& recipe, const std::string& role, DType source,
-                 bool is_table = false) {
-  const auto rule = recipe.weights.find(role);
-  if (rule == recipe.weights.end()) return {source, Strategy::tensor, 0};
-  if (!rule->second.quantized) return {rule->second.dtype, Strategy::tensor, 0};
-  const QuantArgs& args = rule->second.args;
+template <typename Site>
+Target target_of(const Recipe& recipe, const Site& site, DType source, bool is_table = false) {
+  const WeightRule* rule = recipe.find_weight(site.name, site.role);
+  if (!rule) return {source, Strategy::tensor, 0};
+  if (!rule->quantized) return {rule->dtype, Strategy::tensor, 0};
+  const QuantArgs& args = rule->args;
   const DType dtype = args.bits == 8                ? DType::i8
                       : is_table || has_codes(args) ? DType::u8
                                                     : DType::i32;
-  return {dtype, args.strategy, args.group_size, rule->second.by_part, args.bits, args.codes};
+  return {dtype, args.strategy, args.group_size, rule->by_part, args.bits, args.codes};
 }
 
 TensorPlan plan_tensor(const std::string& source, const std::string& name, const Shape& shape,
@@ -87,7 +87,7 @@ void plan_params(const std::map<std::string, DType>& dtypes, QuantizationPlan& p
   for (const ParamSite& site : plan.layout.params) {
     const int smoothing =
         find_smoothing(plan.smoothings, site.name.substr(0, site.name.find_last_of('.')));
-    Target target = target_of(plan.recipe, site.role, dtypes.at(site.name));
+    Target target = target_of(plan.recipe, site, dtypes.at(site.name));
     if (smoothing >= 0) target.dtype = DType::f32;
     plan.tensors.push_back(plan_tensor(site.name, site.name, site.shape, target, 0, site.parts));
     plan.tensors.back().smoothing = smoothing;
@@ -103,9 +103,9 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
     const bool is_tied = !site.tied_to.empty();
     const std::string source = (is_tied ? site.tied_to : site.name) + ".weight";
     const bool is_table = site.input_site < 0;
-    Target target = target_of(plan.recipe, site.role, dtypes.at(source), is_table);
+    Target target = target_of(plan.recipe, site, dtypes.at(source), is_table);
     const int smoothing = smoothing_of(plan, site);
-    if (smoothing >= 0 && !plan.recipe.weights.contains(site.role)) target.dtype = DType::f32;
+    if (smoothing >= 0 && !plan.recipe.find_weight(site.name, site.role)) target.dtype = DType::f32;
     std::int64_t block = 0;
     if (site.input_site >= 0) {
       const auto rotation =
@@ -115,8 +115,8 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
     if (is_tied) {
       const auto owner = std::find_if(layout.linears.begin(), layout.linears.end(),
                                       [&](const LinearSite& s) { return s.name == site.tied_to; });
-      const Target of_table = target_of(plan.recipe, owner->role, dtypes.at(source), true);
-      const Target as_table = target_of(plan.recipe, site.role, dtypes.at(source), true);
+      const Target of_table = target_of(plan.recipe, *owner, dtypes.at(source), true);
+      const Target as_table = target_of(plan.recipe, site, dtypes.at(source), true);
       if (as_table == of_table && smoothing < 0) {  // the table is rotated with it and looked up so
         plan.tensors[static_cast<std::size_t>(table)].hadamard_block = block;
         continue;

@@ -42,9 +42,9 @@ bool is_coded(const QuantizationPlan& plan, const LinearSite& site) {
 }
 
 std::optional<QuantArgs> weight_args(const QuantizationPlan& plan, const LinearSite& site) {
-  const auto rule = plan.recipe.weights.find(site.role);
-  if (rule == plan.recipe.weights.end() || !rule->second.quantized) return std::nullopt;
-  QuantArgs args = rule->second.args;
+  const WeightRule* rule = plan.recipe.find_weight(site.name, site.role);
+  if (!rule || !rule->quantized) return std::nullopt;
+  QuantArgs args = rule->args;
   if (args.strategy == Strategy::group) {
     args.group_size = static_cast<int>(group_within(args.group_size, site.cols));
   }
@@ -62,7 +62,11 @@ Groups config_groups(const QuantizationPlan& plan) {
   std::vector<std::pair<Json, std::set<std::string>>> groups;  // scheme, targets
   std::set<std::string> ignored, formats;
   for (const LinearSite& site : plan.layout.linears) {
-    const std::string target = "re:.*" + last_component(site.name) + "$";
+    const bool by_name = std::ranges::any_of(plan.layout.linears, [&](const LinearSite& other) {
+      return other.role == site.role && other.name != other.role &&
+             plan.recipe.weights.contains(other.name);
+    });
+    const std::string target = by_name ? site.name : "re:.*" + last_component(site.name) + "$";
     const auto weights = weight_args(plan, site);
     if (!weights || is_coded(plan, site)) {
       ignored.insert(target);

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <csignal>
 #include <limits>
+#include <map>
 
 #include "io/checkpoint.h"
 #include "kernels/hadamard/hadamard.h"
@@ -156,6 +157,37 @@ TEST(Quantize, FourBitGroupsAreCompressedTensors) {
   const Tensor shape = checkpoint.tensors->get(name + "_shape");
   EXPECT_EQ(shape.as<std::int64_t>()[0], 24);
   EXPECT_EQ(shape.as<std::int64_t>()[1], 40);
+}
+
+TEST(Quantize, ARuleForOneProductComesBeforeThatOfItsRole) {
+  const QuantizeFixture fixture;
+  Json json = load_recipe("rtn-w4a8").source;
+  json["weights"][kMixer + "out_proj"] = {{"bits", 8}, {"strategy", "channel"}};
+  const std::string path = fixture.directory / "mixed.json";
+  write_file_atomic(path, json.dump());
+  const std::string output = fixture.run(path, "out");
+  const Checkpoint checkpoint = open_checkpoint(output);
+  const auto dtype_of = [&](const std::string& name) {
+    return checkpoint.tensors->get(name).dtype();
+  };
+  EXPECT_EQ(dtype_of(kMixer + "out_proj.weight"), DType::i8);
+  EXPECT_EQ(dtype_of("backbone.layers.0.mixer.out_proj.weight_packed"), DType::i32);
+  EXPECT_EQ(dtype_of(kMixer + "in_proj.weight_packed"), DType::i32);
+  TestRuntime runtime;
+  EXPECT_NO_THROW(load_model(runtime.ctx, checkpoint.config, *checkpoint.tensors));
+
+  // What other tools read names each out_proj, as their groups differ.
+  const Json block = read_json_file(output + "/config.json").at("quantization_config");
+  std::map<std::string, int> bits;
+  for (const auto& [name, group] : block.at("config_groups").items()) {
+    for (const Json& target : group.at("targets")) {
+      bits[target.get<std::string>()] = group.at("weights").at("num_bits").get<int>();
+    }
+  }
+  EXPECT_EQ(bits.at(kMixer + "out_proj"), 8);
+  EXPECT_EQ(bits.at("backbone.layers.0.mixer.out_proj"), 4);
+  EXPECT_EQ(bits.at("re:.*in_proj$"), 4);
+  EXPECT_FALSE(bits.contains("re:.*out_proj$"));
 }
 
 TEST(Quantize, FourBitsOnDiskAndInMemoryAreTheSameModel) {

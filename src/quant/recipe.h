@@ -3,7 +3,7 @@
 //
 // {
 //   "name": "quamba-w8a8", "description": "...", "reference": "...",
-//   "weights":     { "<linear or param role>": {"bits": 8,
+//   "weights":     { "<linear or param role, or the name of a product>": {"bits": 8,
 //                                               "strategy": "tensor" | "part" | "channel"} |
 //                                              {"bits": 2 | 3 | 4, "strategy": "group",
 //                                               "group_size": 32 | 64 | 128,
@@ -94,6 +94,8 @@ struct Recipe {
   bool generates_data = false;  ///< calibrates on what the model writes, unless told otherwise
   Json source;                  ///< as read, for provenance
 
+  /// The rule for a weight: that of its name, before that of its role; or nullptr.
+  const WeightRule* find_weight(const std::string& weight, const std::string& role) const;
   bool needs_calibration() const;  ///< for static scales, clusters, smoothing or rounding
   const RecipeStep* find_step(std::string_view wanted) const;  ///< the first, or nullptr
 };

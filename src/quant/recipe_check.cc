@@ -37,9 +37,16 @@ Roles roles_of(const std::vector<Site>& sites) {
   return roles_of(sites, [](const Site&) { return true; });
 }
 
+/// A rule's key is a role or the name of a product.
+template <typename Site>
+bool is_called(const Site& site, const std::string& key) {
+  return site.role == key || site.name == key;
+}
+
 template <typename Site>
 const Site& first_of(const std::vector<Site>& sites, const std::string& role) {
-  return *std::find_if(sites.begin(), sites.end(), [&](const Site& s) { return s.role == role; });
+  return *std::find_if(sites.begin(), sites.end(),
+                       [&](const Site& s) { return is_called(s, role); });
 }
 
 std::string describe(const QuantArgs& args, bool activation) {
@@ -87,7 +94,7 @@ void drop_single_groups(Recipe& recipe, const ModelLayout& layout) {
   }
   for (auto& [role, rule] : recipe.weights) {
     const auto has_parts = [wanted = &role](const auto& site) {
-      return site.role == *wanted && !site.parts.empty();
+      return is_called(site, *wanted) && !site.parts.empty();
     };
     if (rule.by_part && std::none_of(layout.linears.begin(), layout.linears.end(), has_parts) &&
         std::none_of(layout.params.begin(), layout.params.end(), has_parts)) {
@@ -123,7 +130,7 @@ void check_columns(const Recipe& recipe, const ModelLayout& layout, const std::s
                    const QuantArgs& args) {
   for (const LinearSite& site : layout.linears) {
     const int multiple = has_codes(args) || site.input_site < 0 ? 16 : 8;
-    check(site.role != role || site.cols % multiple == 0, invalid_argument,
+    check(!is_called(site, role) || site.cols % multiple == 0, invalid_argument,
           "recipe {}: weights.{} of {} bits need a multiple of {} columns, {} has {}", recipe.name,
           role, args.bits, multiple, site.name, site.cols);
   }
@@ -141,7 +148,9 @@ void check_weights(const Recipe& recipe, const ModelLayout& layout) {
   Roles known = linears;
   known.insert(known.end(), params.begin(), params.end());
   for (const auto& [role, rule] : recipe.weights) {
-    const bool is_linear = contains(linears, role);
+    const bool is_linear = std::ranges::any_of(
+        layout.linears,
+        [wanted = &role](const LinearSite& site) { return is_called(site, *wanted); });
     if (!is_linear && !contains(params, role)) {
       fail(invalid_argument, "recipe {}: {} has no weight {}", recipe.name,
            layout.info.architecture, unknown_name(role, known));
@@ -220,9 +229,8 @@ void check_outliers(const Recipe& recipe, const ModelLayout& layout) {
     if (linear.input_site < 0) continue;
     const std::string& role = layout.activations[static_cast<std::size_t>(linear.input_site)].role;
     inputs.insert(role);
-    const auto rule = recipe.weights.find(linear.role);
-    const bool has_groups =
-        rule != recipe.weights.end() && rule->second.args.strategy == Strategy::group;
+    const WeightRule* rule = recipe.find_weight(linear.name, linear.role);
+    const bool has_groups = rule && rule->args.strategy == Strategy::group;
     if (has_groups) inputs_of_groups.insert(role);
   }
   for (const auto& [role, rule] : recipe.activations) {
@@ -242,12 +250,12 @@ void check_outliers(const Recipe& recipe, const ModelLayout& layout) {
 /// takes either.
 void check_linear_inputs(const Recipe& recipe, const ModelLayout& layout) {
   for (const LinearSite& linear : layout.linears) {
-    const auto rule = recipe.weights.find(linear.role);
-    if (rule == recipe.weights.end() || !rule->second.quantized || linear.input_site < 0) continue;
-    const QuantArgs& args = rule->second.args;
-    const auto table = recipe.weights.find("embeddings");
-    const bool is_coded_table = !linear.tied_to.empty() && table != recipe.weights.end() &&
-                                table->second.quantized && table->second.args == args;
+    const WeightRule* rule = recipe.find_weight(linear.name, linear.role);
+    if (!rule || !rule->quantized || linear.input_site < 0) continue;
+    const QuantArgs& args = rule->args;
+    const WeightRule* table = recipe.find_weight(linear.tied_to, "embeddings");
+    const bool is_coded_table =
+        !linear.tied_to.empty() && table && table->quantized && table->args == args;
     if (args.bits == 4 && !has_codes(args) && !is_coded_table) continue;
     const std::string& input = layout.activations[static_cast<std::size_t>(linear.input_site)].role;
     check(recipe.activations.contains(input), invalid_argument,

@@ -51,11 +51,13 @@ TEST(Recipe, AllThatShipParseAndFitAModel) {
                                                       "krait-w8a8-kv8",
                                                       "krait-w8a8",
                                                       "llmint8-w8a8",
+                                                      "octav-w8a8",
                                                       "percentile-w8a8",
                                                       "quamba-w8a8",
                                                       "quamba2-w4a16",
                                                       "quamba2-w4a8",
                                                       "quamba2-w8a8",
+                                                      "quarot-w8a8",
                                                       "rtn-w2a8",
                                                       "rtn-w3a8",
                                                       "rtn-w4a8",
@@ -311,6 +313,15 @@ TEST(CheckRecipe, KnowsWhereCodesAreRead) {
   other["strategy"] = "channel";
   expect_error([&] { check_changed("/weights/in_proj", other, wide); }, ErrorCode::invalid_argument,
                {"in_proj as 3 bits, int, trellis, channel"});
+}
+
+TEST(CheckRecipe, RulesForProductsAreCheckedAsThoseOfRoles) {
+  const Json int8 = {{"bits", 8}, {"strategy", "channel"}};
+  EXPECT_NO_THROW(check_changed("/weights/backbone.layers.1.mixer.in_proj", int8));
+  expect_refused("/weights/backbone.layers.9.mixer.in_proj", int8,
+                 {"has no weight \"backbone.layers.9.mixer.in_proj\""});
+  expect_refused("/weights/backbone.layers.1.mixer.in_proj", {{"bits", 4}},
+                 {"weights.backbone.layers.1.mixer.in_proj as 4 bits"});
 }
 
 TEST(CheckRecipe, KnowsWhereOutliersAreSplit) {

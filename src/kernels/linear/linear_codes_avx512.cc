@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/linear/linear_codes_blocks.h"
+#include "kernels/linear/linear_codes_kernels.h"
 
 namespace krait {
 namespace {
@@ -65,188 +65,195 @@ constexpr Bytes kWidened[2] = {widened(0), widened(16)};
 /// Takes 16 columns of 16 rows, 32 * bits bytes, to four tiles of 4 columns.
 template <int bits>
 struct Decoder {
-  explicit Decoder(const std::int8_t* table) {
-    values = _mm512_xor_si512(_mm512_loadu_si512(table), _mm512_set1_epi8(-128));
-#pragma GCC unroll 4
+  static constexpr int kTiles = bits == 2 ? 4 : 2;  // of a word
+
+  explicit Decoder(const std::int8_t* table)
+      : values(_mm512_xor_si512(_mm512_loadu_si512(table), _mm512_set1_epi8(-128))) {
+#pragma GCC unroll 16
     for (int m = 0; m < kTiles; ++m) control[m] = _mm512_load_si512(&kWindowBits<bits>[m]);
     if constexpr (bits == 3) {
-#pragma GCC unroll 2
+#pragma GCC unroll 16
       for (int i = 0; i < 2; ++i) widen[i] = _mm512_load_si512(&kWidened[i]);
     }
   }
 
-  [[gnu::always_inline]] void decode(const std::uint8_t* words, __m512i (&tiles)[4]) const {
-#pragma GCC unroll 4
-    for (int b = 0; b < 4 / kTiles; ++b) {
-      // Loads of 3 bits end with the 96 bytes: nothing beyond them is read.
-      __m512i word = _mm512_loadu_si512(words + (bits == 3 ? 32 : 64) * b);
-      if constexpr (bits == 3) word = _mm512_permutexvar_epi8(widen[b], word);
-#pragma GCC unroll 4
-      for (int m = 0; m < kTiles; ++m) {
-        const __m512i windows = _mm512_multishift_epi64_epi8(control[m], word);
-        tiles[b * kTiles + m] = _mm512_permutexvar_epi8(windows, values);
-      }
+  /// The words that tiles i * kTiles to (i + 1) * kTiles - 1 are in.
+  [[gnu::always_inline]] __m512i words(const std::uint8_t* from, int i) const {
+    if constexpr (bits == 3) {  // the second load ends with the 96 bytes
+      return _mm512_permutexvar_epi8(widen[i], _mm512_loadu_si512(from + 32 * i));
+    } else {
+      return _mm512_loadu_si512(from + 64 * i);
     }
   }
+  [[gnu::always_inline]] __m512i tile(__m512i word, int m) const {
+    return _mm512_permutexvar_epi8(_mm512_multishift_epi64_epi8(control[m], word), values);
+  }
 
-  static constexpr int kTiles = bits == 2 ? 4 : 2;  // of a word
   __m512i values, control[kTiles], widen[2];
 };
 
-// ---- few tokens: decoded in registers ---------------------------------------------------------
+// ---- products ---------------------------------------------------------------------------------
 
-// What one thread reads while a line is on its way from memory.
-constexpr std::int64_t kAhead = 4096;
+/// What is brought closer meanwhile, `step` bytes per 64: into the first-level cache where one row
+/// of tiles is read, into the second where two are.
+struct Ahead {
+  const std::uint8_t* next;
+  std::int64_t step;
 
-/// C tokens times a row of tiles, which are taken into U sums in turn: few tokens leave the
-/// multipliers waiting for each other otherwise.
-template <int bits, int C, int U>
-void tile_product(const CodesProduct& p, std::int64_t tile_row) {
-  const std::int64_t groups = p.w.cols / p.w.group;
-  const Decoder<bits> decoder(p.w.table);
-  const std::int8_t* x[2];  // tokens are addressed from one pointer in four
-  for (int i = 0; i < 2; ++i) x[i] = p.x + (4 * i < C ? 4 * i : 0) * p.x_stride;
-  const std::uint8_t* words = p.w.lines + tile_row * p.w.stride;
-  __m512 y[C];
-#pragma GCC unroll 8
-  for (int c = 0; c < C; ++c) y[c] = _mm512_setzero_ps();
-  const std::uint8_t* scales = words;
-  for (std::int64_t g = 0; g < groups; ++g) {
-    if (g % 2 == 0) {
-      scales = words;
-      _mm_prefetch(reinterpret_cast<const char*>(words + kAhead), _MM_HINT_T0);
-      words += 64;
-    }
-    __m512i sum[U][C];
-#pragma GCC unroll 8
-    for (int u = 0; u < U; ++u) {
-#pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) {
-        sum[u][c] =
-            u == 0 ? _mm512_set1_epi32(16 * p.x_sum[c * groups + g]) : _mm512_setzero_si512();
+  template <int R>
+  void fetch(int lines) {
+    for (int i = 0; i < lines; ++i) {
+      if constexpr (R == 1) {
+        _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T0);
+      } else {
+        _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
       }
+      next += step;
     }
-    for (std::int64_t k = g * p.w.group; k < (g + 1) * p.w.group; k += 16) {
-      __m512i w[4];
-      decoder.decode(words, w);
-#pragma GCC unroll 2
-      for (int line = 0; line < (bits + 1) / 2; ++line) {
-        _mm_prefetch(reinterpret_cast<const char*>(words + kAhead + line * 64), _MM_HINT_T0);
-      }
-      words += 32 * bits;
-#pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) {
-        const std::int8_t* x_c = x[c / 4] + (c % 4) * p.x_stride + k;
-#pragma GCC unroll 4
-        for (int m = 0; m < 4; ++m) {
-          sum[m % U][c] = _mm512_dpbusd_epi32(sum[m % U][c], w[m], broadcast4(x_c + 4 * m));
-        }
-      }
-    }
-    const __m512 scale = load_scales(scales + g % 2 * 32);
-#pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) {
-      __m512i total = sum[0][c];
-#pragma GCC unroll 8
-      for (int u = 1; u < U; ++u) total = _mm512_add_epi32(total, sum[u][c]);
-      y[c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(total), scale, y[c]);
-    }
-  }
-  const std::int64_t row = tile_row * 16;
-  const __mmask16 rows = first(p.w.rows - row);
-#pragma GCC unroll 8
-  for (int c = 0; c < C; ++c) {
-    __m512 scaled = _mm512_mul_ps(y[c], _mm512_set1_ps(p.x_scale[c * p.x_scale_step]));
-    if (p.bias) scaled = _mm512_add_ps(scaled, _mm512_maskz_loadu_ps(rows, p.bias + row));
-    _mm512_mask_storeu_ps(p.y + c * p.y_stride + row, rows, scaled);
-  }
-}
-
-constexpr std::int64_t kFew = 8;
-using TileProduct = void (*)(const CodesProduct&, std::int64_t tile_row);
-template <int bits>
-constexpr TileProduct kTileProducts[kFew + 1] = {nullptr,
-                                                 tile_product<bits, 1, 4>,
-                                                 tile_product<bits, 2, 4>,
-                                                 tile_product<bits, 3, 2>,
-                                                 tile_product<bits, 4, 2>,
-                                                 tile_product<bits, 5, 2>,
-                                                 tile_product<bits, 6, 1>,
-                                                 tile_product<bits, 7, 1>,
-                                                 tile_product<bits, 8, 1>};
-
-// ---- many tokens: decoded into memory ---------------------------------------------------------
-
-struct Avx512 {
-  static constexpr int kTileRows = 2;
-  static constexpr int kTokens = 12;  // 2 x 12 sums, two tiles and x fill the registers
-
-  template <int bits>
-  static void decode(const std::uint8_t* words, std::int64_t columns, const std::int8_t* table,
-                     std::int8_t* tiles) {
-    const Decoder<bits> decoder(table);
-    for (std::int64_t k = 0; k < columns; k += 16, words += 32 * bits, tiles += 256) {
-      __m512i w[4];
-      decoder.decode(words, w);
-#pragma GCC unroll 4
-      for (int m = 0; m < 4; ++m) _mm512_store_si512(tiles + 64 * m, w[m]);
-    }
-  }
-
-  template <int R, int C>
-  static void multiply(const GroupBlock& b) {
-    __m512i sum[R][C];
-#pragma GCC unroll 12
-    for (int c = 0; c < C; ++c) {
-#pragma GCC unroll 2
-      for (int r = 0; r < R; ++r) sum[r][c] = _mm512_set1_epi32(16 * b.x_sum[c * b.x_sum_stride]);
-    }
-    const std::int8_t* x[(C + 3) / 4];
-#pragma GCC unroll 4
-    for (int i = 0; i < (C + 3) / 4; ++i) x[i] = b.x + 4 * i * b.x_stride;
-    for (std::int64_t k = 0; k < b.columns; k += 4) {
-      __m512i w[R];
-#pragma GCC unroll 2
-      for (int r = 0; r < R; ++r) {
-        w[r] = _mm512_load_si512(b.tiles + r * b.tile_stride + k * 16);
-      }
-#pragma GCC unroll 12
-      for (int c = 0; c < C; ++c) {
-        const __m512i x_k = broadcast4(x[c / 4] + (c % 4) * b.x_stride + k);
-#pragma GCC unroll 2
-        for (int r = 0; r < R; ++r) sum[r][c] = _mm512_dpbusd_epi32(sum[r][c], w[r], x_k);
-      }
-    }
-#pragma GCC unroll 2
-    for (int r = 0; r < R; ++r) {
-      const __m512 scale = load_scales(b.scales + r * b.scale_stride);
-#pragma GCC unroll 12
-      for (int c = 0; c < C; ++c) {
-        float* y = b.y + (c * R + r) * 16;
-        const __m512 total = _mm512_cvtepi32_ps(sum[r][c]);
-        _mm512_store_ps(y, _mm512_fmadd_ps(total, scale, _mm512_load_ps(y)));
-      }
-    }
-  }
-
-  static void finish(const CodesProduct& p, std::int64_t token, std::int64_t row, const float* y) {
-    const __mmask16 rows = first(p.w.rows - row);
-    __m512 scaled =
-        _mm512_mul_ps(_mm512_load_ps(y), _mm512_set1_ps(p.x_scale[token * p.x_scale_step]));
-    if (p.bias) scaled = _mm512_add_ps(scaled, _mm512_maskz_loadu_ps(rows, p.bias + row));
-    _mm512_mask_storeu_ps(p.y + token * p.y_stride + row, rows, scaled);
   }
 };
 
-void product_i8(const CodesProduct& p) {
-  if (p.tokens > kFew) {
-    product_of_decoded<Avx512>(p);
-    return;
+/// C tokens times R rows of tiles, which are taken into U sums in turn: few tokens leave the
+/// multipliers waiting for each other otherwise.
+template <int bits, int R, int C, int U>
+void tile_product(const CodesProduct& p, std::int64_t tile_row, std::int64_t token, Ahead ahead) {
+  const std::int64_t groups = p.w.cols / p.w.group;
+  const Decoder<bits> decoder(p.w.table);
+  const std::uint8_t* words = p.w.lines + tile_row * p.w.stride;
+  const std::uint8_t* scales = words;
+  const std::int8_t* x[2];  // tokens are addressed from one pointer in four
+  for (int i = 0; i < 2; ++i) x[i] = p.x + (token + (4 * i < C ? 4 * i : 0)) * p.x_stride;
+  const std::int32_t* x_sum = p.x_sum + token * groups;
+  __m512 y[R][C];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+    for (int c = 0; c < C; ++c) y[r][c] = _mm512_setzero_ps();
   }
-  const TileProduct run = p.w.bits == 2   ? kTileProducts<2>[p.tokens]
-                          : p.w.bits == 3 ? kTileProducts<3>[p.tokens]
-                                          : kTileProducts<4>[p.tokens];
-  for (std::int64_t i = 0; i * 16 < p.w.rows; ++i) run(p, i);
+  for (std::int64_t g = 0; g < groups; ++g) {
+    if (g % 2 == 0) {
+      scales = words;
+      words += 64;
+      ahead.fetch<R>(1);
+    }
+    __v16si sum[U][R][C];  // as __m512i g++ 12 copies each around the loop
+#pragma GCC unroll 16
+    for (int u = 0; u < U; ++u) {
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+        for (int c = 0; c < C; ++c) {
+          sum[u][r][c] = reinterpret_cast<__v16si>(
+              u == 0 ? _mm512_set1_epi32(16 * x_sum[c * groups + g]) : _mm512_setzero_si512());
+        }
+      }
+    }
+    std::int64_t k = g * p.w.group;
+    do {
+#pragma GCC unroll 16
+      for (int i = 0; i < 4 / Decoder<bits>::kTiles; ++i) {
+        __m512i word[R];
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) word[r] = decoder.words(words + r * p.w.stride, i);
+#pragma GCC unroll 16
+        for (int m = 0; m < Decoder<bits>::kTiles; ++m) {
+          const int tile = i * Decoder<bits>::kTiles + m;
+          __m512i w[R];
+#pragma GCC unroll 16
+          for (int r = 0; r < R; ++r) w[r] = decoder.tile(word[r], m);
+#pragma GCC unroll 16
+          for (int c = 0; c < C; ++c) {
+            const __m512i x_c = broadcast4(x[c / 4] + (c % 4) * p.x_stride + k + 4 * tile);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r) {
+              __v16si& into = sum[tile % U][r][c];
+              into = reinterpret_cast<__v16si>(
+                  _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(into), w[r], x_c));
+            }
+          }
+        }
+      }
+      ahead.fetch<R>((bits + 1) / 2);
+      words += 32 * bits;
+      k += 16;
+    } while (k < (g + 1) * p.w.group);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const __m512 scale = load_scales(scales + r * p.w.stride + g % 2 * 32);
+#pragma GCC unroll 16
+      for (int c = 0; c < C; ++c) {
+        __v16si total = sum[0][r][c];
+#pragma GCC unroll 16
+        for (int u = 1; u < U; ++u) total += sum[u][r][c];
+        const __m512 exact = _mm512_cvtepi32_ps(reinterpret_cast<__m512i>(total));
+        y[r][c] = _mm512_fmadd_ps(exact, scale, y[r][c]);
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    const std::int64_t row = (tile_row + r) * 16;
+    const __mmask16 rows = first(p.w.rows - row);
+    const __m512 bias = p.bias ? _mm512_maskz_loadu_ps(rows, p.bias + row) : _mm512_setzero_ps();
+#pragma GCC unroll 16
+    for (int c = 0; c < C; ++c) {
+      __m512 scaled =
+          _mm512_mul_ps(y[r][c], _mm512_set1_ps(p.x_scale[(token + c) * p.x_scale_step]));
+      if (p.bias) scaled = _mm512_add_ps(scaled, bias);
+      _mm512_mask_storeu_ps(p.y + (token + c) * p.y_stride + row, rows, scaled);
+    }
+  }
+}
+
+// ---- blocks -----------------------------------------------------------------------------------
+
+using TileProduct = void (*)(const CodesProduct&, std::int64_t tile_row, std::int64_t token, Ahead);
+
+constexpr std::int64_t kFew = 8, kMany = 5;  // tokens that one and two rows of tiles take at a time
+template <int bits>
+constexpr TileProduct kOneRow[kFew + 1] = {nullptr,
+                                           tile_product<bits, 1, 1, 4>,
+                                           tile_product<bits, 1, 2, 4>,
+                                           tile_product<bits, 1, 3, 2>,
+                                           tile_product<bits, 1, 4, 2>,
+                                           tile_product<bits, 1, 5, 2>,
+                                           tile_product<bits, 1, 6, 1>,
+                                           tile_product<bits, 1, 7, 1>,
+                                           tile_product<bits, 1, 8, 1>};
+template <int bits>
+constexpr TileProduct kTwoRows[kMany + 1] = {nullptr,
+                                             tile_product<bits, 2, 1, 2>,
+                                             tile_product<bits, 2, 2, 1>,
+                                             tile_product<bits, 2, 3, 1>,
+                                             tile_product<bits, 2, 4, 1>,
+                                             tile_product<bits, 2, 5, 1>};
+
+/// Few tokens wait for memory, which is read fastest as a single stream: prefetch a fixed distance
+/// ahead, across pages. Many work on two rows of tiles; the next two arrive in the meantime, each
+/// block of tokens fetching its share.
+template <int bits>
+void product(const CodesProduct& p) {
+  const std::int64_t tile_rows = (p.w.rows + 15) / 16, stride = p.w.stride;
+  const bool few = p.tokens <= kFew;
+  const std::int64_t most = few ? kFew : kMany;
+  const std::int64_t blocks = (p.tokens + most - 1) / most;
+  for (std::int64_t i = 0; i < tile_rows;) {
+    const std::int64_t used = few || i + 1 == tile_rows ? 1 : 2;
+    const std::uint8_t* lines = p.w.lines + i * stride;
+    for (std::int64_t b = 0, token = 0; b < blocks; ++b) {  // blocks of equal size, or one more
+      const std::int64_t end = p.tokens * (b + 1) / blocks;
+      const Ahead ahead = used == 1
+                              ? Ahead{lines + 4096, 64 / blocks}
+                              : Ahead{lines + (2 * blocks + 2 * b) * stride / blocks, 128 / blocks};
+      (used == 1 ? kOneRow<bits> : kTwoRows<bits>)[end - token](p, i, token, ahead);
+      token = end;
+    }
+    i += used;
+  }
+}
+
+void product_i8(const CodesProduct& p) {
+  (p.w.bits == 2 ? product<2> : p.w.bits == 3 ? product<3> : product<4>)(p);
 }
 
 }  // namespace
