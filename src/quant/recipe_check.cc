@@ -253,9 +253,9 @@ void check_linear_inputs(const Recipe& recipe, const ModelLayout& layout) {
     const WeightRule* rule = recipe.find_weight(linear.name, linear.role);
     if (!rule || !rule->quantized || linear.input_site < 0) continue;
     const QuantArgs& args = rule->args;
-    const auto table = recipe.weights.find("embeddings");
-    const bool is_coded_table = !linear.tied_to.empty() && table != recipe.weights.end() &&
-                                table->second.quantized && table->second.args == args;
+    const WeightRule* table = recipe.find_weight(linear.tied_to, "embeddings");
+    const bool is_coded_table =
+        !linear.tied_to.empty() && table && table->quantized && table->args == args;
     if (args.bits == 4 && !has_codes(args) && !is_coded_table) continue;
     const std::string& input = layout.activations[static_cast<std::size_t>(linear.input_site)].role;
     check(recipe.activations.contains(input), invalid_argument,

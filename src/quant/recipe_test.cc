@@ -284,15 +284,6 @@ TEST(CheckRecipe, KnowsWhereFourBitsAreRead) {
   expect_refused("/weights/in_proj", other, {"weights.in_proj as 8 bits, int, group"});
 }
 
-TEST(CheckRecipe, RulesForProductsAreCheckedAsThoseOfRoles) {
-  const Json int8 = {{"bits", 8}, {"strategy", "channel"}};
-  EXPECT_NO_THROW(check_changed("/weights/backbone.layers.1.mixer.in_proj", int8));
-  expect_refused("/weights/backbone.layers.9.mixer.in_proj", int8,
-                 {"has no weight \"backbone.layers.9.mixer.in_proj\""});
-  expect_refused("/weights/backbone.layers.1.mixer.in_proj", {{"bits", 4}},
-                 {"weights.backbone.layers.1.mixer.in_proj as 4 bits"});
-}
-
 TEST(CheckRecipe, KnowsWhereCodesAreRead) {
   const Json codes = {{"bits", 2}, {"strategy", "group"}, {"group_size", 64}, {"codes", "trellis"}};
   const ModelLayout wide = layout_of({.D = 32, .E = 80});
@@ -322,6 +313,15 @@ TEST(CheckRecipe, KnowsWhereCodesAreRead) {
   other["strategy"] = "channel";
   expect_error([&] { check_changed("/weights/in_proj", other, wide); }, ErrorCode::invalid_argument,
                {"in_proj as 3 bits, int, trellis, channel"});
+}
+
+TEST(CheckRecipe, RulesForProductsAreCheckedAsThoseOfRoles) {
+  const Json int8 = {{"bits", 8}, {"strategy", "channel"}};
+  EXPECT_NO_THROW(check_changed("/weights/backbone.layers.1.mixer.in_proj", int8));
+  expect_refused("/weights/backbone.layers.9.mixer.in_proj", int8,
+                 {"has no weight \"backbone.layers.9.mixer.in_proj\""});
+  expect_refused("/weights/backbone.layers.1.mixer.in_proj", {{"bits", 4}},
+                 {"weights.backbone.layers.1.mixer.in_proj as 4 bits"});
 }
 
 TEST(CheckRecipe, KnowsWhereOutliersAreSplit) {

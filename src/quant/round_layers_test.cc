@@ -144,6 +144,17 @@ TEST_P(RoundLayers, LoseLessThanTheNearest) {
   EXPECT_LT(error({{"name", "gptq"}, {"target", "float"}, {"sweeps", 3}}, "c"), 0.9 * nearest);
 }
 
+/// Words of codes, and a table that is rounded for its use as a head.
+TEST_P(RoundLayers, LoseLessThanTheNearestWords) {
+  for (const char* recipe : {"krait-w3a8", "krait-w2a8"}) {
+    const auto error = [&](const Json& step, const std::string& name) {
+      return logit_error(fixture, fixture.run(write_recipe(fixture, recipe, step), name + recipe));
+    };
+    const double nearest = error({{"name", "rtn"}, {"scale", "weighted_mse"}}, "a");
+    EXPECT_LT(error({{"name", "gptq"}, {"sweeps", 2}}, "b"), 0.95 * nearest) << recipe;
+  }
+}
+
 TEST_P(RoundLayers, CalibrateOnWhatTheModelWrites) {
   QuantizeOptions options = fixture.options("krait-w4a8");
   options.calibration.clear();
