@@ -15,12 +15,15 @@ import families
 import grids
 import quantized
 import test_models
+import tune
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 
-def tiny(name, seed=0):
+def tiny(name, seed=0, vocab_size=64):
     torch.manual_seed(seed)
     family = families.FAMILIES[name]
-    return family.Model(family.Config(vocab_size=64, **test_models.TINY[name]))
+    return family.Model(family.Config(vocab_size=vocab_size, **test_models.TINY[name]))
 
 
 def test_quantize():
@@ -133,10 +136,89 @@ def test_decode():
     print("decode: as defined")
 
 
+def pack_int4(digits):
+    """Digits [rows, columns] -> I32 [rows, columns / 8]."""
+    words = ((digits.long() + 8).unflatten(1, (-1, 8)) << torch.arange(0, 32, 4)).sum(-1)
+    return torch.where(words < 1 << 31, words, words - (1 << 32)).to(torch.int32)
+
+
+def write_quantized(model, out):
+    """The model as krait would write it: table int8 by row, in_proj and out_proj in 4 bits by
+    groups of 32, all three with rotated inputs."""
+    blocks = {"embeddings": 32, "in_proj": 32, "out_proj": 64}
+    tensors, plain = {}, {}
+    for name, w in model.state_dict().items():
+        stem, _, last = name.rpartition(".")
+        role = stem.rpartition(".")[2]
+        if role not in blocks:
+            tensors[name] = w.bfloat16()
+            plain[name] = w.bfloat16().float()
+            continue
+        h = quantized.hadamard(blocks[role])
+        group, limit = (w.shape[1], 127) if role == "embeddings" else (32, 7)
+        groups = (w.unflatten(1, (-1, len(h))) @ h.t()).flatten(1).unflatten(1, (-1, group))
+        scale = groups.abs().amax(-1, keepdim=True) / limit
+        if limit == 7:
+            scale = scale.bfloat16().float()
+        digits = (groups / scale).round().flatten(1)
+        stored = (digits.unflatten(1, (-1, group)) * scale).flatten(1)
+        plain[name] = (stored.unflatten(1, (-1, len(h))) @ h).flatten(1)
+        if limit == 7:
+            tensors[stem + ".weight_packed"] = pack_int4(digits)
+            tensors[stem + ".weight_shape"] = torch.tensor(w.shape)
+            tensors[stem + ".weight_scale"] = scale[..., 0].bfloat16()
+        else:
+            tensors[name], tensors[stem + ".weight_scale"] = digits.to(torch.int8), scale[..., 0]
+    out.mkdir()
+    safetensors.torch.save_file(tensors, out / "model.safetensors")
+    sites = {("lm_head" if role == "embeddings" else role) + ".input": {"hadamard_block": block}
+             for role, block in blocks.items()}
+    (out / "config.json").write_text(json.dumps({"quantization_config": {"krait": {
+        "activations": sites, "provenance": {}}}}), encoding="utf-8")
+    return plain
+
+
+def test_tune(folder):
+    """The stored tensors are read as what they stand for; tuning keeps digits and layout, and
+    what it writes has the divergence that it measured."""
+    model = tiny("mamba", vocab_size=8192)
+    with torch.no_grad():
+        model.head().mul_(20)  # a model whose next token is no mere matter of chance
+    export.write(families.FAMILIES["mamba"], model, ROOT / "models" / "krait-demo" /
+                 "tokenizer.json", folder / "float")
+    plain = write_quantized(families.load_export(folder / "float")[1], folder / "quantized")
+    checkpoint = quantized.Checkpoint(folder / "quantized")
+    weights = checkpoint.weights(checkpoint.floats, checkpoint.scales)
+    assert set(weights) == set(plain)
+    for name, w in plain.items():
+        assert torch.allclose(weights[name], w, atol=1e-6 * w.abs().max().item()), name
+    text = (ROOT / "share" / "calibration.txt").read_text(encoding="utf-8")
+    (folder / "text").write_text(text[:60000], encoding="utf-8")
+    shared = ["--teacher", str(folder / "float"), "--text", str(folder / "text"), "--validation",
+              str(folder / "text"), "--validation-windows", "2", "--sequences", "64", "--length",
+              "64", "--threads", "1"]
+    before, after = tune.main([*shared, "--quantized", str(folder / "quantized"), "--out",
+                               str(folder / "tuned")])
+    assert after["kl"] < 0.9 * before["kl"], (before, after)
+    again, _ = tune.main([*shared, "--quantized", str(folder / "tuned"), "--out",
+                          str(folder / "again"), "--epochs", "0"])
+    assert abs(again["kl"] - after["kl"]) < 1e-5 * after["kl"], (again, after)
+    old, new = (safetensors.torch.load_file(folder / name / "model.safetensors")
+                for name in ("quantized", "tuned"))
+    assert set(old) == set(new)
+    for name, tensor in old.items():
+        assert tensor.dtype == new[name].dtype and tensor.shape == new[name].shape, name
+        moves = tensor.is_floating_point()
+        assert moves != torch.equal(tensor, new[name]), name
+    print("tune: smaller divergence, same digits, written as measured")
+
+
 if __name__ == "__main__":
     test_quantize()
     test_gradient()
     with tempfile.TemporaryDirectory() as folder:
         test_run(pathlib.Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        test_tune(pathlib.Path(folder))
     test_hadamard()
     test_decode()

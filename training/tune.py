@@ -1,10 +1,12 @@
 r"""Tune what is float in a quantized checkpoint: krait's KL-driven tuning.
 
-    python tune.py --teacher ../models/krait-demo --quantized OUT --out TUNED
+    krait generate ../models/krait-demo -p '<|endoftext|>' -n 131584 --ignore-eos \
+        --temperature 1 --top-k 0 --top-p 1 --min-p 0 > generated.txt
+    python tune.py --teacher ../models/krait-demo --quantized OUT --out TUNED --text generated.txt
 
 Norms, biases, the convolution, A_log, D, dt_proj and the scales of the matrices move, by Adam, so
 that KL(teacher || quantized) over a few hundred sequences falls; the digits of the weights stay.
-There are no labels: the sequences are drawn from the teacher itself, or --text is a file of text.
+There are no labels: the text is what the teacher itself writes, or any other.
 The result has the same tensors in the same types; a value that is stored as bf16 is rounded so in
 every step. Inputs are not rounded to int8 here.
 """
@@ -28,19 +30,6 @@ import families
 import grids
 import ops
 import quantized
-
-
-@torch.no_grad()
-def generate(directory, count, length, seed, batch=128):
-    """ids [count, length + 1] that the teacher writes after the token between documents, at
-    temperature 1."""
-    import transformers
-    transformers.set_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-    start = torch.zeros(min(batch, count), 1, dtype=torch.long)
-    parts = [model.generate(start, do_sample=True, temperature=1.0, top_k=0, min_new_tokens=length,
-                            max_new_tokens=length) for _ in range(-(-count // len(start)))]
-    return torch.cat(parts)[:count]
 
 
 def read_text(path, tokenizer, count, length, seed):
@@ -91,15 +80,13 @@ def divergence(model, teacher, weights, head, ids, kind):
     return kl, nll
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", type=pathlib.Path, required=True, help="of export.py")
     parser.add_argument("--quantized", type=pathlib.Path, required=True, help="of krait quantize")
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--text", type=pathlib.Path, help="instead of what the teacher writes")
-    parser.add_argument("--samples", type=pathlib.Path,
-                        help="keep what the teacher writes in this file, or take it from there")
+    parser.add_argument("--text", type=pathlib.Path, required=True)
     parser.add_argument("--validation", type=pathlib.Path, help="text to watch the KL on")
     parser.add_argument("--validation-windows", type=int, default=16)
     parser.add_argument("--sequences", type=int, default=256)
@@ -111,7 +98,7 @@ def main():
     parser.add_argument("--kind", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
 
     torch.set_num_threads(args.threads)
     began = time.time()
@@ -122,14 +109,7 @@ def main():
     checkpoint = quantized.Checkpoint(args.quantized)
     head = checkpoint.head and checkpoint.head + ".weight"
     tokenizer = args.teacher / "tokenizer.json"
-    if args.text:
-        ids = read_text(args.text, tokenizer, args.sequences, args.length, args.seed)
-    elif args.samples and args.samples.exists():
-        ids = torch.load(args.samples)[:args.sequences]
-    else:
-        ids = generate(args.teacher, args.sequences, args.length, args.seed)
-        if args.samples:
-            torch.save(ids, args.samples)
+    ids = read_text(args.text, tokenizer, args.sequences, args.length, args.seed)
     print(f"{len(ids)} sequences of {ids.shape[1] - 1} tokens after {time.time() - began:.0f} s")
 
     tuning = Tuning(checkpoint, args.only)
@@ -177,10 +157,10 @@ def main():
     after = watch()
     with torch.no_grad():
         note = {"sequences": len(ids), "length": args.length, "epochs": args.epochs,
-                "peak": args.peak, "data": args.text.name if args.text else "generated",
-                "seed": args.seed}
+                "peak": args.peak, "data": args.text.name, "seed": args.seed}
         checkpoint.write(args.out, *tuning.values(), note)
     print(json.dumps({"before": before, "after": after, "seconds": round(time.time() - began)}))
+    return before, after
 
 
 if __name__ == "__main__":
