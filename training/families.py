@@ -1,7 +1,8 @@
 """The model families, each a module with the same names.
 
 Config (a dataclass whose fields are keys of config.json), Model(config) with loss(ids, target,
-kind), its parts model(ids, kind) and head(), and logits(ids), decays(parameter name), hugging_face(config) -> the keys of config.json.
+kind), its parts model(ids, kind) and head(), and logits(ids), decays(parameter name),
+hugging_face(config) -> the keys of config.json.
 Parameters carry the names of the Hugging Face layout, so that export and import are plain copies.
 """
 

@@ -1,7 +1,7 @@
 """Weights of few levels: scale times digit, one scale for a group of columns of a row.
 
-The scale follows from the weights: it is never a parameter. Ternary models whose scales are learned
-drift towards nothing but zeros (the "zero-ratio collapse" of Ternary Mamba, 2026, arXiv 2606.18114).
+The scale follows from the weights: it is never a parameter. Where scales are learned, the share of
+zeros can run away (the "zero-ratio collapse" of Ternary Mamba, 2026, arXiv 2606.18114).
 """
 
 import torch
@@ -100,7 +100,7 @@ def student_weights(parameters, grid, group):
 
 
 def bits_per_weight(parameters, grid, group):
-    """(as stored in 2-bit codes, with log2(levels) bits a digit): scales and floats of bf16 count."""
+    """(in 2-bit codes, with log2(levels) bits a digit): scales and floats of bf16 count."""
     stored = entropy = count = 0
     levels = torch.tensor(len(GRIDS[grid][0])).log2().item()
     for name, p in parameters.items():

@@ -346,8 +346,8 @@ Softmax softmax(int V, const S* row, float* exps) {
   return {maximum, std::log(total), 1.0f / total};
 }
 
-// logits [rows,V] become the gradient of share * cross-entropy + (1 - share) * KL(teacher || model),
-// times scale; kl, nll [rows] are the two by themselves
+// logits [rows,V] become the gradient of share * cross-entropy + (1 - share) * KL(teacher ||
+// model), times scale; kl, nll [rows] are the two by themselves
 template <class S>
 void divergence(int rows, int V, S* logits, const S* teacher, const int64_t* target, float share,
                 float scale, float* kl, float* nll, int threads) {

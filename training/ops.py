@@ -1,7 +1,7 @@
 """Fused operations of a Mamba block on the CPU, and the slow references they are tested against.
 
-The C++ side is kernels.cpp, ssd.cpp, attention.cpp and grids.cpp, compiled for this machine on first use
-into build/ beside them.
+The C++ side is kernels.cpp, ssd.cpp, attention.cpp and grids.cpp, compiled for this machine on
+first use into build/ beside them.
 """
 
 import ctypes

@@ -1,4 +1,6 @@
-"""Distillation and tuning: grids, exact exports, resuming, krait's tensors. Run: python test_distill.py
+"""Distillation and tuning: grids, exact exports, resuming, krait's tensors.
+
+Run: python test_distill.py
 """
 
 import json
@@ -27,7 +29,7 @@ def tiny(name, seed=0, vocab_size=64):
 
 
 def test_quantize():
-    """The fused search against PyTorch; scales are bf16; digits are of the grid; it is a fixed point."""
+    """The fused search against PyTorch: bf16 scales, digits of the grid, a local optimum."""
     w = torch.randn(24, 192, generator=torch.Generator().manual_seed(1))
     w[3] = 0
     for grid, (digits, _) in grids.GRIDS.items():
@@ -39,10 +41,11 @@ def test_quantize():
             assert ((scale - wanted_scale).abs() <= wanted_scale / 128).all()
             assert torch.equal(scale, scale.bfloat16().float())
             assert set(q.unique().tolist()) <= set(digits)
-            best = (w.unflatten(-1, (-1, group)) - q * scale).square().sum()
-            for factor in (0.9, 1.1):
-                other = grids.digits_of(w.unflatten(-1, (-1, group)), scale * factor, digits)
-                assert best <= (w.unflatten(-1, (-1, group)) - other * scale * factor).square().sum()
+            groups = w.unflatten(-1, (-1, group))
+            best = (groups - q * scale).square().sum()
+            for moved in (0.9 * scale, 1.1 * scale):
+                other = grids.digits_of(groups, moved, digits)
+                assert best <= (groups - other * moved).square().sum()
     q, scale = grids.quantize(w, "ternary", 64)
     again, scale_again = grids.quantize((q * scale).flatten(-2), "ternary", 64)
     assert torch.equal(q * scale, again * scale_again)
