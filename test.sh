@@ -15,7 +15,7 @@ cmake --preset release > /dev/null
 cmake --build --preset release -j "$jobs"
 
 if [ $quick = no ]; then
-  parsers=(io_tests tokenizer_tests quant_tests)
+  parsers=(io_tests tokenizer_tests)
   cmake --preset asan > /dev/null
   fuzz=$(cd tests/fuzz && ls fuzz_*.cc 2>/dev/null | sed 's/\.cc$//')
   # shellcheck disable=SC2086

@@ -18,8 +18,8 @@ endif()
 # architecture, never vectorised beyond it.
 set(KRAIT_FLAGS_avx2 -mavx2 -mfma -mf16c -mno-avx512f)
 set(KRAIT_FLAGS_avx_vnni ${KRAIT_FLAGS_avx2} -mavxvnni)
-set(KRAIT_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c
-  -mprefer-vector-width=512)
+set(KRAIT_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vbmi -mavx512vnni -mfma
+  -mf16c -mprefer-vector-width=512)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC's own AVX-512 header begins many operations from a value left uninitialised on purpose, and
   # GCC 12 warns of it (bug 105593).

@@ -21,6 +21,14 @@ FAMILIES = {"mamba": mamba, "mamba2": mamba2, "pythia": pythia, "jamba": jamba}
 
 # Fields of each family's Config that differ from its defaults, the sizes of models/.
 SIZES = {
+    "1m": {
+        "mamba": dict(hidden_size=96, intermediate_size=192, num_hidden_layers=6,
+                      time_step_rank=6),
+    },
+    "2m": {
+        "mamba": dict(hidden_size=128, intermediate_size=256, num_hidden_layers=8,
+                      time_step_rank=8),
+    },
     "4m": {name: {} for name in FAMILIES},
     "15m": {
         "mamba": dict(hidden_size=384, intermediate_size=768, num_hidden_layers=12,

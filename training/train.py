@@ -122,7 +122,10 @@ def main():
     assert args.steps * args.batch <= len(order), "more steps than one epoch has"
 
     family = families.FAMILIES[args.family]
-    model = family.Model(family.Config(**families.SIZES[args.size][args.family]))
+    shapes = families.SIZES[args.size]
+    if args.family not in shapes:
+        raise SystemExit(f"size {args.size} is there for {', '.join(shapes)} only, not {args.family}")
+    model = family.Model(family.Config(**shapes[args.family]))
     optimizer = make_optimizer(family, model, args)
     parameters = list(model.parameters())
     args.out.mkdir(parents=True, exist_ok=True)

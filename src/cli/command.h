@@ -28,12 +28,16 @@ struct Command {
 };
 
 Runner declare_quantize(CLI::App& app);
+Runner declare_mix(CLI::App& app);
 Runner declare_generate(CLI::App& app);
 Runner declare_perplexity(CLI::App& app);
 Runner declare_compare(CLI::App& app);
 Runner declare_eval(CLI::App& app);
+Runner declare_drift(CLI::App& app);
+Runner declare_recall(CLI::App& app);
 Runner declare_logits(CLI::App& app);
 Runner declare_sweep(CLI::App& app);
+Runner declare_merge(CLI::App& app);
 Runner declare_report(CLI::App& app);
 Runner declare_tokenize(CLI::App& app);
 Runner declare_inspect(CLI::App& app);

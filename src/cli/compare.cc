@@ -1,5 +1,6 @@
 // krait compare: what a model lost against its reference.
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cli/command.h"
@@ -7,6 +8,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/table.h"
+#include "cli/task_outcome.h"
 #include "eval/divergence.h"
 #include "krait/engine.h"
 
@@ -14,29 +16,13 @@ namespace krait::cli {
 namespace {
 
 struct Options {
-  std::string reference, model;
+  std::string reference, model, data = ".";
+  std::vector<std::string> tasks;
+  std::int64_t limit = 0;
   EvaluationOptions evaluation;
 };
 
-int run(const Options& options) {
-  const EngineOptions engine_options{.threads = options.evaluation.threads};
-  const Engine reference = Engine::load(resolve_model(options.reference), engine_options);
-  const Engine model = Engine::load(resolve_model(options.model), engine_options);
-  const EvaluationText text = read_evaluation_text(options.evaluation, reference);
-  ProgressReport report;
-  const DivergenceResult result =
-      compare(reference, model, text.ids, text.bytes, options.evaluation.seq_len,
-              [&](const Progress& p) { report.update(p); });
-  report.finish();
-  if (options.evaluation.json) {
-    Json json = to_json(result);
-    json["reference_directory"] = options.reference;
-    json["model_directory"] = options.model;
-    json["file"] = options.evaluation.file;
-    json["seq_len"] = options.evaluation.seq_len;
-    print_json(json);
-    return kSuccess;
-  }
+void print_divergence(const Options& options, const DivergenceResult& result) {
   Table models({"", "nll", "perplexity", "bits/byte"});
   const auto add = [&models](const std::string& name, const PerplexityResult& p) {
     models.add({name, fmt::format("{:.5f}", p.nll), fmt::format("{:.4f}", p.perplexity),
@@ -45,14 +31,58 @@ int run(const Options& options) {
   add(options.reference, result.reference);
   add(options.model, result.model);
   print("{}\n", models.str());
-  Table lost({"nll difference", "+-", "mean KL", "99.9% KL", "max KL", "top-1 agreement"});
-  lost.add({fmt::format("{:+.5f}", result.nll_difference),
-            fmt::format("{:.5f}", result.nll_difference_error),
-            fmt::format("{:.6f}", result.kl_mean), fmt::format("{:.5f}", result.kl_p999),
-            fmt::format("{:.5f}", result.kl_max),
-            fmt::format("{:.2f}%", 100 * result.top1_agreement)});
-  print("{}\n{} tokens in {} windows; KL(reference || model) in nats\n", lost.str(),
-        result.model.tokens, result.model.windows);
+  const auto interval = [](const Interval& i, const char* sign, int digits) {
+    return sign[0] == '+' ? fmt::format("{:+.{}f} to {:+.{}f}", i.low, digits, i.high, digits)
+                          : fmt::format("{:.{}f} to {:.{}f}", i.low, digits, i.high, digits);
+  };
+  Table lost({"", "mean", "95% interval", "99.9%", "max"});
+  lost.add({"nll difference", fmt::format("{:+.5f}", result.nll_difference),
+            interval(result.nll_difference_interval, "+", 5), "-", "-"});
+  lost.add({"KL", fmt::format("{:.6f}", result.kl_mean), interval(result.kl_interval, "", 6),
+            fmt::format("{:.5f}", result.kl_p999), fmt::format("{:.5f}", result.kl_max)});
+  lost.add({"top-1 agreement", fmt::format("{:.2f}%", 100 * result.top1_agreement), "-", "-", "-"});
+  print(
+      "{}\n{} tokens in {} windows; KL(reference || model) and differences in nats per token; "
+      "intervals by bootstrap over blocks of {} tokens (nll difference with tokens taken as "
+      "independent: +- {:.5f})\n",
+      lost.str(), result.model.tokens, result.model.windows, kBootstrapBlock,
+      result.nll_difference_error);
+}
+
+int run(const Options& options) {
+  if (options.evaluation.file.empty() && options.tasks.empty()) {
+    throw UsageError("give something to compare on: -f FILE or --tasks NAMES");
+  }
+  std::vector<TaskOutcome> tasks = read_tasks(options.tasks, options.data, options.limit);
+  const EngineOptions engine_options{.threads = options.evaluation.threads};
+  const Engine reference = Engine::load(resolve_model(options.reference), engine_options);
+  const Engine model = Engine::load(resolve_model(options.model), engine_options);
+  ProgressReport report;
+  const auto progress = [&](const Progress& p) { report.update(p); };
+  std::optional<DivergenceResult> result;
+  if (!options.evaluation.file.empty()) {
+    const EvaluationText text = read_evaluation_text(options.evaluation, reference);
+    result = compare(reference, model, text.ids, text.bytes, options.evaluation.seq_len, progress);
+  }
+  score_tasks(tasks, model, &reference, progress);
+  report.finish();
+  if (options.evaluation.json) {
+    Json json = result ? to_json(*result) : Json::object();
+    json["reference_directory"] = options.reference;
+    json["model_directory"] = options.model;
+    if (result) json["file"] = options.evaluation.file;
+    if (result) json["seq_len"] = options.evaluation.seq_len;
+    for (const TaskOutcome& task : tasks)
+      json["tasks"][std::string(task.task.kind.name)] = to_json(task);
+    print_json(json);
+    return kSuccess;
+  }
+  if (result) print_divergence(options, *result);
+  if (tasks.empty()) return kSuccess;
+  print(
+      "{}{}\n* the metric that papers report; differences are model - reference, item by item; of "
+      "perplexity in nats per item\n",
+      result ? "\n" : "", task_table(tasks).str());
   return kSuccess;
 }
 
@@ -64,7 +94,8 @@ Runner declare_compare(CLI::App& app) {
                  "Directory of the reference, usually the float model")
       ->required();
   app.add_option("MODEL", options->model, "Directory of the model to judge")->required();
-  add_evaluation_options(app, options->evaluation);
+  add_evaluation_options(app, options->evaluation, false);
+  add_task_options(app, options->tasks, options->data, options->limit);
   return [options] { return run(*options); };
 }
 

@@ -4,9 +4,9 @@
 
 namespace krait::cli {
 
-void add_evaluation_options(CLI::App& app, EvaluationOptions& options) {
+void add_evaluation_options(CLI::App& app, EvaluationOptions& options, bool file_required) {
   app.add_option("-f,--file", options.file, "Text; - reads standard input")
-      ->required()
+      ->required(file_required)
       ->type_name("FILE");
   app.add_option("--seq-len", options.seq_len, "Tokens of a window; windows do not overlap")
       ->capture_default_str()
@@ -51,7 +51,11 @@ Json to_json(const DivergenceResult& result) {
           {"model", to_json(result.model)},
           {"nll_difference", result.nll_difference},
           {"nll_difference_error", result.nll_difference_error},
+          {"nll_difference_low", result.nll_difference_interval.low},
+          {"nll_difference_high", result.nll_difference_interval.high},
           {"kl_mean", result.kl_mean},
+          {"kl_low", result.kl_interval.low},
+          {"kl_high", result.kl_interval.high},
           {"kl_p999", result.kl_p999},
           {"kl_max", result.kl_max},
           {"top1_agreement", result.top1_agreement}};

@@ -18,7 +18,7 @@ struct EvaluationOptions {
   int threads = 0;
   bool json = false;
 };
-void add_evaluation_options(CLI::App& app, EvaluationOptions& options);
+void add_evaluation_options(CLI::App& app, EvaluationOptions& options, bool file_required = true);
 
 struct EvaluationText {
   std::vector<std::int32_t> ids;

@@ -44,16 +44,20 @@ std::vector<Group> group_tensors(const ModelLayout& layout,
   std::vector<Group> groups;
   std::set<std::string> used;
   const auto add = [&](const std::string& role, const std::string& kind, const std::string& name,
-                       const std::string& scale) {
+                       const std::string& scale, const LinearSite* codes = nullptr) {
     const auto found = tensors.find(name);
     if (found == tensors.end() || !used.insert(name).second) return;
     const TensorInfo& info = found->second;
-    // Words of eight 4-bit weights are shown as what they hold.
+    // Words of eight 4-bit weights and codes are shown as what they hold.
     const bool is_packed = name.ends_with(".weight_packed");
-    const std::int64_t elements = info.shape.elements() * (is_packed ? 8 : 1);
-    const std::string shape =
-        is_packed ? Shape{info.shape[0], info.shape[1] * 8}.str() : info.shape.str();
-    const std::string dtype(is_packed ? "I4" : name_of(info.dtype));
+    const Shape holds = codes       ? Shape{codes->rows, codes->cols}
+                        : is_packed ? Shape{info.shape[0], info.shape[1] * 8}
+                                    : info.shape;
+    const std::int64_t elements = holds.elements();
+    const std::string shape = holds.str();
+    const std::string dtype = codes ? fmt::format("codes, {} bits", info.shape[1] * 4 / codes->cols)
+                              : is_packed ? "I4"
+                                          : std::string(name_of(info.dtype));
     Group* group = nullptr;
     for (Group& g : groups) {
       if (g.role == role && g.kind == kind && g.shape == shape && g.dtype == dtype &&
@@ -68,9 +72,11 @@ std::vector<Group> group_tensors(const ModelLayout& layout,
   };
   for (const LinearSite& site : layout.linears) {
     const std::string name = site.name + ".weight";
-    if (const auto packed = tensors.find(name + "_packed"); packed != tensors.end()) {
+    for (const std::string& form : {name + "_packed", name + "_codes"}) {
+      if (!tensors.contains(form)) continue;
       const std::int64_t scales = tensors.at(name + "_scale").shape[1];
-      add(site.role, "linear", packed->first, fmt::format("groups of {}", site.cols / scales));
+      add(site.role, "linear", form, fmt::format("groups of {}", site.cols / scales),
+          form.ends_with("_codes") ? &site : nullptr);
     }
     add(site.role, "linear", name, scale_words(tensors, name, site.rows));
     const std::string bias = site.name + ".bias";

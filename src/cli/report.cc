@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "cli/plot.h"
+#include "cli/results.h"
 #include "core/check.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -23,39 +24,6 @@ struct Options {
   std::string output;
   bool json = false;
 };
-
-/// Result files of all directories by name, each once: shards of one sweep may lie anywhere.
-std::map<std::string, Json> read_results(const std::vector<std::string>& directories) {
-  std::map<std::string, Json> results;
-  for (const std::string& directory : directories) {
-    check(fs::is_directory(directory), ErrorCode::not_found, "{} is not a directory", directory);
-    for (const auto& entry : fs::directory_iterator(directory)) {
-      if (entry.path().extension() != ".json") continue;
-      Json result = read_json_file(entry.path().string());
-      if (!result.is_object() || !result.contains("spec")) continue;
-      const std::string name = entry.path().stem().string();
-      const auto [it, inserted] = results.emplace(name, result);
-      check(inserted || it->second.at("spec") == result.at("spec"), ErrorCode::bad_data,
-            "{}: another directory holds a result of this name with another specification",
-            entry.path().string());
-    }
-  }
-  check(!results.empty(), ErrorCode::not_found, "no results of krait sweep in {}",
-        fmt::join(directories, ", "));
-  return results;
-}
-
-/// A number somewhere below, or NaN.
-double number_at(const Json& result, const char* pointer) {
-  const Json::json_pointer path(pointer);
-  return result.contains(path) && result.at(path).is_number() ? result.at(path).get<double>() : NAN;
-}
-
-std::string text_at(const Json& result, const char* pointer) {
-  const Json::json_pointer path(pointer);
-  return result.contains(path) && result.at(path).is_string() ? result.at(path).get<std::string>()
-                                                              : "?";
-}
 
 struct Row {
   std::string recipe;
@@ -144,10 +112,10 @@ std::string picture(const std::map<std::string, std::vector<Row>>& models) {
     if (!points.points.empty()) series.push_back(std::move(points));
   }
   return series.empty() ? ""
-                        : scatter_svg({.title = "What is lost at how many bits",
-                                       .x_label = "bits per weight, all tensors counted",
-                                       .y_label = "mean KL to the original, nats per token"},
-                                      series);
+                        : plot_svg({.title = "What is lost at how many bits",
+                                    .x_label = "bits per weight, all tensors counted",
+                                    .y_label = "mean KL to the original, nats per token"},
+                                   series);
 }
 
 int run(const Options& options) {

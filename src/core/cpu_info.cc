@@ -79,7 +79,7 @@ bool cpu_supports(Isa isa) noexcept {
   if (isa == Isa::avx512_vnni) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512vnni");
+           __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
   }
 #elif defined(__aarch64__)
   if (isa == Isa::neon) return true;  // part of AArch64

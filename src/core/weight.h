@@ -31,9 +31,13 @@ struct PackedI4 {
   bool scale_is_f32 = false;  ///< where bf16 would not hold every scale exactly
 };
 
-/// Codes as the CPU kernels read them, made once at load by pack().
+/// Codes as the CPU kernels read them: one stream per 16 rows. A line of 64 bytes with the scales
+/// of two groups, bf16 [2, 16 rows], precedes the words of the first, 2 b bytes per column, and of
+/// the second group; an odd last group leaves half of its line of scales unused. The words of a
+/// group are those of Weight::data, [columns / C, 8 pairs of rows]. Rows beyond the last hold
+/// zeros. Made once at load by pack().
 struct PackedCodes {
-  Tensor lines;  ///< u8 [ceil(rows/16), bytes per 16 rows]
+  Tensor lines;  ///< u8 [ceil(rows/16), bytes per 16 rows], padded to a multiple of 64
 };
 
 /// The matrix of y = x W^T (+ bias): data [rows = outputs, cols = inputs], row-major, as on disk.

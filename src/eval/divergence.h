@@ -4,16 +4,20 @@
 #include <cstdint>
 #include <span>
 
+#include "eval/bootstrap.h"
 #include "eval/perplexity.h"
 
 namespace krait {
 
 struct DivergenceResult {
   PerplexityResult reference, model;
-  double nll_difference = 0;        ///< mean of model - reference per token, nats
-  double nll_difference_error = 0;  ///< standard error of that mean (paired)
-  double kl_mean = 0;               ///< KL(reference || model) per token, nats
-  double kl_p999 = 0;               ///< 99.9th percentile, interpolated linearly
+  double nll_difference = 0;  ///< mean of model - reference per token, nats
+  double nll_difference_error =
+      0;  ///< standard error of that mean (paired), tokens taken as independent
+  Interval nll_difference_interval{};  ///< 95 %, by blocks of the text: bootstrap_interval()
+  double kl_mean = 0;                  ///< KL(reference || model) per token, nats
+  Interval kl_interval{};              ///< likewise of kl_mean
+  double kl_p999 = 0;                  ///< 99.9th percentile, interpolated linearly
   double kl_max = 0;
   double top1_agreement = 0;  ///< share of tokens where both have the same largest logit
 };

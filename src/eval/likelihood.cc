@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <mutex>
 
 #include "core/check.h"
-#include "eval/softmax.h"
+#include "eval/continuations.h"
 #include "runtime/engine_impl.h"
 
 namespace krait {
@@ -48,45 +47,6 @@ Encoded encode(const Engine& engine, const TaskChoice& choice, std::int64_t max_
   return result;
 }
 
-void add_token(Likelihood& likelihood, std::span<const float> logits, std::int32_t id) {
-  likelihood.log_likelihood += logits[static_cast<std::size_t>(id)] - log_sum_exp(logits);
-  likelihood.is_greedy &= argmax(logits) == id;
-  ++likelihood.tokens;
-}
-
-/// Continues copies of one state with several continuations at once.
-void score_continuations(const Engine& engine, const SequenceState& context,
-                         std::span<const float> first_logits, std::span<const Encoded> choices,
-                         std::span<Likelihood> out) {
-  Engine::Impl& impl = *engine.impl();
-  const auto vocab = static_cast<std::size_t>(engine.vocab_size());
-  const auto rows = static_cast<std::size_t>(engine.vocab_rows());
-  Ids ids;
-  std::vector<std::int32_t> cu_seqlens{0};
-  std::vector<SequenceState> states(choices.size(), context);
-  std::vector<SequenceState*> pointers;
-  for (std::size_t i = 0; i < choices.size(); ++i) {
-    const Ids& continuation = choices[i].continuation;
-    add_token(out[i], first_logits.first(vocab), continuation.front());
-    if (continuation.size() == 1) continue;
-    ids.insert(ids.end(), continuation.begin(), continuation.end() - 1);
-    cu_seqlens.push_back(static_cast<std::int32_t>(ids.size()));
-    pointers.push_back(&states[i]);
-  }
-  if (ids.empty()) return;
-  std::vector<float> logits(ids.size() * rows);
-  {
-    const std::lock_guard lock(impl.mutex);
-    impl.model->forward(impl.context, {ids, cu_seqlens, pointers}, LogitRows::all, logits.data());
-  }
-  const float* row = logits.data();
-  for (std::size_t i = 0; i < choices.size(); ++i) {
-    for (std::size_t k = 1; k < choices[i].continuation.size(); ++k, row += rows) {
-      add_token(out[i], {row, vocab}, choices[i].continuation[k]);
-    }
-  }
-}
-
 std::size_t best(const std::vector<Likelihood>& choices, const TaskItem& item, bool per_character) {
   std::size_t winner = 0;
   double highest = 0;
@@ -107,20 +67,23 @@ std::size_t best(const std::vector<Likelihood>& choices, const TaskItem& item, b
 std::vector<Likelihood> likelihoods(const Engine& engine, const TaskItem& item,
                                     std::int64_t max_length) {
   Engine::Impl& impl = *engine.impl();
-  std::vector<Encoded> encoded;
-  encoded.reserve(item.choices.size());
-  for (const TaskChoice& choice : item.choices)
-    encoded.push_back(encode(engine, choice, max_length));
-  std::vector<Likelihood> result(encoded.size());
+  std::vector<Ids> contexts, continuations;
+  for (const TaskChoice& choice : item.choices) {
+    Encoded encoded = encode(engine, choice, max_length);
+    contexts.push_back(std::move(encoded.context));
+    continuations.push_back(std::move(encoded.continuation));
+  }
+  std::vector<Likelihood> result;
   std::vector<float> logits(static_cast<std::size_t>(engine.vocab_rows()));
-  for (std::size_t begin = 0, end = 0; begin < encoded.size(); begin = end) {
-    for (end = begin + 1; end < encoded.size(); ++end) {
-      if (encoded[end].context != encoded[begin].context) break;
+  for (std::size_t begin = 0, end = 0; begin < contexts.size(); begin = end) {
+    for (end = begin + 1; end < contexts.size(); ++end) {
+      if (contexts[end] != contexts[begin]) break;
     }
     SequenceState state(impl.model->state_layout());
-    impl.prefill(encoded[begin].context, state, LogitRows::last, logits.data());
-    score_continuations(engine, state, logits, std::span(encoded).subspan(begin, end - begin),
-                        std::span(result).subspan(begin, end - begin));
+    impl.prefill(contexts[begin], state, LogitRows::last, logits.data());
+    const std::vector<Likelihood> scores = score_continuations(
+        engine, state, logits, std::span(continuations).subspan(begin, end - begin));
+    result.insert(result.end(), scores.begin(), scores.end());
   }
   return result;
 }

@@ -16,6 +16,7 @@ struct Likelihood {
   double log_likelihood = 0;  ///< nats, of all tokens of the continuation
   bool is_greedy = true;      ///< every token is the most likely one
   std::int64_t tokens = 0;
+  bool first_is_greedy = false;  ///< the first token is the most likely one
 };
 
 /// The continuation's tokens are those of context + continuation after the first n, n being the

@@ -16,6 +16,14 @@ Mean mean_of(std::span<const double> values) {
   return {mean, n > 1 ? std::sqrt(squares / (n - 1) / n) : 0};
 }
 
+double quantile(std::vector<double> values, double q) {
+  std::sort(values.begin(), values.end());
+  const double rank = q * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<std::size_t>(rank);
+  const std::size_t above = std::min(below + 1, values.size() - 1);
+  return values[below] + (rank - static_cast<double>(below)) * (values[above] - values[below]);
+}
+
 void for_each_window(std::span<const std::int32_t> ids, std::int64_t seq_len,
                      const ProgressFn& progress,
                      const std::function<void(std::span<const std::int32_t>)>& fn) {

@@ -5,6 +5,7 @@
 #include "kernels/gated_norm/gated_norm_kernels.h"
 #include "kernels/hadamard/hadamard_kernels.h"
 #include "kernels/linear/linear4_kernels.h"
+#include "kernels/linear/linear_codes_kernels.h"
 #include "kernels/linear/linear_kernels.h"
 #include "kernels/nonlinearity/nonlinearity_kernels.h"
 #include "kernels/norm/norm_kernels.h"
@@ -19,6 +20,7 @@ constexpr Microkernels kReference{
     .isa = Isa::reference,
     .linear = &linear_reference,
     .linear4 = &linear4_reference,
+    .linear_codes = &linear_codes_reference,
     .norm = &norm_reference,
     .causal_conv1d = &causal_conv1d_reference,
     .selective_scan = &selective_scan_reference,
@@ -32,11 +34,13 @@ constexpr Microkernels kReference{
 /// A level that differs from the one below in the products of integers only.
 [[maybe_unused]] constexpr Microkernels with_products(const Microkernels& below, Isa isa,
                                                       const LinearKernels& linear,
-                                                      const Linear4Kernels& linear4) {
+                                                      const Linear4Kernels& linear4,
+                                                      const LinearCodesKernels& linear_codes) {
   Microkernels result = below;
   result.isa = isa;
   result.linear = &linear;
   result.linear4 = &linear4;
+  result.linear_codes = &linear_codes;
   return result;
 }
 
@@ -46,6 +50,7 @@ constexpr Microkernels kAvx2{
     .isa = Isa::avx2,
     .linear = &linear_avx2,
     .linear4 = &linear4_avx2,
+    .linear_codes = &linear_codes_avx2,
     .norm = &norm_avx2,
     .causal_conv1d = &causal_conv1d_avx2,
     .selective_scan = &selective_scan_avx2,
@@ -57,11 +62,12 @@ constexpr Microkernels kAvx2{
     .attention = &attention_avx2,
 };
 constexpr Microkernels kAvxVnni =
-    with_products(kAvx2, Isa::avx_vnni, linear_avx_vnni, linear4_avx_vnni);
+    with_products(kAvx2, Isa::avx_vnni, linear_avx_vnni, linear4_avx_vnni, linear_codes_avx_vnni);
 constexpr Microkernels kAvx512{
     .isa = Isa::avx512_vnni,
     .linear = &linear_avx512,
     .linear4 = &linear4_avx512,
+    .linear_codes = &linear_codes_avx512,
     .norm = &norm_avx512,
     .causal_conv1d = &causal_conv1d_avx512,
     .selective_scan = &selective_scan_avx512,
@@ -79,6 +85,7 @@ constexpr Microkernels kNeon{
     .isa = Isa::neon,
     .linear = &linear_neon,
     .linear4 = &linear4_neon,
+    .linear_codes = &linear_codes_neon,
     .norm = &norm_neon,
     .causal_conv1d = &causal_conv1d_neon,
     .selective_scan = &selective_scan_neon,
@@ -89,10 +96,10 @@ constexpr Microkernels kNeon{
     .nonlinearity = &nonlinearity_neon,
     .attention = &attention_neon,
 };
-constexpr Microkernels kNeonDotprod =
-    with_products(kNeon, Isa::neon_dotprod, linear_neon_dotprod, linear4_neon_dotprod);
-constexpr Microkernels kNeonI8mm =
-    with_products(kNeon, Isa::neon_i8mm, linear_neon_i8mm, linear4_neon_i8mm);
+constexpr Microkernels kNeonDotprod = with_products(
+    kNeon, Isa::neon_dotprod, linear_neon_dotprod, linear4_neon_dotprod, linear_codes_neon_dotprod);
+constexpr Microkernels kNeonI8mm = with_products(kNeon, Isa::neon_i8mm, linear_neon_i8mm,
+                                                 linear4_neon_i8mm, linear_codes_neon_i8mm);
 
 #endif
 

@@ -10,6 +10,7 @@ namespace krait {
 
 struct LinearKernels;
 struct Linear4Kernels;
+struct LinearCodesKernels;
 struct NormKernels;
 struct CausalConv1dKernels;
 struct SelectiveScanKernels;
@@ -24,6 +25,7 @@ struct Microkernels {
   Isa isa;
   const LinearKernels* linear;
   const Linear4Kernels* linear4;
+  const LinearCodesKernels* linear_codes;
   const NormKernels* norm;
   const CausalConv1dKernels* causal_conv1d;
   const SelectiveScanKernels* selective_scan;

@@ -8,6 +8,7 @@
 
 #include "kernels/ssd/ssd.h"
 #include "models/test_attention.h"
+#include "models/test_codes.h"
 #include "models/test_int8.h"
 #include "models/test_support.h"
 
@@ -98,7 +99,19 @@ void add_state_cases(const TestCheckpoint& base, std::vector<Case>& list) {
   }
 }
 
-constexpr std::size_t kCases = 41;
+/// Codes of 2, 3 and 4 bits.
+void add_codes_cases(std::vector<Case>& list) {
+  const auto ids = random_ids(4, kTokens, kVocab);
+  const auto add = [&](const char* name, const TestCheckpoint& base) {
+    list.push_back({name, code_by_hand(base, ids).coded});
+  };
+  add("mamba_codes", tiny_mamba({.V = kVocab, .D = 48, .E = 80}));
+  add("mamba2_codes", tiny_mamba2({.V = kVocab, .D = 48, .H = 6, .P = 16, .tied = false}));
+  add("neox_codes", tiny_neox({.V = kVocab, .D = 32, .heads = 2, .F = 64}));
+  add("jamba_codes", tiny_jamba({.V = kVocab, .D = 48, .F = 32}));
+}
+
+constexpr std::size_t kCases = 45;
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = [] {
@@ -118,6 +131,7 @@ const std::vector<Case>& cases() {
     half_jamba.dtype = DType::bf16;
     add_cases("jamba", tiny_jamba(kJamba), tiny_jamba(half_jamba), list);
     add_cache_case("jamba", tiny_jamba(kJamba), list);
+    add_codes_cases(list);
     return list;
   }();
   return all;

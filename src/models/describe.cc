@@ -115,7 +115,9 @@ std::int64_t count_layers(const Json& config, const TensorCheck& tensors, std::s
 
 bool head_is_tied(const Json& config, const TensorSource& tensors, const std::string& table,
                   const std::string& head) {
-  if (tensors.contains(head + ".weight_packed")) return false;
+  for (const char* form : {".weight_packed", ".weight_codes"}) {
+    if (tensors.contains(head + form)) return false;
+  }
   if (!tensors.contains(head + ".weight")) {
     const auto original = config_bool(config, "tie_embeddings");
     return config_bool(config, "tie_word_embeddings").value_or(original.value_or(true));

@@ -1,5 +1,10 @@
 #include "models/tensor_check.h"
 
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+
 #include "core/check.h"
 #include "core/printable.h"
 
@@ -9,8 +14,25 @@ namespace {
 // More than this many differences mean the wrong file, and a longer list helps nobody.
 constexpr std::size_t kMaxProblems = 64;
 
-constexpr std::string_view kWeightPacked = ".weight_packed";
+constexpr std::string_view kWeightPacked = ".weight_packed", kWeightCodes = ".weight_codes";
 constexpr std::int64_t kMaxWords = std::int64_t{1} << 40;  // eight times that is still a dimension
+
+/// What weight_shape says of a matrix stored as codes, whose own shape leaves open how many bits a
+/// weight has and whether the number of rows is odd; none if it cannot be.
+std::optional<Shape> shape_of_codes(const TensorSource& tensors, const std::string& weight) {
+  if (!tensors.contains(weight + "_shape")) return std::nullopt;
+  const Tensor shape = tensors.get(weight + "_shape");
+  const bool is_wide = shape.dtype() == DType::i64;
+  if ((!is_wide && shape.dtype() != DType::i32) || shape.shape() != Shape{2}) return std::nullopt;
+  std::int64_t dims[2];
+  std::int32_t narrow[2];
+  std::memcpy(is_wide ? static_cast<void*>(dims) : narrow, shape.view().data, shape.bytes());
+  if (!is_wide) std::copy_n(narrow, 2, dims);
+  for (const std::int64_t dim : dims) {
+    if (dim < 1 || dim > kMaxWords) return std::nullopt;
+  }
+  return Shape{dims[0], dims[1]};
+}
 
 }  // namespace
 
@@ -22,6 +44,11 @@ TensorCheck::TensorCheck(const TensorSource& tensors) : where_(tensors.where()) 
     if (name.ends_with(kWeightPacked) && shape.rank() == 2 && shape[1] <= kMaxWords) {
       const std::string weight = name.substr(0, name.size() - kPacked.size());
       unpacked_[weight] = {weight, info.dtype, {shape[0], shape[1] * 8}};
+    } else if (name.ends_with(kWeightCodes)) {
+      const std::string weight = name.substr(0, name.size() - std::string_view("_codes").size());
+      if (const auto stored = shape_of_codes(tensors, weight)) {
+        unpacked_[weight] = {weight, info.dtype, *stored};
+      }
     }
     tensors_.emplace(std::move(name), Entry{std::move(info)});
   }
@@ -79,48 +106,89 @@ void TensorCheck::expect_scale(const std::string& name, std::int64_t rows) {
   }
 }
 
-void TensorCheck::expect_packed(const LinearSite& site) {
-  const std::string name = site.name + ".weight";
-  const std::string packed = name + "_packed", scale = name + "_scale", shape = name + "_shape";
-  const auto complain = [&](const std::string& problem) { problems_.push_back(problem); };
-  if (site.cols % 8 != 0) {
-    tensors_.find(packed)->second.used = true;
-    complain(fmt::format("{} cannot be, 4-bit weights need a multiple of 8 columns but {} has {}",
-                         packed, site.name, site.cols));
-  } else if (const TensorInfo* info = use(packed, {site.rows, site.cols / 8});
-             info->dtype != DType::i32) {
-    complain(fmt::format("{} should be I32 but is {}", packed, name_of(info->dtype)));
-  }
-  if (site.role == "embeddings") complain(packed + " cannot be, the table has no 4-bit form");
+void TensorCheck::expect_dtype(const TensorInfo* info, DType dtype) {
+  if (!info || info->dtype == dtype) return;
+  problems_.push_back(
+      fmt::format("{} should be {} but is {}", info->name, name_of(dtype), name_of(info->dtype)));
+}
 
+void TensorCheck::expect_groups(const LinearSite& site, std::string_view form, std::int64_t unit) {
+  const std::string scale = site.name + ".weight_scale", shape = site.name + ".weight_shape";
   if (const auto it = tensors_.find(scale); it == tensors_.end()) {
-    complain(scale + " is missing though its tensor is packed");
+    problems_.push_back(fmt::format("{} is missing though its tensor is {}", scale, form));
   } else {
     it->second.used = true;
     const TensorInfo& info = it->second.info;
     const bool rows_fit = info.shape.rank() == 2 && info.shape[0] == site.rows;
     const std::int64_t groups = rows_fit ? info.shape[1] : 0;
-    if (groups < 1 || site.cols % groups != 0 || site.cols / groups % 8 != 0) {
-      complain(
-          fmt::format("{} should be [{}, groups], groups of a multiple of 8 of its {} columns, "
+    if (groups < 1 || site.cols % groups != 0 || site.cols / groups % unit != 0) {
+      problems_.push_back(
+          fmt::format("{} should be [{}, groups], groups of a multiple of {} of its {} columns, "
                       "but is {}",
-                      scale, site.rows, site.cols, info.shape.str()));
-    }
-    if (!is_float(info.dtype)) {
-      complain(fmt::format("{} should be F32, F16 or BF16 but is {}", scale, name_of(info.dtype)));
+                      scale, site.rows, unit, site.cols, info.shape.str()));
     }
   }
   const TensorInfo* info = use(shape, {2});
   if (info && info->dtype != DType::i64 && info->dtype != DType::i32) {
-    complain(fmt::format("{} should be I64 or I32 but is {}", shape, name_of(info->dtype)));
+    problems_.push_back(
+        fmt::format("{} should be I64 or I32 but is {}", shape, name_of(info->dtype)));
+  }
+}
+
+void TensorCheck::expect_packed(const LinearSite& site) {
+  const std::string packed = site.name + ".weight_packed", scale = site.name + ".weight_scale";
+  if (site.cols % 8 != 0) {
+    tensors_.find(packed)->second.used = true;
+    problems_.push_back(
+        fmt::format("{} cannot be, 4-bit weights need a multiple of 8 columns but {} has {}",
+                    packed, site.name, site.cols));
+  } else {
+    expect_dtype(use(packed, {site.rows, site.cols / 8}), DType::i32);
+  }
+  if (site.role == "embeddings") {
+    problems_.push_back(packed + " cannot be, the table has no 4-bit form");
+  }
+  expect_groups(site, "packed", 8);
+  if (const auto it = tensors_.find(scale);
+      it != tensors_.end() && !is_float(it->second.info.dtype)) {
+    problems_.push_back(fmt::format("{} should be F32, F16 or BF16 but is {}", scale,
+                                    name_of(it->second.info.dtype)));
+  }
+}
+
+void TensorCheck::expect_codes(const LinearSite& site) {
+  const std::string name = site.name + ".weight";
+  const auto codes = tensors_.find(name + "_codes");
+  codes->second.used = true;
+  const TensorInfo& info = codes->second.info;
+  expect_dtype(&info, DType::u8);
+  const std::int64_t pairs = (site.rows + 1) / 2;
+  const bool fits = std::ranges::any_of(std::array<std::int64_t, 3>{2, 3, 4}, [&](auto bits) {
+    return info.shape == Shape{pairs, site.cols * bits / 4};
+  });
+  if (site.cols % 16 != 0) {
+    problems_.push_back(
+        fmt::format("{} cannot be, codes need a multiple of 16 columns but {} has {}", info.name,
+                    site.name, site.cols));
+  } else if (!fits) {
+    problems_.push_back(fmt::format(
+        "{} should be [{}, {}], [{}, {}] or [{}, {}] (2, 3 or 4 bits a weight) but is {}",
+        info.name, pairs, site.cols / 2, pairs, site.cols * 3 / 4, pairs, site.cols,
+        info.shape.str()));
+  }
+  expect_dtype(use(name + "_table", {64}), DType::i8);
+  expect_groups(site, "codes", 16);
+  if (const auto it = tensors_.find(name + "_scale"); it != tensors_.end()) {
+    expect_dtype(&it->second.info, DType::bf16);
   }
 }
 
 void TensorCheck::expect(const LinearSite& site) {
   if (!site.tied_to.empty()) return;
   const std::string name = site.name + ".weight";
-  if (!tensors_.contains(name) && tensors_.contains(name + "_packed")) {
-    expect_packed(site);
+  const bool codes = tensors_.contains(name + "_codes");
+  if (!tensors_.contains(name) && (codes || tensors_.contains(name + "_packed"))) {
+    codes ? expect_codes(site) : expect_packed(site);
     if (site.has_bias) expect_float(site.name + ".bias", {site.rows});
     return;
   }
@@ -147,9 +215,7 @@ void TensorCheck::expect(const ParamSite& site) {
 void TensorCheck::expect_scale(const ActivationSite& site, bool per_channel) {
   const std::string name = site.name + "_scale";
   const TensorInfo* info = use(name, {per_channel ? site.channels : 1});
-  if (info && info->dtype != DType::f32) {
-    problems_.push_back(fmt::format("{} should be F32 but is {}", name, name_of(info->dtype)));
-  }
+  expect_dtype(info, DType::f32);
 }
 
 void TensorCheck::expect_group_scale(const ActivationSite& site) {
@@ -158,12 +224,8 @@ void TensorCheck::expect_group_scale(const ActivationSite& site) {
   const TensorInfo* scale =
       use(site.name + "_scale", {is_matrix ? given->shape[0] : 1, site.states});
   const TensorInfo* group = use(site.name + "_group", {site.channels});
-  for (const auto& [info, dtype] : {std::pair(scale, DType::f32), {group, DType::i32}}) {
-    if (info && info->dtype != dtype) {
-      problems_.push_back(fmt::format("{} should be {} but is {}", info->name, name_of(dtype),
-                                      name_of(info->dtype)));
-    }
-  }
+  expect_dtype(scale, DType::f32);
+  expect_dtype(group, DType::i32);
 }
 
 void TensorCheck::finish(std::string_view architecture) const {

@@ -112,9 +112,36 @@ Weight load_4bit(Context& ctx, const TensorSource& tensors, const LinearSite& si
   return weight;
 }
 
+/// NAME.weight_codes and its companions. Only the shapes are kept beside the packed form.
+Weight load_codes(Context& ctx, const TensorSource& tensors, const LinearSite& site, bool packed) {
+  const std::string name = site.name + ".weight";
+  check_shape(tensors, name + "_shape", site);
+  Weight weight;
+  weight.name = site.name;
+  weight.data = tensors.get(name + "_codes");
+  weight.code_bits = static_cast<int>(weight.data.shape()[1] * 4 / site.cols);
+  weight.table = tensors.get(name + "_table");
+  weight.scale = tensors.get(name + "_scale");
+  weight.strategy = Strategy::group;
+  weight.group_size = static_cast<int>(site.cols / weight.scale.shape()[1]);
+  if (site.has_bias) weight.bias = to_f32(tensors.get(site.name + ".bias").view());
+  check_linear(weight, name);
+  if (!packed) return weight;
+  pack(ctx, weight);
+  for (const std::string_view part : {"_codes", "_scale"}) {
+    tensors.release(fmt::format("{}{}", name, part));
+  }
+  weight.data = Tensor(TensorView{nullptr, DType::u8, weight.data.shape()}, nullptr);
+  weight.scale = Tensor(TensorView{nullptr, DType::bf16, weight.scale.shape()}, nullptr);
+  return weight;
+}
+
 }  // namespace
 
 Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& site, bool packed) {
+  if (tensors.contains(site.name + ".weight_codes")) {
+    return load_codes(ctx, tensors, site, packed);
+  }
   if (!tensors.contains(site.name + ".weight") && tensors.contains(site.name + ".weight_packed")) {
     return load_4bit(ctx, tensors, site, packed);
   }
@@ -214,10 +241,17 @@ Site load_site(const TensorSource& tensors, const ModelLayout& layout, std::stri
 }
 
 void require_int8_input(const Weight& weight, const LinearSite& site, const Site& input) {
-  check(!weight.is_4bit() || input.numerics.args.outlier_threshold == 0, ErrorCode::unsupported,
-        "{}.weight has 4 bits but quantization_config.krait.activations gives its input an "
+  check(
+      !weight.is_coded() || input.is_int8(), ErrorCode::unsupported,
+      "{}.weight is stored as codes but quantization_config.krait.activations leaves its input in "
+      "float, and no kernel multiplies the two",
+      site.name);
+  const char* what = weight.is_coded() ? "is stored as codes" : "has 4 bits";
+  check((!weight.is_4bit() && !weight.is_coded()) || input.numerics.args.outlier_threshold == 0,
+        ErrorCode::unsupported,
+        "{}.weight {} but quantization_config.krait.activations gives its input an "
         "outlier_threshold, and no kernel multiplies the two",
-        site.name);
+        site.name, what);
   check(
       weight.data.dtype() != DType::i8 || input.is_int8(), ErrorCode::unsupported,
       "{}.weight is I8 but quantization_config.krait.activations leaves its input in float, and no "
@@ -226,9 +260,10 @@ void require_int8_input(const Weight& weight, const LinearSite& site, const Site
 }
 
 std::size_t read_bytes(const Weight& weight) noexcept {
-  return (weight.packed4  ? weight.packed4->lines.bytes()
-          : weight.packed ? weight.packed->tiles.bytes()
-                          : weight.data.bytes()) +
+  return (weight.packed4        ? weight.packed4->lines.bytes()
+          : weight.packed       ? weight.packed->tiles.bytes()
+          : weight.packed_codes ? weight.packed_codes->lines.bytes()
+                                : weight.data.bytes()) +
          weight.scale.bytes() * !weight.scale.empty() + weight.bias.bytes() * !weight.bias.empty();
 }
 

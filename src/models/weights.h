@@ -30,10 +30,10 @@ const T& find_site(const std::vector<T>& sites, std::string_view role, int layer
 void check_finite(Context& ctx, const TensorSource& tensors,
                   std::span<const std::string_view> ignored = {});
 
-/// The matrix of a site: floats as they lie in the source; I8 and 4 bits packed if every token's
-/// product will read it, and otherwise as they lie in the source too, for products that few tokens
-/// need: see linear(). 4 bits with scales other than bf16 are packed in any case. Errors: see
-/// check_linear; bad_data for a weight_shape that says something else.
+/// The matrix of a site: floats as they lie in the source; I8, 4 bits and codes packed if every
+/// token's product will read it, and otherwise as they lie in the source too, for products that few
+/// tokens need: see linear(). 4 bits with scales other than bf16 are packed in any case. Errors:
+/// see check_linear; bad_data for a weight_shape that says something else.
 Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& site, bool packed);
 /// A small parameter as f32, whatever it is stored in.
 Tensor load_param(const TensorSource& tensors, const ParamSite& site);
@@ -62,8 +62,8 @@ Site load_site(const TensorSource& tensors, const ModelLayout& layout, int index
 Site load_site(const TensorSource& tensors, const ModelLayout& layout, std::string_view role,
                int layer, const std::map<std::string, ActivationNumerics>& numerics);
 
-/// Refuses an int8 weight whose input is not int8, and a 4-bit one whose input is split by
-/// outliers: no product takes them (unsupported).
+/// Refuses int8 weights and codes whose input is not int8, and 4 bits and codes whose input is
+/// split by outliers: no product takes them (unsupported).
 void require_int8_input(const Weight& weight, const LinearSite& site, const Site& input);
 
 /// Bytes that one pass over the weight reads: integers as packed, scales and bias.

@@ -19,12 +19,6 @@ struct GptqOptions {
   StepChoice scale = StepChoice::absmax;
 };
 
-/// Integers [rows, cols] and their steps [rows, cols / group].
-struct RoundedMatrix {
-  std::vector<std::int8_t> q;
-  std::vector<float> steps;
-};
-
 /// Rounds w [rows, cols] so that tr (w - s q) H (w - s q)^T is small, H [cols, cols] being the sum
 /// of x x^T over the inputs x of the product (any multiple of it gives the same). With V V^T = H +
 /// damping, V upper triangular in the order of rounding, column j becomes

@@ -12,7 +12,10 @@ namespace {
 std::string weight_text(const WeightRule& rule) {
   if (!rule.quantized) return std::string(name_of(rule.dtype));
   if (rule.args.strategy == Strategy::group) {
-    return fmt::format("int{} in groups of at most {}", rule.args.bits, rule.args.group_size);
+    return rule.args.codes == Codes::integer
+               ? fmt::format("int{} in groups of at most {}", rule.args.bits, rule.args.group_size)
+               : fmt::format("{} codes of {} bits in groups of at most {}",
+                             name_of(rule.args.codes), rule.args.bits, rule.args.group_size);
   }
   return fmt::format("int{} per {}", rule.args.bits,
                      rule.by_part ? "part" : name_of(rule.args.strategy));
@@ -61,8 +64,9 @@ std::string model_card(const QuantizationPlan& plan,
                        const Provenance& provenance) {
   const Recipe& recipe = plan.recipe;
   const auto parameters = static_cast<double>(plan.layout.info.parameters);
-  const bool is_4bit = std::any_of(plan.tensors.begin(), plan.tensors.end(),
-                                   [](const TensorPlan& tensor) { return tensor.group_size > 0; });
+  const bool is_4bit = std::any_of(
+      plan.tensors.begin(), plan.tensors.end(),
+      [](const TensorPlan& tensor) { return tensor.group_size > 0 && !tensor.is_coded(); });
   std::string text = "---\nlibrary_name: krait\ntags:\n- " + plan.layout.info.model_type +
                      (plan.quantizes ? "\n- int8" : "") + (is_4bit ? "\n- int4" : "") + "\n---\n";
   text += fmt::format("# {}, {}\n\n{}.\n", plan.layout.info.architecture, recipe.name,

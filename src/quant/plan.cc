@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "quant/codes.h"
 #include "quant/rotate.h"
 #include "quant/rtn.h"
 
@@ -16,18 +17,24 @@ using enum ErrorCode;
 struct Target {
   DType dtype = DType::f32;
   Strategy strategy = Strategy::tensor;
-  std::int64_t group_size = 0;  ///< 4 bits, dtype i32: at most
+  std::int64_t group_size = 0;  ///< 4 bits, dtype i32, and codes, u8: at most
   bool by_part = false;         ///< a scale for each part of the rows
+  int bits = 8;
+  Codes codes = Codes::integer;
   bool operator==(const Target&) const = default;
 };
 
-Target target_of(const Recipe& recipe, const std::string& role, DType source) {
-  const auto rule = recipe.weights.find(role);
-  if (rule == recipe.weights.end()) return {source, Strategy::tensor, 0};
-  if (!rule->second.quantized) return {rule->second.dtype, Strategy::tensor, 0};
-  const QuantArgs& args = rule->second.args;
-  return {args.bits == 4 ? DType::i32 : DType::i8, args.strategy, args.group_size,
-          rule->second.by_part};
+/// `is_table`: what the embeddings are made of, and a head that is tied to them.
+template <typename Site>
+Target target_of(const Recipe& recipe, const Site& site, DType source, bool is_table = false) {
+  const WeightRule* rule = recipe.find_weight(site.name, site.role);
+  if (!rule) return {source, Strategy::tensor, 0};
+  if (!rule->quantized) return {rule->dtype, Strategy::tensor, 0};
+  const QuantArgs& args = rule->args;
+  const DType dtype = args.bits == 8                ? DType::i8
+                      : is_table || has_codes(args) ? DType::u8
+                                                    : DType::i32;
+  return {dtype, args.strategy, args.group_size, rule->by_part, args.bits, args.codes};
 }
 
 TensorPlan plan_tensor(const std::string& source, const std::string& name, const Shape& shape,
@@ -36,9 +43,16 @@ TensorPlan plan_tensor(const std::string& source, const std::string& name, const
   TensorPlan plan{source, {name, target.dtype, shape}, target.strategy};
   plan.hadamard_block = block;
   if (target.by_part) plan.parts = parts;
-  if (target.dtype == DType::i32) {
+  if (target.dtype == DType::i32 || target.dtype == DType::u8) {
     plan.group_size = group_within(target.group_size, shape[1]);
-    plan.output = {name + "_packed", DType::i32, {shape[0], shape[1] / 8}};
+    if (target.dtype == DType::u8) {
+      plan.code_bits = target.bits;
+      plan.codes = target.codes;
+      plan.output = {name + "_codes", DType::u8, {(shape[0] + 1) / 2, shape[1] * target.bits / 4}};
+      plan.table = {name + "_table", DType::i8, {64}};
+    } else {
+      plan.output = {name + "_packed", DType::i32, {shape[0], shape[1] / 8}};
+    }
     plan.scale = {name + "_scale", DType::bf16, {shape[0], shape[1] / plan.group_size}};
     plan.shape = {name + "_shape", DType::i64, {2}};
     plan.source_shape = shape;
@@ -73,7 +87,7 @@ void plan_params(const std::map<std::string, DType>& dtypes, QuantizationPlan& p
   for (const ParamSite& site : plan.layout.params) {
     const int smoothing =
         find_smoothing(plan.smoothings, site.name.substr(0, site.name.find_last_of('.')));
-    Target target = target_of(plan.recipe, site.role, dtypes.at(site.name));
+    Target target = target_of(plan.recipe, site, dtypes.at(site.name));
     if (smoothing >= 0) target.dtype = DType::f32;
     plan.tensors.push_back(plan_tensor(site.name, site.name, site.shape, target, 0, site.parts));
     plan.tensors.back().smoothing = smoothing;
@@ -88,9 +102,10 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
     const LinearSite& site = layout.linears[i];
     const bool is_tied = !site.tied_to.empty();
     const std::string source = (is_tied ? site.tied_to : site.name) + ".weight";
-    Target target = target_of(plan.recipe, site.role, dtypes.at(source));
+    const bool is_table = site.input_site < 0;
+    Target target = target_of(plan.recipe, site, dtypes.at(source), is_table);
     const int smoothing = smoothing_of(plan, site);
-    if (smoothing >= 0 && !plan.recipe.weights.contains(site.role)) target.dtype = DType::f32;
+    if (smoothing >= 0 && !plan.recipe.find_weight(site.name, site.role)) target.dtype = DType::f32;
     std::int64_t block = 0;
     if (site.input_site >= 0) {
       const auto rotation =
@@ -100,14 +115,15 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
     if (is_tied) {
       const auto owner = std::find_if(layout.linears.begin(), layout.linears.end(),
                                       [&](const LinearSite& s) { return s.name == site.tied_to; });
-      const Target of_table = target_of(plan.recipe, owner->role, dtypes.at(source));
-      if (target == of_table && smoothing < 0) {  // the table is rotated with it and looked up so
+      const Target of_table = target_of(plan.recipe, *owner, dtypes.at(source), true);
+      const Target as_table = target_of(plan.recipe, site, dtypes.at(source), true);
+      if (as_table == of_table && smoothing < 0) {  // the table is rotated with it and looked up so
         plan.tensors[static_cast<std::size_t>(table)].hadamard_block = block;
         continue;
       }
       plan.unties_head = true;
     }
-    if (site.input_site < 0) table = std::ssize(plan.tensors);
+    if (is_table) table = std::ssize(plan.tensors);
     plan.tensors.push_back(plan_tensor(source, site.name + ".weight", {site.rows, site.cols},
                                        target, block, site.parts));
     plan.tensors.back().smoothing = smoothing;
@@ -187,6 +203,7 @@ void write_scales(const QuantizationPlan& plan, std::size_t i, const std::vector
 }  // namespace
 
 IntegerFormat TensorPlan::format() const {
+  if (is_coded()) return format_codes(code_bits, codes, group_size);
   if (group_size > 0) return format_4bit(group_size);
   return format_8bit(strategy, parts, output.shape[0], output.shape[1]);
 }
@@ -206,7 +223,8 @@ std::size_t QuantizationPlan::output_bytes() const {
   }
   for (const TensorPlan& tensor : tensors) {
     bytes += bytes_of(tensor.output) + (tensor.scale.name.empty() ? 0 : bytes_of(tensor.scale)) +
-             (tensor.shape.name.empty() ? 0 : bytes_of(tensor.shape));
+             (tensor.shape.name.empty() ? 0 : bytes_of(tensor.shape)) +
+             (tensor.table.name.empty() ? 0 : bytes_of(tensor.table));
   }
   return bytes;
 }
@@ -243,24 +261,34 @@ Tensor float_value(ThreadPool& threads, const TensorPlan& tensor, const TensorSo
   return value;
 }
 
-Tensor shape_tensor(const TensorPlan& tensor) {
-  Tensor shape(DType::i64, {2});
-  const std::int64_t dims[2] = {tensor.source_shape[0], tensor.source_shape[1]};
-  std::memcpy(shape.mutable_as<std::byte>().data(), dims, sizeof dims);
-  return shape;
+std::vector<std::pair<TensorInfo, Tensor>> companions(const TensorPlan& tensor) {
+  std::vector<std::pair<TensorInfo, Tensor>> result;
+  if (!tensor.shape.name.empty()) {
+    Tensor shape(DType::i64, {2});
+    const std::int64_t dims[2] = {tensor.source_shape[0], tensor.source_shape[1]};
+    std::memcpy(shape.mutable_as<std::byte>().data(), dims, sizeof dims);
+    result.emplace_back(tensor.shape, std::move(shape));
+  }
+  if (tensor.is_coded()) {
+    Tensor table(DType::i8, {64});
+    std::ranges::copy(code_table(tensor.code_bits, tensor.codes),
+                      table.mutable_as<std::int8_t>().begin());
+    result.emplace_back(tensor.table, std::move(table));
+  }
+  return result;
 }
 
 namespace {
 
 QuantizedTensor nearest(ThreadPool& threads, const TensorPlan& tensor, const Tensor& value,
                         StepChoice scale) {
-  if (tensor.is_rounded_product() && scale != StepChoice::absmax) {
+  if (tensor.is_coded() || (tensor.is_rounded_product() && scale != StepChoice::absmax)) {
     const Tensor wide = convert_float(threads, value, DType::f32, tensor.source);
     const std::int64_t rows = value.shape()[0], cols = value.shape()[1];
     const IntegerFormat format = tensor.format();
     const RoundedMatrix rounded =
         round_nearest(threads, wide.as<float>(), rows, cols, {}, format, scale);
-    return pack_integers(rounded.q, rounded.steps, rows, cols, format, tensor.strategy);
+    return pack_rounded(rounded, rows, cols, format, tensor.strategy);
   }
   if (tensor.group_size > 0) {
     return quantize_rtn_4bit(threads, value.view(), tensor.group_size, tensor.source);
@@ -280,6 +308,7 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
     sink.declare(tensor.output);
     if (!tensor.scale.name.empty()) sink.declare(tensor.scale);
     if (!tensor.shape.name.empty()) sink.declare(tensor.shape);
+    if (tensor.is_coded()) sink.declare(tensor.table);
   }
   for (std::size_t i = 0; i < plan.static_sites.size(); ++i) {
     const ScaleTensors scales = scale_tensors(plan, i);
@@ -299,7 +328,9 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
                         plan.recipe.rounding.options.scale);
       sink.write(tensor.output.name, quantized.q.view());
       sink.write(tensor.scale.name, quantized.scale.view());
-      if (!tensor.shape.name.empty()) sink.write(tensor.shape.name, shape_tensor(tensor).view());
+      for (const auto& [info, made_once] : companions(tensor)) {
+        sink.write(info.name, made_once.view());
+      }
     } else {
       const Tensor value = float_value(threads, tensor, tensors, calibrated);
       sink.write(tensor.output.name,

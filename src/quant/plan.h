@@ -19,19 +19,23 @@ namespace krait {
 /// One tensor of the output, with its scale if it is of integers.
 struct TensorPlan {
   std::string source;                    ///< the tensor it is made of
-  TensorInfo output;                     ///< 4 bits: name + "_packed", i32
+  TensorInfo output;                     ///< 4 bits: name + "_packed", i32; codes: "_codes", u8
   Strategy strategy = Strategy::tensor;  ///< integers
   int smoothing = -1;                    ///< >= 0: see smooth(), before everything else
   std::int64_t hadamard_block = 0;       ///< > 0: rows are rotated first
   TensorInfo scale{};                    ///< integers: name + "_scale"; name is "" otherwise
-  std::int64_t group_size = 0;           ///< 4 bits
-  TensorInfo shape{};                    ///< 4 bits: name + "_shape", which holds source_shape
+  std::int64_t group_size = 0;           ///< 4 bits and codes
+  TensorInfo shape{};  ///< 4 bits and codes: name + "_shape", which holds source_shape
   Shape source_shape{};
+  int code_bits = 0;  ///< codes
+  Codes codes = Codes::integer;
+  TensorInfo table{};                 ///< codes: name + "_table"
   std::vector<std::int64_t> parts{};  ///< of the rows, if each has its scale
   int linear = -1;  ///< into ModelLayout::linears: the weights of that product, of no table
 
   /// Integers that a product multiplies: what recipe.rounding is about.
   bool is_rounded_product() const { return linear >= 0 && !scale.name.empty(); }
+  bool is_coded() const { return code_bits > 0; }
   IntegerFormat format() const;  ///< of integers
 };
 
@@ -75,8 +79,9 @@ struct CalibrationResult {
 Tensor float_value(ThreadPool& threads, const TensorPlan& tensor, const TensorSource& tensors,
                    const CalibrationResult& calibrated);
 
-/// What _shape holds of a 4-bit tensor: i64 [2].
-Tensor shape_tensor(const TensorPlan& tensor);
+/// What stands beside the integers and scales of a tensor: the _shape of 4 bits and codes, i64 [2],
+/// and the _table of codes, i8 [64].
+std::vector<std::pair<TensorInfo, Tensor>> companions(const TensorPlan& tensor);
 
 /// Streams tensor by tensor from `tensors` to `sink` and finishes it. Those in `rounded` are
 /// written as they are there, integers of products without an entry are the nearest. Scales by

@@ -32,10 +32,19 @@ std::string format_of(const QuantArgs& weights) {
   return weights.bits == 4 ? "pack-quantized" : "int-quantized";
 }
 
+/// Codes are nobody's format but krait's: what reads config_groups alone leaves them aside.
+bool is_coded(const QuantizationPlan& plan, const LinearSite& site) {
+  const std::string& owner = site.tied_to.empty() || plan.unties_head ? site.name : site.tied_to;
+  const auto tensor = std::find_if(
+      plan.tensors.begin(), plan.tensors.end(),
+      [&](const TensorPlan& t) { return t.is_coded() && t.table.name == owner + ".weight_table"; });
+  return tensor != plan.tensors.end();
+}
+
 std::optional<QuantArgs> weight_args(const QuantizationPlan& plan, const LinearSite& site) {
-  const auto rule = plan.recipe.weights.find(site.role);
-  if (rule == plan.recipe.weights.end() || !rule->second.quantized) return std::nullopt;
-  QuantArgs args = rule->second.args;
+  const WeightRule* rule = plan.recipe.find_weight(site.name, site.role);
+  if (!rule || !rule->quantized) return std::nullopt;
+  QuantArgs args = rule->args;
   if (args.strategy == Strategy::group) {
     args.group_size = static_cast<int>(group_within(args.group_size, site.cols));
   }
@@ -53,9 +62,13 @@ Groups config_groups(const QuantizationPlan& plan) {
   std::vector<std::pair<Json, std::set<std::string>>> groups;  // scheme, targets
   std::set<std::string> ignored, formats;
   for (const LinearSite& site : plan.layout.linears) {
-    const std::string target = "re:.*" + last_component(site.name) + "$";
+    const bool by_name = std::ranges::any_of(plan.layout.linears, [&](const LinearSite& other) {
+      return other.role == site.role && other.name != other.role &&
+             plan.recipe.weights.contains(other.name);
+    });
+    const std::string target = by_name ? site.name : "re:.*" + last_component(site.name) + "$";
     const auto weights = weight_args(plan, site);
-    if (!weights) {
+    if (!weights || is_coded(plan, site)) {
       ignored.insert(target);
       continue;
     }
@@ -115,7 +128,11 @@ Json weights_json(const Recipe& recipe) {
     if (!rule.quantized) continue;
     result[role] = {
         {"bits", rule.args.bits}, {"type", "int"}, {"strategy", name_of(rule.args.strategy)}};
-    if (rule.args.strategy == Strategy::group) result[role]["group_size"] = rule.args.group_size;
+    if (rule.args.strategy != Strategy::group) continue;
+    result[role]["group_size"] = rule.args.group_size;
+    if (rule.args.bits < 4 || rule.args.codes != Codes::integer || role == "embeddings") {
+      result[role]["codes"] = name_of(rule.args.codes);
+    }
   }
   return result;
 }

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <csignal>
 #include <limits>
+#include <map>
 
 #include "io/checkpoint.h"
 #include "kernels/hadamard/hadamard.h"
@@ -62,7 +63,7 @@ TEST(Quantize, WritesACheckpointThatLoads) {
 
 // From a directory through every recipe to a directory that runs, near the original.
 TEST(Quantize, Mamba2KeepsItsFunction) {
-  TestCheckpoint original = tiny_mamba2({.D = 40, .H = 10, .P = 8, .N = 16});
+  TestCheckpoint original = tiny_mamba2({.D = 48, .H = 10, .P = 8, .N = 16});
   original.config["time_step_limit"][1] = {{"__float__", "Infinity"}};  // and has to stay that
   const QuantizeFixture fixture(original);
   const auto ids = random_ids(3, 50, 61);
@@ -75,13 +76,18 @@ TEST(Quantize, Mamba2KeepsItsFunction) {
   };
   const std::vector<float> expected = logits_of(fixture.directory / "model");
   for (const std::string& recipe : recipe_names()) {
+    const bool is_rough = recipe.find("w3a8") != std::string::npos ||
+                          recipe.find("w2a8") != std::string::npos || recipe == "krait-ternary";
     const std::vector<float> got = logits_of(fixture.run(recipe, recipe));
     double error = 0, squares = 0;
     for (std::size_t i = 0; i < got.size(); ++i) {
       error += std::pow(static_cast<double>(got[i]) - expected[i], 2);
       squares += std::pow(static_cast<double>(expected[i]), 2);
     }
-    const double bound = recipe == "krait-w8a8" ? 0.05 : recipe == "quamba2-w4a8" ? 0.4 : 0.25;
+    const double bound = recipe == "krait-w8a8"                   ? 0.05
+                         : is_rough                               ? 1
+                         : recipe.find("w4") != std::string::npos ? 0.4
+                                                                  : 0.25;
     EXPECT_LT(std::sqrt(error / squares), bound) << recipe;
   }
 }
@@ -118,7 +124,7 @@ TEST(Quantize, StatesItsProvenance) {
 
 TEST(Quantize, FourBitGroupsAreCompressedTensors) {
   const QuantizeFixture fixture;
-  const std::string output = fixture.run("krait-w4a8", "out");
+  const std::string output = fixture.run("krait-w4a8-h8", "out");
   const Json block = read_json_file(output + "/config.json").at("quantization_config");
   EXPECT_EQ(block.at("format"), "mixed-precision");
   const Json& groups = block.at("config_groups");
@@ -153,9 +159,40 @@ TEST(Quantize, FourBitGroupsAreCompressedTensors) {
   EXPECT_EQ(shape.as<std::int64_t>()[1], 40);
 }
 
+TEST(Quantize, ARuleForOneProductComesBeforeThatOfItsRole) {
+  const QuantizeFixture fixture;
+  Json json = load_recipe("rtn-w4a8").source;
+  json["weights"][kMixer + "out_proj"] = {{"bits", 8}, {"strategy", "channel"}};
+  const std::string path = fixture.directory / "mixed.json";
+  write_file_atomic(path, json.dump());
+  const std::string output = fixture.run(path, "out");
+  const Checkpoint checkpoint = open_checkpoint(output);
+  const auto dtype_of = [&](const std::string& name) {
+    return checkpoint.tensors->get(name).dtype();
+  };
+  EXPECT_EQ(dtype_of(kMixer + "out_proj.weight"), DType::i8);
+  EXPECT_EQ(dtype_of("backbone.layers.0.mixer.out_proj.weight_packed"), DType::i32);
+  EXPECT_EQ(dtype_of(kMixer + "in_proj.weight_packed"), DType::i32);
+  TestRuntime runtime;
+  EXPECT_NO_THROW(load_model(runtime.ctx, checkpoint.config, *checkpoint.tensors));
+
+  // What other tools read names each out_proj, as their groups differ.
+  const Json block = read_json_file(output + "/config.json").at("quantization_config");
+  std::map<std::string, int> bits;
+  for (const auto& [name, group] : block.at("config_groups").items()) {
+    for (const Json& target : group.at("targets")) {
+      bits[target.get<std::string>()] = group.at("weights").at("num_bits").get<int>();
+    }
+  }
+  EXPECT_EQ(bits.at(kMixer + "out_proj"), 8);
+  EXPECT_EQ(bits.at("backbone.layers.0.mixer.out_proj"), 4);
+  EXPECT_EQ(bits.at("re:.*in_proj$"), 4);
+  EXPECT_FALSE(bits.contains("re:.*out_proj$"));
+}
+
 TEST(Quantize, FourBitsOnDiskAndInMemoryAreTheSameModel) {
   const QuantizeFixture fixture;
-  for (const char* recipe : {"krait-w4a8", "krait-w4a16", "krait-w4a8-g128"}) {
+  for (const char* recipe : {"krait-w4a8-h8", "krait-w4a16", "krait-w4a8-g128"}) {
     ThreadPool threads(2);
     Json nearest = load_recipe(recipe).source;  // what is in memory was not calibrated
     nearest["steps"].erase(nearest["steps"].size() - 2);

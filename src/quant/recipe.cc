@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "core/choices.h"
 #include "core/printable.h"
+#include "io/json_fields.h"
 #include "quant/embedded.h"
 #include "quant/observer.h"
 
@@ -14,66 +15,7 @@ namespace {
 
 using enum ErrorCode;
 
-/// One object of the recipe: reads its fields by type and refuses the keys that it was not told of.
-class Fields {
- public:
-  Fields(const Json& json, std::string where, std::vector<std::string> known)
-      : json_(json), where_(std::move(where)) {
-    check(json.is_object(), invalid_argument, "{}: an object is expected, got {}", where_,
-          json.type_name());
-    for (const auto& [key, value] : json.items()) {
-      if (std::find(known.begin(), known.end(), key) == known.end()) {
-        fail(invalid_argument, "{}: unknown key {}", where_, unknown_name(key, known));
-      }
-    }
-  }
-
-  bool has(const char* key) const { return json_.contains(key); }
-  const Json& at(const char* key) const {
-    check(has(key), invalid_argument, "{}: the key \"{}\" is missing", where_, key);
-    return json_.at(key);
-  }
-  std::string text(const char* key) const {
-    check(at(key).is_string(), invalid_argument, "{}: \"{}\" must be a string, got {}", where_, key,
-          at(key).type_name());
-    return at(key).get<std::string>();
-  }
-  std::string text(const char* key, const char* fallback) const {
-    return has(key) ? text(key) : fallback;
-  }
-  bool flag(const char* key, bool fallback) const {
-    if (!has(key)) return fallback;
-    check(at(key).is_boolean(), invalid_argument, "{}: \"{}\" must be true or false, got {}",
-          where_, key, at(key).type_name());
-    return at(key).get<bool>();
-  }
-  int integer(const char* key) const {
-    const Json& value = at(key);
-    check(value.is_number_integer() && value >= 0 && value <= 1 << 20, invalid_argument,
-          "{}: \"{}\" must be a whole number from 0 to 1048576, got {}", where_, key, shown(value));
-    return value.get<int>();
-  }
-  double number(const char* key, double low, double high, double fallback) const {
-    if (!has(key)) return fallback;
-    const Json& value = at(key);
-    const double x = value.is_number() ? value.get<double>() : low - 1;
-    check(x >= low && x <= high, invalid_argument,
-          "{}: \"{}\" must be a number from {} to {}, got {}", where_, key, low, high,
-          shown(value));
-    return x;
-  }
-  const std::string& where() const { return where_; }
-
- private:
-  static std::string shown(const Json& value) {
-    return value.is_structured()
-               ? value.type_name()
-               : printable(value.dump(-1, ' ', true, Json::error_handler_t::replace), 64);
-  }
-
-  const Json& json_;
-  std::string where_;
-};
+using Fields = JsonFields;
 
 Strategy parse_strategy_field(const Fields& fields) {
   const std::string name = fields.text("strategy", "tensor");
@@ -83,6 +25,20 @@ Strategy parse_strategy_field(const Fields& fields) {
          unknown_name(name, {"tensor", "channel", "group", "token"}));
   }
   return *strategy;
+}
+
+Codes parse_codes_field(const Fields& fields, int bits) {
+  const std::string name = fields.text("codes", "integer");
+  const auto codes = parse_codes(name);
+  if (!codes) {
+    fail(invalid_argument, "{}: unknown codes {}", fields.where(),
+         unknown_name(name, {"integer", "ternary", "trellis"}));
+  }
+  check(*codes != Codes::ternary || bits == 2, invalid_argument,
+        "{}: ternary codes have 2 bits, got {}", fields.where(), bits);
+  check(*codes == Codes::integer || (bits >= 2 && bits <= 4), invalid_argument,
+        "{}: {} codes have 2, 3 or 4 bits, got {}", fields.where(), name, bits);
+  return *codes;
 }
 
 WeightRule parse_weight_rule(const Json& json, const std::string& where) {
@@ -103,8 +59,9 @@ WeightRule parse_weight_rule(const Json& json, const std::string& where) {
     }
     return rule;
   }
-  const Fields fields(json, where, {"bits", "strategy", "group_size", "dtype"});
+  const Fields fields(json, where, {"bits", "strategy", "group_size", "codes", "dtype"});
   rule.args.bits = fields.integer("bits");
+  rule.args.codes = parse_codes_field(fields, rule.args.bits);
   rule.by_part = fields.text("strategy", "") == "part";
   rule.args.strategy = rule.by_part ? Strategy::channel : parse_strategy_field(fields);
   if (fields.has("group_size")) rule.args.group_size = fields.integer("group_size");
@@ -164,7 +121,7 @@ Rounding parse_rounding(const Json& json, const std::string& where) {
   rounding.is_gptq = json.at("name") == "gptq";
   std::vector<std::string> known = {"name", "scale"};
   if (rounding.is_gptq) {
-    known.insert(known.end(), {"damp", "act_order", "block", "sweeps", "target"});
+    known.insert(known.end(), {"damp", "act_order", "block", "sweeps", "target", "lookup"});
   }
   const Fields fields(json, where, std::move(known));
   GptqOptions& options = rounding.options;
@@ -184,6 +141,7 @@ Rounding parse_rounding(const Json& json, const std::string& where) {
   if (fields.has("sweeps")) options.sweeps = fields.integer("sweeps");
   check(options.sweeps <= 100, invalid_argument, "{}: \"sweeps\" must be at most 100, got {}",
         where, options.sweeps);
+  rounding.lookup = fields.number("lookup", 0, 1000, rounding.lookup);
   const std::string target = fields.text("target", "quantized");
   if (target != "quantized" && target != "float") {
     fail(invalid_argument, "{}: unknown target {}", where,
@@ -322,6 +280,12 @@ bool Recipe::needs_calibration() const {
          std::any_of(activations.begin(), activations.end(), [](const auto& item) {
            return !item.second.args.is_float && !item.second.args.dynamic;
          });
+}
+
+const WeightRule* Recipe::find_weight(const std::string& weight, const std::string& role) const {
+  auto rule = weights.find(weight);
+  if (rule == weights.end()) rule = weights.find(role);
+  return rule == weights.end() ? nullptr : &rule->second;
 }
 
 const RecipeStep* Recipe::find_step(std::string_view wanted) const {

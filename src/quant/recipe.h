@@ -3,10 +3,11 @@
 //
 // {
 //   "name": "quamba-w8a8", "description": "...", "reference": "...",
-//   "weights":     { "<linear or param role>": {"bits": 8,
+//   "weights":     { "<linear or param role, or the name of a product>": {"bits": 8,
 //                                               "strategy": "tensor" | "part" | "channel"} |
-//                                              {"bits": 4, "strategy": "group",
-//                                               "group_size": 32 | 64 | 128} |
+//                                              {"bits": 2 | 3 | 4, "strategy": "group",
+//                                               "group_size": 32 | 64 | 128,
+//                                               "codes": "integer" | "ternary" | "trellis"} |
 //                                              {"dtype": "f32" | "f16" | "bf16"} , ... },
 //   "activations": { "<activation role>": {"bits": 8, "strategy": "tensor" | "group" | "token",
 //                      "dynamic": true | false, "outlier_threshold": 6.0,
@@ -57,6 +58,11 @@ struct WeightRule {
   DType dtype = DType::f32;  ///< if not: stored as this
 };
 
+/// Whether products with these weights read codes; the embedding table does at 4 bits too.
+inline bool has_codes(const QuantArgs& args) {
+  return args.bits < 4 || args.codes != Codes::integer;
+}
+
 struct ActivationRule {
   QuantArgs args;
   ObserverArgs observer;    ///< static scales only
@@ -72,6 +78,7 @@ struct RecipeStep {
 struct Rounding {
   bool is_gptq = false;
   GptqOptions options;        ///< rtn: scale only
+  double lookup = 1;          ///< gptq: of the mean of H's diagonal, added to it for a tied table
   bool float_target = false;  ///< products shall give what they give in the float model
   /// Whether products are rounded layer by layer, on what their inputs are.
   bool looks_at_inputs() const { return is_gptq || options.scale == StepChoice::weighted_mse; }
@@ -87,6 +94,8 @@ struct Recipe {
   bool generates_data = false;  ///< calibrates on what the model writes, unless told otherwise
   Json source;                  ///< as read, for provenance
 
+  /// The rule for a weight: that of its name, before that of its role; or nullptr.
+  const WeightRule* find_weight(const std::string& weight, const std::string& role) const;
   bool needs_calibration() const;  ///< for static scales, clusters, smoothing or rounding
   const RecipeStep* find_step(std::string_view wanted) const;  ///< the first, or nullptr
 };

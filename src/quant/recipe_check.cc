@@ -37,13 +37,21 @@ Roles roles_of(const std::vector<Site>& sites) {
   return roles_of(sites, [](const Site&) { return true; });
 }
 
+/// A rule's key is a role or the name of a product.
+template <typename Site>
+bool is_called(const Site& site, const std::string& key) {
+  return site.role == key || site.name == key;
+}
+
 template <typename Site>
 const Site& first_of(const std::vector<Site>& sites, const std::string& role) {
-  return *std::find_if(sites.begin(), sites.end(), [&](const Site& s) { return s.role == role; });
+  return *std::find_if(sites.begin(), sites.end(),
+                       [&](const Site& s) { return is_called(s, role); });
 }
 
 std::string describe(const QuantArgs& args, bool activation) {
   std::string text = fmt::format("{} bits, {}", args.bits, args.is_float ? "float" : "int");
+  if (args.codes != Codes::integer) text += fmt::format(", {}", name_of(args.codes));
   if (args.is_float) return text;
   text += fmt::format(", {}", name_of(args.strategy));
   if (args.group_size) text += fmt::format(", group_size {}", args.group_size);
@@ -86,7 +94,7 @@ void drop_single_groups(Recipe& recipe, const ModelLayout& layout) {
   }
   for (auto& [role, rule] : recipe.weights) {
     const auto has_parts = [wanted = &role](const auto& site) {
-      return site.role == *wanted && !site.parts.empty();
+      return is_called(site, *wanted) && !site.parts.empty();
     };
     if (rule.by_part && std::none_of(layout.linears.begin(), layout.linears.end(), has_parts) &&
         std::none_of(layout.params.begin(), layout.params.end(), has_parts)) {
@@ -117,12 +125,14 @@ Recipe leave_out_absent(const Recipe& recipe, const ModelLayout& layout) {
   return fitted;
 }
 
-/// Words of eight 4-bit weights must not straddle rows or groups.
-void check_columns(const Recipe& recipe, const ModelLayout& layout, const std::string& role) {
+/// Words must not straddle rows or groups.
+void check_columns(const Recipe& recipe, const ModelLayout& layout, const std::string& role,
+                   const QuantArgs& args) {
   for (const LinearSite& site : layout.linears) {
-    check(site.role != role || site.cols % 8 == 0, invalid_argument,
-          "recipe {}: weights.{} of 4 bits need a multiple of 8 columns, {} has {}", recipe.name,
-          role, site.name, site.cols);
+    const int multiple = has_codes(args) || site.input_site < 0 ? 16 : 8;
+    check(!is_called(site, role) || site.cols % multiple == 0, invalid_argument,
+          "recipe {}: weights.{} of {} bits need a multiple of {} columns, {} has {}", recipe.name,
+          role, args.bits, multiple, site.name, site.cols);
   }
 }
 
@@ -138,7 +148,9 @@ void check_weights(const Recipe& recipe, const ModelLayout& layout) {
   Roles known = linears;
   known.insert(known.end(), params.begin(), params.end());
   for (const auto& [role, rule] : recipe.weights) {
-    const bool is_linear = contains(linears, role);
+    const bool is_linear = std::ranges::any_of(
+        layout.linears,
+        [wanted = &role](const LinearSite& site) { return is_called(site, *wanted); });
     if (!is_linear && !contains(params, role)) {
       fail(invalid_argument, "recipe {}: {} has no weight {}", recipe.name,
            layout.info.architecture, unknown_name(role, known));
@@ -156,15 +168,14 @@ void check_weights(const Recipe& recipe, const ModelLayout& layout) {
     const bool of_8_bits = args.bits == 8 && args.group_size == 0 &&
                            (args.strategy == Strategy::tensor || rule.by_part ||
                             (args.strategy == Strategy::channel && by_channel));
-    const bool is_product = is_linear && first_of(layout.linears, role).input_site >= 0;
-    const bool of_4_bits =
-        args.bits == 4 && args.strategy == Strategy::group && is_product &&
+    const bool of_few_bits =
+        args.bits >= 2 && args.bits <= 4 && args.strategy == Strategy::group && is_linear &&
         (args.group_size == 32 || args.group_size == 64 || args.group_size == 128);
-    check(of_8_bits || of_4_bits, invalid_argument,
+    check(of_8_bits || of_few_bits, invalid_argument,
           "recipe {}: no kernel reads weights.{} as {}; there are 8 bits, int, tensor{}{}",
           recipe.name, role, describe(args, false), by_channel ? " or channel" : "",
-          is_product ? "; and 4 bits, int, group, group_size 32, 64 or 128" : "");
-    if (of_4_bits) check_columns(recipe, layout, role);
+          is_linear ? "; and 2, 3 and 4 bits, int, group, group_size 32, 64 or 128" : "");
+    if (of_few_bits) check_columns(recipe, layout, role, args);
   }
 }
 
@@ -213,14 +224,14 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
 
 /// Splitting is for what products of int8 weights read, a token at a time.
 void check_outliers(const Recipe& recipe, const ModelLayout& layout) {
-  std::set<std::string> inputs, inputs_of_4_bits;
+  std::set<std::string> inputs, inputs_of_groups;
   for (const LinearSite& linear : layout.linears) {
     if (linear.input_site < 0) continue;
     const std::string& role = layout.activations[static_cast<std::size_t>(linear.input_site)].role;
     inputs.insert(role);
-    const auto rule = recipe.weights.find(linear.role);
-    const bool has_4_bits = rule != recipe.weights.end() && rule->second.args.bits == 4;
-    if (has_4_bits) inputs_of_4_bits.insert(role);
+    const WeightRule* rule = recipe.find_weight(linear.name, linear.role);
+    const bool has_groups = rule && rule->args.strategy == Strategy::group;
+    if (has_groups) inputs_of_groups.insert(role);
   }
   for (const auto& [role, rule] : recipe.activations) {
     if (rule.args.outlier_threshold == 0) continue;
@@ -228,25 +239,30 @@ void check_outliers(const Recipe& recipe, const ModelLayout& layout) {
           "recipe {}: no kernel keeps activations.{} as {}; an outlier_threshold is for inputs of "
           "products, 8 bits, int, token, dynamic",
           recipe.name, role, describe(rule.args, true));
-    check(!inputs_of_4_bits.contains(role), invalid_argument,
-          "recipe {}: activations.{} has an outlier_threshold, which products of 4-bit weights do "
-          "not take",
+    check(!inputs_of_groups.contains(role), invalid_argument,
+          "recipe {}: activations.{} has an outlier_threshold, which products of weights in groups "
+          "do not take",
           recipe.name, role);
   }
 }
 
-/// The product of int8 weights needs integers on both sides; that of 4 bits takes either.
+/// The products of int8 weights and of codes need integers on both sides; that of 4-bit integers
+/// takes either.
 void check_linear_inputs(const Recipe& recipe, const ModelLayout& layout) {
   for (const LinearSite& linear : layout.linears) {
-    const auto rule = recipe.weights.find(linear.role);
-    if (rule == recipe.weights.end() || !rule->second.quantized || linear.input_site < 0) continue;
-    if (rule->second.args.bits == 4) continue;
+    const WeightRule* rule = recipe.find_weight(linear.name, linear.role);
+    if (!rule || !rule->quantized || linear.input_site < 0) continue;
+    const QuantArgs& args = rule->args;
+    const auto table = recipe.weights.find("embeddings");
+    const bool is_coded_table = !linear.tied_to.empty() && table != recipe.weights.end() &&
+                                table->second.quantized && table->second.args == args;
+    if (args.bits == 4 && !has_codes(args) && !is_coded_table) continue;
     const std::string& input = layout.activations[static_cast<std::size_t>(linear.input_site)].role;
-    check(
-        recipe.activations.contains(input), invalid_argument,
-        "recipe {}: weights.{} are int8 but activations.{} is not named: no kernel multiplies int8 "
-        "weights with float inputs",
-        recipe.name, linear.role, input);
+    check(recipe.activations.contains(input), invalid_argument,
+          "recipe {}: weights.{} are {} but activations.{} is not named: no kernel multiplies {} "
+          "weights with float inputs",
+          recipe.name, linear.role, args.bits == 8 ? "int8" : "codes", input,
+          args.bits == 8 ? "int8" : "coded");
   }
 }
 

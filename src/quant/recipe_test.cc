@@ -35,27 +35,37 @@ TEST(Recipe, AllThatShipParseAndFitAModel) {
                                                       "dynamic-w8a8",
                                                       "f16",
                                                       "f32",
+                                                      "gptq-w2a8",
+                                                      "gptq-w3a8",
                                                       "gptq-w4a16",
                                                       "gptq-w4a8",
                                                       "hadamard-w8a8",
                                                       "jamba-llmint8-quamba",
+                                                      "krait-ternary",
+                                                      "krait-w2a8",
+                                                      "krait-w3a8",
                                                       "krait-w4a16",
                                                       "krait-w4a8-g128",
+                                                      "krait-w4a8-h8",
                                                       "krait-w4a8",
                                                       "krait-w8a8-kv8",
                                                       "krait-w8a8",
                                                       "llmint8-w8a8",
+                                                      "octav-w8a8",
                                                       "percentile-w8a8",
                                                       "quamba-w8a8",
                                                       "quamba2-w4a16",
                                                       "quamba2-w4a8",
                                                       "quamba2-w8a8",
+                                                      "quarot-w8a8",
+                                                      "rtn-w2a8",
+                                                      "rtn-w3a8",
                                                       "rtn-w4a8",
                                                       "smoothquant-w8a8",
                                                       "static-w8a8"}));
   for (const bool conv_bias : {false, true}) {
     const ModelLayout layout =
-        layout_of({.D = 24, .E = 40, .conv_bias = conv_bias, .tied = conv_bias});
+        layout_of({.D = 32, .E = 80, .conv_bias = conv_bias, .tied = conv_bias});
     for (const std::string& name : recipe_names()) {
       const Recipe recipe = load_recipe(name);
       EXPECT_EQ(recipe.name, name);
@@ -71,7 +81,7 @@ TEST(Recipe, AllThatShipParseAndFitAModel) {
 // One recipe serves all architectures: what a model does not have is void, what nothing has is an
 // error. Scales that the parts of one product share are shared only where all parts exist.
 TEST(Recipe, FitsEveryArchitecture) {
-  const TestCheckpoint checkpoint = tiny_mamba2({.D = 24, .H = 10, .P = 4});
+  const TestCheckpoint checkpoint = tiny_mamba2({.D = 32, .H = 20, .P = 4});
   const ModelLayout layout = describe_model(checkpoint.config, *checkpoint.source());
   for (const std::string& name : recipe_names()) {
     EXPECT_NO_THROW(fit_recipe(load_recipe(name), layout)) << name;
@@ -258,7 +268,6 @@ TEST(CheckRecipe, KnowsWhereFourBitsAreRead) {
   for (const char* role : {"/weights/in_proj", "/weights/x_proj", "/weights/lm_head"}) {
     EXPECT_NO_THROW(check_changed(role, four)) << role;
   }
-  expect_refused("/weights/embeddings", four, {"weights.embeddings as 4 bits", "8 bits, int"});
   expect_refused("/weights/A_log", four, {"weights.A_log as 4 bits"});
   expect_refused("/weights/dt_proj", four,
                  {"weights.dt_proj of 4 bits need a multiple of 8 columns", "dt_proj has 3"});
@@ -273,6 +282,46 @@ TEST(CheckRecipe, KnowsWhereFourBitsAreRead) {
   other = four;
   other["bits"] = 8;
   expect_refused("/weights/in_proj", other, {"weights.in_proj as 8 bits, int, group"});
+}
+
+TEST(CheckRecipe, RulesForProductsAreCheckedAsThoseOfRoles) {
+  const Json int8 = {{"bits", 8}, {"strategy", "channel"}};
+  EXPECT_NO_THROW(check_changed("/weights/backbone.layers.1.mixer.in_proj", int8));
+  expect_refused("/weights/backbone.layers.9.mixer.in_proj", int8,
+                 {"has no weight \"backbone.layers.9.mixer.in_proj\""});
+  expect_refused("/weights/backbone.layers.1.mixer.in_proj", {{"bits", 4}},
+                 {"weights.backbone.layers.1.mixer.in_proj as 4 bits"});
+}
+
+TEST(CheckRecipe, KnowsWhereCodesAreRead) {
+  const Json codes = {{"bits", 2}, {"strategy", "group"}, {"group_size", 64}, {"codes", "trellis"}};
+  const ModelLayout wide = layout_of({.D = 32, .E = 80});
+  for (const char* role : {"/weights/in_proj", "/weights/lm_head", "/weights/embeddings"}) {
+    Json changed = codes;
+    for (const char* kind : {"integer", "ternary", "trellis"}) {
+      changed["codes"] = kind;
+      const bool needs_input = role == std::string("/weights/lm_head");
+      if (needs_input) continue;
+      EXPECT_NO_THROW(check_changed(role, changed, wide)) << role << kind;
+    }
+  }
+  // quamba-w8a8 leaves the head's input in float.
+  expect_error([&] { check_changed("/weights/lm_head", codes, wide); }, ErrorCode::invalid_argument,
+               {"weights.lm_head are codes", "float inputs"});
+  expect_refused("/weights/in_proj", codes, {"of 2 bits need a multiple of 16 columns"});
+  Json other = codes;
+  other["codes"] = "treillis";
+  expect_refused("/weights/in_proj", other, {"unknown codes \"treillis\"", "trellis"});
+  other["codes"] = "ternary";
+  other["bits"] = 3;
+  expect_refused("/weights/in_proj", other, {"ternary codes have 2 bits, got 3"});
+  other["codes"] = "trellis";
+  other["bits"] = 8;
+  expect_refused("/weights/in_proj", other, {"trellis codes have 2, 3 or 4 bits, got 8"});
+  other["bits"] = 3;
+  other["strategy"] = "channel";
+  expect_error([&] { check_changed("/weights/in_proj", other, wide); }, ErrorCode::invalid_argument,
+               {"in_proj as 3 bits, int, trellis, channel"});
 }
 
 TEST(CheckRecipe, KnowsWhereOutliersAreSplit) {
@@ -294,7 +343,7 @@ TEST(CheckRecipe, KnowsWhereOutliersAreSplit) {
   refused(other, {"\"outlier_threshold\" must be a number from 0 to 65504"});
   other = json;
   other["weights"]["in_proj"] = {{"bits", 4}, {"strategy", "group"}, {"group_size", 64}};
-  refused(other, {"activations.in_proj.input has an outlier_threshold", "4-bit weights"});
+  refused(other, {"activations.in_proj.input has an outlier_threshold", "weights in groups"});
 }
 
 TEST(CheckRecipe, RefusesIntegerWeightsWithFloatInputs) {

@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "kernels/hadamard/hadamard.h"
+#include "quant/calibrate.h"
 #include "quant/gptq.h"
 #include "quant/moments.h"
 #include "quant/quantization_config.h"
@@ -154,6 +155,25 @@ class ValueTap final : public Tap {
   std::vector<float> values_;
 };
 
+/// Second moments of a value of the float model.
+class HeadTap final : public Tap {
+ public:
+  HeadTap(Context& ctx, const QuantizationPlan& plan, int site, const CalibrationResult& calibrated,
+          std::int64_t cols)
+      : ctx_(ctx), values_(ctx, plan, site, calibrated) {
+    moments.cols = cols;
+  }
+  void observe(int site, const Activation& value) override {
+    values_.observe(site, value);
+    moments.add(ctx_, values_.take());
+  }
+  Moments moments;
+
+ private:
+  Context& ctx_;
+  ValueTap values_;
+};
+
 /// 1 / sqrt(mean of squares) of each row of x [tokens, n].
 std::vector<float> inverse_rms(std::span<const float> x, std::size_t tokens) {
   std::vector<float> result;
@@ -190,6 +210,7 @@ class LayerRounder {
         progress_(progress),
         rounding_(plan.recipe.rounding),
         bench_(tensors) {
+    if (rounding_.is_gptq) round_table();
     fill_bench();
     const auto tokens = static_cast<std::size_t>(data.tokens());
     const auto width = static_cast<std::size_t>(plan.layout.info.d_model);
@@ -224,12 +245,45 @@ class LayerRounder {
     return plan_.layout.linears[static_cast<std::size_t>(product.linear)];
   }
 
+  /// A table of codes that is the head too, for the head's inputs in the float model: what the
+  /// layers read is looked up in it, so it comes before them.
+  void round_table() {
+    const auto& linears = plan_.layout.linears;
+    const auto head = std::find_if(linears.begin(), linears.end(),
+                                   [](const LinearSite& site) { return !site.tied_to.empty(); });
+    if (head == linears.end() || plan_.unties_head) return;
+    const auto table = std::find_if(
+        plan_.tensors.begin(), plan_.tensors.end(),
+        [&](const TensorPlan& t) { return t.table.name == head->tied_to + ".weight_table"; });
+    if (table == plan_.tensors.end()) return;
+    const std::int64_t n = head->cols;
+    HeadTap tap(ctx_, plan_, head->input_site, calibrated_, n);
+    run_samples(ctx_, tap, model_, data_, "gptq, table", progress_);
+    Moments& moments = tap.moments;
+    const auto size = static_cast<std::size_t>(n);
+    double sum = 0;
+    for (std::size_t i = 0; i < size; ++i) sum += moments.own[i * size + i];
+    for (std::size_t i = 0; i < size; ++i) {
+      moments.own[i * size + i] += rounding_.lookup * sum / static_cast<double>(n);
+    }
+    const Tensor value =
+        convert_float(ctx_.threads, float_value(ctx_.threads, *table, tensors_, calibrated_),
+                      DType::f32, table->source);
+    const IntegerFormat format = table->format();
+    GptqOptions options = rounding_.options;
+    options.damp = 0;
+    rounded_.emplace(table->output.name,
+                     pack_rounded(round_gptq(ctx_.threads, value.as<float>(), head->rows, n,
+                                             moments.own, format, options, table->source),
+                                  head->rows, n, format, table->strategy));
+  }
+
   /// Everything as it will be, but the products that are rounded here in float.
   void fill_bench() {
     QuantizationPlan rest = plan_;
     std::erase_if(rest.tensors, [](const TensorPlan& t) { return t.is_rounded_product(); });
     MemoryTensors written;
-    write_tensors(rest, tensors_, calibrated_, {}, ctx_.threads, written, {});
+    write_tensors(rest, tensors_, calibrated_, rounded_, ctx_.threads, written, {});
     for (const TensorInfo& info : written.list()) bench_.put(info.name, written.get(info.name));
     for (const TensorPlan& tensor : plan_.tensors) {
       if (!tensor.is_rounded_product()) continue;
@@ -335,7 +389,7 @@ class LayerRounder {
       bench_.remove(site_of(product).name + ".weight");
       bench_.put(product.output.name, made.q);
       bench_.put(product.scale.name, made.scale);
-      if (!product.shape.name.empty()) bench_.put(product.shape.name, shape_tensor(product));
+      for (const auto& [info, tensor] : companions(product)) bench_.put(info.name, tensor);
       rounded_.emplace(product.output.name, std::move(made));
     }
   }
@@ -376,13 +430,13 @@ class LayerRounder {
         rounding_.is_gptq
             ? round_gptq(ctx_.threads, w, rows, cols, H, format, options, product.source)
             : round_nearest(ctx_.threads, w, rows, cols, diagonal(H, cols), format, options.scale);
-    return pack_integers(rounded.q, rounded.steps, rows, cols, format, product.strategy);
+    return pack_rounded(rounded, rows, cols, format, product.strategy);
   }
 
   void remove(const TensorPlan& product) {
     bench_.remove(product.output.name);
     bench_.remove(product.scale.name);
-    if (!product.shape.name.empty()) bench_.remove(product.shape.name);
+    for (const auto& [info, tensor] : companions(product)) bench_.remove(info.name);
   }
 
   /// Takes the residual streams through a layer.

@@ -19,10 +19,10 @@ namespace krait {
 namespace {
 
 TestCheckpoint family(const std::string& name) {
-  if (name == "neox") return tiny_neox({.D = 40, .heads = 4, .F = 56});
-  if (name == "jamba") return tiny_jamba({.D = 40, .heads = 4, .F = 48});
-  if (name == "mamba2") return tiny_mamba2({.D = 24, .H = 10, .P = 4, .G = 2, .N = 16});
-  return tiny_mamba({.D = 24, .E = 40});
+  if (name == "neox") return tiny_neox({.D = 64, .heads = 4, .F = 112});
+  if (name == "jamba") return tiny_jamba({.D = 48, .heads = 4, .F = 80});
+  if (name == "mamba2") return tiny_mamba2({.D = 32, .H = 20, .P = 4, .G = 2, .N = 16});
+  return tiny_mamba({.D = 32, .E = 80});
 }
 
 /// The second moments that every product of a model sees.
@@ -89,8 +89,8 @@ TEST_P(RoundLayers, RoundOnTheInputsOfTheFinishedModel) {
     const RoundedMatrix rounded =
         round_gptq(runtime.pool, value.as<float>(), site.rows, site.cols, moments.own,
                    tensor.format(), plan.recipe.rounding.options, site.name);
-    const QuantizedTensor expected = pack_integers(rounded.q, rounded.steps, site.rows, site.cols,
-                                                   tensor.format(), tensor.strategy);
+    const QuantizedTensor expected =
+        pack_rounded(rounded, site.rows, site.cols, tensor.format(), tensor.strategy);
     EXPECT_EQ(bytes_of(made.tensors->get(tensor.output.name)), bytes_of(expected.q)) << site.name;
     EXPECT_EQ(bytes_of(made.tensors->get(tensor.scale.name)), bytes_of(expected.scale));
     ++compared;
@@ -160,7 +160,7 @@ INSTANTIATE_TEST_SUITE_P(Families, RoundLayers, testing::Values("mamba", "mamba2
 /// Few samples: some experts see few tokens or none.
 TEST(RoundLayers, TakeExpertsThatSawNothing) {
   const QuantizeFixture fixture(
-      tiny_jamba({.D = 40, .heads = 4, .F = 48, .experts = 16, .experts_per_token = 1}));
+      tiny_jamba({.D = 48, .heads = 4, .F = 80, .experts = 16, .experts_per_token = 1}));
   QuantizeOptions options = fixture.options("krait-w4a8");
   options.samples = 1;
   options.seq_len = 5;

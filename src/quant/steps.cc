@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/float16.h"
+#include "quant/codes.h"
 
 namespace krait {
 namespace {
@@ -19,7 +20,7 @@ float rne(float x) {
 
 /// The step that the largest weights need.
 double largest_step(float low, float high, const IntegerFormat& format) {
-  if (!format.is_4bit) {
+  if (!format.has_bf16_steps) {
     const float most = std::max(high, -low);
     return most < 1e-30f ? 0 : static_cast<double>(most) / format.high;
   }
@@ -40,6 +41,27 @@ double rounding_error(const float* w, const double* weights, std::int64_t n, flo
   return sum;
 }
 
+/// The step of the ternary digits with the least error: see choose_steps().
+double ternary_step(const float* w, const double* weights, std::int64_t n) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  const auto magnitude = [w](std::int64_t i) { return std::abs(w[i]); };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::int64_t a, std::int64_t b) { return magnitude(a) > magnitude(b); });
+  double sum = 0, weight = 0, most = 0, best = 0;
+  for (const std::int64_t i : order) {
+    const double h = weights ? weights[i] : 1;
+    if (!(h > 0)) continue;
+    sum += h * static_cast<double>(magnitude(i));
+    weight += h;
+    const double gain = sum * (sum / weight);  // of the error without any digit
+    if (gain <= most) continue;
+    most = gain;
+    best = sum / weight;
+  }
+  return best;
+}
+
 /// Rows that share steps: parts, or each row alone.
 std::vector<std::int64_t> row_runs(const IntegerFormat& format, std::int64_t rows) {
   if (!format.parts.empty()) return format.parts;
@@ -49,7 +71,18 @@ std::vector<std::int64_t> row_runs(const IntegerFormat& format, std::int64_t row
 }  // namespace
 
 IntegerFormat format_4bit(std::int64_t group) {
-  return {.low = -8, .high = 7, .group = group, .parts = {}, .is_4bit = true};
+  return {.low = -8, .high = 7, .group = group, .parts = {}, .has_bf16_steps = true, .bits = 4};
+}
+
+IntegerFormat format_codes(int bits, Codes codes, std::int64_t group) {
+  IntegerFormat format{
+      .low = -(1 << (bits - 1)), .high = (1 << (bits - 1)) - 1, .group = group, .parts = {}};
+  if (codes == Codes::ternary) format.low = -1;
+  if (codes == Codes::trellis) format.low = -127, format.high = 127;
+  format.has_bf16_steps = format.is_coded = true;
+  format.bits = bits;
+  format.codes = codes;
+  return format;
 }
 
 IntegerFormat format_8bit(Strategy strategy, std::span<const std::int64_t> parts, std::int64_t rows,
@@ -68,7 +101,7 @@ int round_to_grid(float x, float step, const IntegerFormat& format) {
 float representable_step(double step, const IntegerFormat& format) {
   if (!(step >= 1e-32)) return 1.0f;
   const auto narrow = static_cast<float>(step);
-  return format.is_4bit ? bf16_to_f32(f32_to_bf16(narrow)) : narrow;
+  return format.has_bf16_steps ? bf16_to_f32(f32_to_bf16(narrow)) : narrow;
 }
 
 std::vector<float> choose_steps(ThreadPool& threads, std::span<const float> w, std::int64_t rows,
@@ -79,6 +112,20 @@ std::vector<float> choose_steps(ThreadPool& threads, std::span<const float> w, s
   std::vector<float> steps(static_cast<std::size_t>(rows * groups));
   const double* weight = choice == StepChoice::weighted_mse ? weights.data() : nullptr;
   const bool searches = choice != StepChoice::absmax;
+
+  if (format.codes == Codes::ternary) {
+    threads.parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        for (std::int64_t g = 0; g < groups; ++g) {
+          const double* of_group = weight ? weight + g * format.group : nullptr;
+          const float* x = w.data() + r * cols + g * format.group;
+          steps[static_cast<std::size_t>(r * groups + g)] =
+              representable_step(ternary_step(x, of_group, format.group), format);
+        }
+      }
+    });
+    return steps;
+  }
 
   // Of each row and group: the range, then the errors of all candidates.
   struct Range {
@@ -160,19 +207,44 @@ std::vector<float> choose_steps(ThreadPool& threads, std::span<const float> w, s
   return steps;
 }
 
-QuantizedTensor pack_integers(std::span<const std::int8_t> q, std::span<const float> steps,
-                              std::int64_t rows, std::int64_t cols, const IntegerFormat& format,
-                              Strategy strategy) {
-  if (!format.is_4bit) {
+namespace {
+
+Tensor bf16_steps(std::span<const float> steps, std::int64_t rows, std::int64_t groups) {
+  Tensor scale(DType::bf16, {rows, groups});
+  std::ranges::transform(steps, scale.mutable_as<std::uint16_t>().begin(), f32_to_bf16);
+  return scale;
+}
+
+/// The own bits of integers: two's complement, which makes 3 of the ternary -1.
+std::vector<std::uint8_t> own_bits(std::span<const std::int8_t> q, int bits) {
+  std::vector<std::uint8_t> code(q.size());
+  std::ranges::transform(q, code.begin(), [bits](std::int8_t x) {
+    return static_cast<std::uint8_t>(static_cast<unsigned>(x) & ((1u << bits) - 1));
+  });
+  return code;
+}
+
+}  // namespace
+
+QuantizedTensor pack_rounded(const RoundedMatrix& rounded, std::int64_t rows, std::int64_t cols,
+                             const IntegerFormat& format, Strategy strategy) {
+  const std::vector<std::int8_t>& q = rounded.q;
+  if (format.is_coded) {
+    return {pack_codes(format.is_trellis() ? rounded.code : own_bits(q, format.bits), rows, cols,
+                       format.bits),
+            bf16_steps(rounded.steps, rows, cols / format.group)};
+  }
+  if (!format.has_bf16_steps) {
     const bool by_row = strategy == Strategy::channel;
     QuantizedTensor result{Tensor(DType::i8, {rows, cols}),
                            by_row ? Tensor(DType::f32, {rows, 1}) : Tensor(DType::f32, {1})};
     std::ranges::copy(q, result.q.mutable_as<std::int8_t>().begin());
-    std::copy_n(steps.begin(), result.scale.elements(), result.scale.mutable_as<float>().begin());
+    std::copy_n(rounded.steps.begin(), result.scale.elements(),
+                result.scale.mutable_as<float>().begin());
     return result;
   }
   QuantizedTensor result{Tensor(DType::i32, {rows, cols / 8}),
-                         Tensor(DType::bf16, {rows, cols / format.group})};
+                         bf16_steps(rounded.steps, rows, cols / format.group)};
   const std::span<std::int32_t> words = result.q.mutable_as<std::int32_t>();
   for (std::size_t i = 0; i < words.size(); ++i) {
     std::uint32_t word = 0;
@@ -181,7 +253,6 @@ QuantizedTensor pack_integers(std::span<const std::int8_t> q, std::span<const fl
     }
     words[i] = static_cast<std::int32_t>(word);
   }
-  std::ranges::transform(steps, result.scale.mutable_as<std::uint16_t>().begin(), f32_to_bf16);
   return result;
 }
 

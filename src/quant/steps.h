@@ -1,4 +1,4 @@
-// The steps (scales) of an integer matrix: from its largest weights, or by a search.
+// The steps (scales) of a matrix of integers or codes: from its largest weights, or by a search.
 #pragma once
 
 #include <cstdint>
@@ -13,20 +13,35 @@ namespace krait {
 
 /// How a step is chosen, the "scale" of the recipe's steps rtn and gptq: from the largest weights,
 /// or among shrunken steps the one with the least sum of squared errors, plain or weighted by the
-/// second moment of the input that each column multiplies.
+/// second moment of the input that each column multiplies. Ternary and trellis codes have no use
+/// for the largest weights: absmax is mse there.
 enum class StepChoice { absmax, mse, weighted_mse };
 
-/// The integers of a matrix [rows, cols] and what shares a step.
+/// The integers of a matrix [rows, cols], or the table entries that codes stand for, and what
+/// shares a step.
 struct IntegerFormat {
   int low = -127, high = 127;
   std::int64_t group = 0;           ///< consecutive columns of a row share a step; divides cols
   std::vector<std::int64_t> parts;  ///< and so do that many consecutive rows; {}: no two rows do
-  bool is_4bit = false;             ///< steps are bf16 values
+  bool has_bf16_steps = false;      ///< all but int8
+  int bits = 8;
+  bool is_coded = false;  ///< stored as codes: core/weight.h
+  Codes codes = Codes::integer;
+
+  bool is_trellis() const { return codes == Codes::trellis; }
 };
 
-/// The formats of docs/quantization.md: by group of columns of 4-bit integers, of int8 by tensor,
-/// channel (row) or parts of the rows.
+/// Integers, or table entries, and their steps [rows, cols / group].
+struct RoundedMatrix {
+  std::vector<std::int8_t> q;  ///< [rows, cols]: weight = step * q
+  std::vector<float> steps;
+  std::vector<std::uint8_t> code = {};  ///< trellis codes: the own bits of every weight
+};
+
+/// The formats of docs/quantization.md: by group of columns of 4-bit integers or of codes, of int8
+/// by tensor, channel (row) or parts of the rows.
 IntegerFormat format_4bit(std::int64_t group);
+IntegerFormat format_codes(int bits, Codes codes, std::int64_t group);
 IntegerFormat format_8bit(Strategy strategy, std::span<const std::int64_t> parts, std::int64_t rows,
                           std::int64_t cols);
 
@@ -36,17 +51,18 @@ int round_to_grid(float x, float step, const IntegerFormat& format);
 /// The step nearest to `step` that the format can keep, 1 for steps below 1e-30.
 float representable_step(double step, const IntegerFormat& format);
 
-/// Steps [rows, cols / group] of w [rows, cols], finite. `weights` [cols], not negative, are for
-/// weighted_mse. A search tries max (1 - k / 100), k = 0 to 65, where max is absmax's choice, adds
-/// up squared errors in double precision in the order of rows and columns and takes the first of
-/// the best: the same for any number of threads.
+/// Steps [rows, cols / group] of w [rows, cols], finite, for integers and ternary digits. `weights`
+/// [cols], not negative, are for weighted_mse. A search tries max (1 - k / 100), k = 0 to 65, where
+/// max is absmax's choice, adds up squared errors in double precision in the order of rows and
+/// columns and takes the first of the best: the same for any number of threads. For ternary digits
+/// it is exact: the best digits for any step are the signs of the k largest weights, for one k, and
+/// the best step for them is their mean magnitude.
 std::vector<float> choose_steps(ThreadPool& threads, std::span<const float> w, std::int64_t rows,
                                 std::int64_t cols, const IntegerFormat& format, StepChoice choice,
                                 std::span<const double> weights);
 
-/// q [rows, cols] and the steps as a checkpoint stores them.
-QuantizedTensor pack_integers(std::span<const std::int8_t> q, std::span<const float> steps,
-                              std::int64_t rows, std::int64_t cols, const IntegerFormat& format,
-                              Strategy strategy);
+/// As a checkpoint stores it.
+QuantizedTensor pack_rounded(const RoundedMatrix& rounded, std::int64_t rows, std::int64_t cols,
+                             const IntegerFormat& format, Strategy strategy);
 
 }  // namespace krait

@@ -43,7 +43,7 @@ TEST(ChooseSteps, AbsmaxIsWhatRoundToNearestTakes) {
   const auto expect_equal = [&](const IntegerFormat& format, Strategy strategy,
                                 const QuantizedTensor& expected) {
     const RoundedMatrix m = round_nearest(pool, w, rows, cols, {}, format, StepChoice::absmax);
-    const QuantizedTensor made = pack_integers(m.q, m.steps, rows, cols, format, strategy);
+    const QuantizedTensor made = pack_rounded(m, rows, cols, format, strategy);
     const auto bytes = [](const Tensor& t) {
       const std::span<const std::byte> all(static_cast<const std::byte*>(t.view().data), t.bytes());
       return std::vector<std::byte>(all.begin(), all.end());
@@ -86,7 +86,7 @@ TEST(ChooseSteps, SearchesFindLessErrorOfTheirKind) {
     EXPECT_LE(error(1, plain), error(0, plain));
     EXPECT_LT(error(1, plain), error(2, plain) * 1.0001);
     EXPECT_LE(error(2, weights), error(1, weights));
-    if (format.is_4bit) {
+    if (format.has_bf16_steps) {
       EXPECT_LT(error(1, plain), 0.995 * error(0, plain));
       EXPECT_LT(error(2, weights), 0.995 * error(1, weights));
       for (const float step : made[1].steps) EXPECT_EQ(step, bf16_to_f32(f32_to_bf16(step)));

@@ -1,6 +1,7 @@
 # The program from outside, and the parts of it that can be tested from inside.
-krait_test_program(cli_tests ${PROJECT_SOURCE_DIR}/src/cli/text_test.cc
-  ${PROJECT_SOURCE_DIR}/src/cli/output.cc ${PROJECT_SOURCE_DIR}/src/cli/progress.cc
+file(GLOB cli_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cli/*_test.cc)
+krait_test_program(cli_tests ${cli_tests}
+  ${PROJECT_SOURCE_DIR}/src/cli/output.cc ${PROJECT_SOURCE_DIR}/src/cli/plot.cc ${PROJECT_SOURCE_DIR}/src/cli/progress.cc
   ${PROJECT_SOURCE_DIR}/src/cli/table.cc ${PROJECT_SOURCE_DIR}/src/cli/units.cc)
 
 # Under an emulator the program is only asked which instruction set it found.

@@ -24,7 +24,7 @@ import tiny_model  # noqa: E402
 
 KRAIT = ""
 COMMANDS = ["demo", "quantize", "generate", "perplexity", "compare", "logits", "tokenize",
-            "inspect", "bench", "info", "eval", "sweep", "report"]
+            "inspect", "bench", "info", "eval", "sweep", "report", "mix"]
 TEXT = "It is a truth universally acknowledged, that he who reads the help needs no other help. "
 
 
@@ -344,6 +344,27 @@ class Commands(Base):
         self.refuse(1, "did you mean", "sweep", file, "-o", first)
         self.refuse(2, "--shard", "sweep", file, "-o", first, "--shard", "0/2")
         self.refuse(1, "no results", "report", self.folder)
+
+    def test_mix(self):
+        recipe, output = self.folder / "mixed.json", self.folder / "mixed"
+        command = ["mix", self.model, "-o", recipe, "--recipe", "rtn-w4a8", "--samples", 2,
+                   "--seq-len", 32]
+        free = self.json_of(*command, "--bits", 32)
+        for product in free["products"]:  # each has what costs it least
+            best = min(product["widths"], key=lambda width: width["kl"])
+            self.assertEqual(product["bits"], best["bits"])
+        least = self.json_of(*command, "--bits", 32, "--widths", 2)
+        middle = (free["bits_per_weight"] + least["bits_per_weight"]) / 2
+        told = self.json_of(*command, "--bits", middle)
+        self.assertLessEqual(told["bits_per_weight"], middle)
+        self.assertLessEqual(free["kl_sum"], told["kl_sum"])
+        self.assertLessEqual(told["kl_sum"], least["kl_sum"])
+        made = self.json_of("quantize", self.model, "-o", output, "--recipe", recipe)
+        self.assertEqual((made["recipe"], made["output_bytes"]), ("rtn-w4a8-mixed", told["bytes"]))
+        self.refuse(1, "bits per weight are too few: with 2 bits everywhere", *command, "--bits", 1)
+        self.refuse(1, "--widths are among 2, 3 and 4", *command, "--widths", "4,8")
+        self.refuse(1, "has no weights in groups", "mix", self.model, "-o", recipe, "--recipe",
+                    "krait-w8a8")
 
     def test_info(self):
         told = self.json_of("info", "-t", "2", env={"KRAIT_ISA": "reference"})

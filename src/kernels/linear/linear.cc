@@ -6,6 +6,8 @@
 
 #include "core/float16.h"
 #include "kernels/linear/linear4_kernels.h"
+#include "kernels/linear/linear_codes.h"
+#include "kernels/linear/linear_codes_kernels.h"
 #include "kernels/linear/linear_kernels.h"
 #include "kernels/quantize/quantize.h"
 
@@ -23,7 +25,8 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; 
 
 /// Integers that lie as on disk.
 bool is_unpacked(const Weight& weight) {
-  return !is_float(weight.data.dtype()) && !weight.packed && !weight.packed4;
+  return !is_float(weight.data.dtype()) && !weight.packed && !weight.packed4 &&
+         !weight.packed_codes;
 }
 
 /// Room for some rows of an unpacked weight as the kernels read them.
@@ -34,6 +37,7 @@ struct PackedRows {
 
 /// Bytes of 16 packed rows.
 std::int64_t packed_stride(const Weight& weight) {
+  if (weight.is_coded()) return packed_codes_stride(weight);
   if (weight.data.dtype() == DType::i8) return ceil_div(weight.cols(), 4) * 64;
   return (weight.cols() / 8 + ceil_div(weight.cols() / weight.group_size, 2)) * 64;
 }
@@ -46,7 +50,9 @@ void pack_rows(const Context& ctx, const Weight& weight, std::int64_t begin, std
     const std::int64_t rows = std::min<std::int64_t>(16, end - row);
     std::uint8_t* bytes = to.bytes + (row - begin) / 16 * stride;
     const auto* data = static_cast<const char*>(weight.data.view().data);
-    if (weight.is_4bit()) {
+    if (weight.is_coded()) {
+      pack_code_rows(weight, row, bytes);
+    } else if (weight.is_4bit()) {
       const auto* scales = static_cast<const char*>(weight.scale.view().data);
       ctx.kernels.linear4->pack({.words = data + row * cols / 2,
                                  .scales = scales + row * (cols / weight.group_size) * 2,
@@ -72,6 +78,7 @@ struct Partition {
 
 /// Bytes of `n` weights, without scales.
 double bytes_of(const Weight& weight, double n) {
+  if (weight.is_coded()) return n * weight.code_bits / 8;
   return weight.is_4bit() ? n / 2 : n * static_cast<double>(size_of(weight.data.dtype()));
 }
 
@@ -114,8 +121,8 @@ struct Block {
 
 /// x as the microkernels want it.
 struct Input {
-  const std::uint8_t* bytes = nullptr;  // i8 weight: prepared rows; 4-bit weight: i8 x as it is
-  const std::int32_t* x_sum = nullptr;  // 4-bit weight: see Linear4Kernels::group_sums
+  const std::uint8_t* bytes = nullptr;  // i8 weight: prepared rows; in groups: i8 x as it is
+  const std::int32_t* x_sum = nullptr;  // in groups: see Linear4Kernels::group_sums
   const float* values = nullptr;        // float weight, or 4-bit weight and float x
   std::int64_t stride = 0;
   const float* scale = nullptr;
@@ -182,8 +189,8 @@ Input prepare_f32(Context& ctx, const Activation& x) {
 
 Input prepare(Context& ctx, const Weight& weight, const Activation& x) {
   if (weight.data.dtype() == DType::i8) return prepare_i8(ctx, weight, x);
-  return weight.is_4bit() && x.dtype == DType::i8 ? prepare_groups(ctx, weight, x)
-                                                  : prepare_f32(ctx, x);
+  const bool in_groups = weight.is_4bit() || weight.is_coded();
+  return in_groups && x.dtype == DType::i8 ? prepare_groups(ctx, weight, x) : prepare_f32(ctx, x);
 }
 
 void multiply_4bit(const Linear4Kernels& kernels, const Weight& weight, const PackedRows& own,
@@ -223,6 +230,32 @@ void multiply_4bit(const Linear4Kernels& kernels, const Weight& weight, const Pa
   }
 }
 
+void multiply_codes(const LinearCodesKernels& kernels, const Weight& weight, const PackedRows& own,
+                    const Input& x, const Block& b, const float* bias, float* y,
+                    std::int64_t y_stride) {
+  const PackedCodes* packed = weight.packed_codes.get();
+  const std::int64_t stride = packed_stride(weight);
+  const CodedRows rows{
+      .lines =
+          packed ? packed->lines.as<std::uint8_t>().data() + b.row_begin / 16 * stride : own.bytes,
+      .stride = stride,
+      .table = weight.table.as<std::int8_t>().data(),
+      .bits = weight.code_bits,
+      .rows = b.row_end - b.row_begin,
+      .cols = weight.cols(),
+      .group = weight.group_size};
+  kernels.i8({.w = rows,
+              .x = reinterpret_cast<const std::int8_t*>(x.bytes) + b.token_begin * x.stride,
+              .x_stride = x.stride,
+              .x_sum = x.x_sum + b.token_begin * (weight.cols() / weight.group_size),
+              .tokens = b.token_end - b.token_begin,
+              .x_scale = x.scale + b.token_begin * x.scale_step,
+              .x_scale_step = x.scale_step,
+              .bias = bias,
+              .y = y,
+              .y_stride = y_stride});
+}
+
 /// Adds the outliers' part to a block of an int8 product.
 void add_outliers(const LinearKernels& kernels, const Weight& weight, const Input& x,
                   const I8Product& done, const Block& b) {
@@ -247,6 +280,10 @@ void multiply(const Context& ctx, const Weight& weight, const PackedRows& own, c
   const float* bias = weight.bias.empty() ? nullptr : weight.bias.as<float>().data() + b.row_begin;
   if (weight.is_4bit()) {
     multiply_4bit(*ctx.kernels.linear4, weight, own, x, b, bias, y, y_stride);
+    return;
+  }
+  if (weight.is_coded()) {
+    multiply_codes(*ctx.kernels.linear_codes, weight, own, x, b, bias, y, y_stride);
     return;
   }
   if (weight.data.dtype() == DType::i8) {
@@ -356,6 +393,7 @@ void linear(Context& ctx, const Weight& weight, const Activation& x, const Activ
          (x.dtype == DType::i8 &&
           (weight.strategy == Strategy::tensor || weight.strategy == Strategy::channel)));
   assert(!weight.is_4bit() || !x.outliers);
+  assert(!weight.is_coded() || (x.dtype == DType::i8 && !x.outliers));
   assert(!weight.is_4bit() || weight.packed4 || weight.scale.dtype() == DType::bf16);
   if (x.rows == 0) return;
   if (ctx.tap) ctx.tap->product(weight, x);
@@ -391,6 +429,10 @@ void embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> 
       const std::int64_t id = ids[static_cast<std::size_t>(t)];
       assert(id >= 0 && id < table.rows());
       float* row = out + t * cols;
+      if (table.is_coded()) {
+        decode_row(table, id, row);
+        continue;
+      }
       const std::byte* from = static_cast<const std::byte*>(table.data.view().data) +
                               id * cols * static_cast<std::int64_t>(size_of(table.data.dtype()));
       // Copied element by element, as a mapped table may lie at any address.

@@ -15,6 +15,8 @@
 //    + bias.
 //  * 4-bit weight in groups, f32 x: acc_g = fma(x_k, float(q_w), acc_g) over the columns of group g
 //    in order from +0; y = fma(acc_g, s_w[row, g], y) over the groups in order from +0; + bias.
+//  * codes, i8 x: as a 4-bit weight, q_w being the table's value.
+//  * codes, f32 x or x split by outliers: refused.
 //  * i8 x with a float weight: x is widened to s_x * q_x first.
 // The f32 result is then stored or quantized as y's Activation asks.
 // Results do not depend on threads, tiles, the instruction set or the number of rows of x.
@@ -31,14 +33,16 @@ namespace krait {
 
 /// Refuses, with a sentence that names the tensor, what linear() and embedding() cannot do:
 /// bad_data for shapes, scales (finite, > 0), groups (a multiple of 8 that divides the columns) and
-/// int8 weights of -128; unsupported for other formats, int8 with group scales, 4 bits without, and
-/// more than 132,104 int8 columns, where int32 sums could overflow. Reads int8 weights and all
-/// scales once. For loaders; linear() itself only asserts.
+/// int8 weights or codes of -128; unsupported for other formats, int8 with group scales, 4 bits
+/// without, codes in groups that are no multiple of 16 or larger than 1,024, and more than 132,104
+/// int8 columns, where int32 sums could overflow. Reads int8 weights and all scales once. For
+/// loaders; linear() itself only asserts.
 void check_linear(const Weight& weight, const std::string& name);
 
-/// Makes weight.packed of an i8 or weight.packed4 of a 4-bit weight (in parallel); does nothing for
-/// float weights. From then on linear() and embedding() read the shape and dtype of weight.data
-/// only, and of 4-bit weights no scale but the packed.
+/// Makes weight.packed of an i8, weight.packed4 of a 4-bit weight or weight.packed_codes (in
+/// parallel); does nothing for float weights. From then on linear() and embedding() read the shape
+/// and dtype of weight.data only, and of weights in groups no scale but the packed; of that of
+/// codes the shape.
 void pack(Context& ctx, Weight& weight);
 
 /// x [T, cols] -> y [T, rows]. x and y must not overlap. Integer weights that are not packed are
@@ -47,8 +51,8 @@ void pack(Context& ctx, Weight& weight);
 /// bf16 scales.
 void linear(Context& ctx, const Weight& weight, const Activation& x, const Activation& y);
 
-/// out[t, :] = row ids[t] of the table as f32 (i8: scale * q). Ids must be in [0, rows). Tables
-/// have no 4-bit form.
+/// out[t, :] = row ids[t] of the table as f32 (i8, codes: scale * q). Ids must be in [0, rows).
+/// Tables have no form of 4-bit integers.
 void embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> ids, float* out);
 
 }  // namespace krait

@@ -34,13 +34,17 @@ constexpr std::int64_t kTokens[] = {1, 2, 4, 8, 16, 64, 512};
 /// What is multiplied with what.
 struct Format {
   const char* name;
-  DType weight, x;  // weight i32: 4 bits
+  DType weight, x;  // weight i32: 4 bits, u8: codes
   std::int64_t group = 0;
+  int bits = 0;  // of codes
 };
 constexpr Format kFormats[] = {
     {"I8", DType::i8, DType::i8},
     {"W4A8g64", DType::i32, DType::i8, 64},
     {"W4A8g128", DType::i32, DType::i8, 128},
+    {"C2A8g64", DType::u8, DType::i8, 64, 2},
+    {"C3A8g64", DType::u8, DType::i8, 64, 3},
+    {"C4A8g64", DType::u8, DType::i8, 64, 4},
     {"W4A16g64", DType::i32, DType::f32, 64},
     {"W4A16g128", DType::i32, DType::f32, 128},
     {"BF16", DType::bf16, DType::f32},
@@ -52,6 +56,10 @@ void random_fill(Tensor& tensor) {
   if (tensor.dtype() == DType::i8) {
     for (auto& q : tensor.mutable_as<std::int8_t>()) {
       q = static_cast<std::int8_t>(static_cast<int>(rng.below(255)) - 127);
+    }
+  } else if (tensor.dtype() == DType::u8) {
+    for (auto& byte : tensor.mutable_as<std::uint8_t>()) {
+      byte = static_cast<std::uint8_t>(rng.next() >> 32);
     }
   } else if (tensor.dtype() == DType::i32) {
     for (auto& word : tensor.mutable_as<std::int32_t>()) {
@@ -66,13 +74,20 @@ void random_fill(Tensor& tensor) {
   }
 }
 
-/// Every 4-bit or int8 weight has the scale 0.01 or what bf16 makes of it.
+/// Every 4-bit, coded or int8 weight has the scale 0.01 or what bf16 makes of it.
 Weight random_weight(Context& ctx, const Format& format, const Layer& layer) {
   Weight weight;
-  const bool is_4bit = format.weight == DType::i32;
-  weight.data = Tensor(format.weight, {layer.rows, is_4bit ? layer.cols / 8 : layer.cols});
+  const bool is_4bit = format.weight == DType::i32, is_coded = format.weight == DType::u8;
+  weight.data = is_coded
+                    ? Tensor(DType::u8, {layer.rows / 2, layer.cols * format.bits / 4})
+                    : Tensor(format.weight, {layer.rows, is_4bit ? layer.cols / 8 : layer.cols});
   random_fill(weight.data);
-  if (is_4bit) {
+  if (is_coded) {
+    weight.code_bits = format.bits;
+    weight.table = Tensor(DType::i8, {64});
+    random_fill(weight.table);
+  }
+  if (is_4bit || is_coded) {
     weight.strategy = Strategy::group;
     weight.group_size = static_cast<int>(format.group);
     weight.scale = Tensor(DType::bf16, {layer.rows, layer.cols / format.group});
@@ -82,7 +97,8 @@ Weight random_weight(Context& ctx, const Format& format, const Layer& layer) {
     std::ranges::fill(weight.scale.mutable_as<float>(), 0.01F);
   }
   pack(ctx, weight);
-  if (weight.packed || weight.packed4) {  // as models do: only the tiles are read
+  if (weight.packed || weight.packed4 ||
+      weight.packed_codes) {  // as models do: only the tiles are read
     weight.data = Tensor(TensorView{nullptr, format.weight, weight.data.shape()}, nullptr);
   }
   return weight;
@@ -90,6 +106,7 @@ Weight random_weight(Context& ctx, const Format& format, const Layer& layer) {
 
 std::size_t bytes_of(const Weight& weight) {
   if (weight.packed4) return weight.packed4->lines.bytes();
+  if (weight.packed_codes) return weight.packed_codes->lines.bytes();
   return weight.packed ? weight.packed->tiles.bytes() : weight.data.bytes();
 }
 

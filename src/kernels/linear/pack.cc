@@ -4,6 +4,7 @@
 
 #include "core/float16.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear/linear_codes.h"
 
 namespace krait {
 namespace {
@@ -88,6 +89,7 @@ void pack_i4(Context& ctx, Weight& weight) {
 void pack(Context& ctx, Weight& weight) {
   if (weight.data.dtype() == DType::i8) pack_i8(ctx, weight);
   if (weight.is_4bit()) pack_i4(ctx, weight);
+  if (weight.is_coded()) pack_codes(ctx, weight);
 }
 
 }  // namespace krait

@@ -1,0 +1,111 @@
+// krait drift: how two models part as a text gets longer.
+#include "eval/drift.h"
+
+#include <cmath>
+#include <memory>
+#include <string>
+
+#include "cli/command.h"
+#include "cli/evaluation.h"
+#include "cli/measures.h"
+#include "cli/output.h"
+#include "cli/plot.h"
+#include "cli/progress.h"
+#include "cli/table.h"
+#include "io/file.h"
+#include "krait/engine.h"
+
+namespace krait::cli {
+namespace {
+
+struct Options {
+  std::string reference, model, file, svg;
+  DriftOptions drift;
+  int threads = 0;
+  bool json = false;
+};
+
+std::string picture(const Options& options, const DriftResult& result) {
+  Series series{options.model, {}};
+  for (const DriftBin& bin : result.bins) {
+    const double half = kQuantile95 * bin.kl.error;
+    series.points.push_back({.x = std::sqrt(static_cast<double>(bin.begin * bin.end)),
+                             .y = bin.kl.value,
+                             .low = bin.kl.value - half,
+                             .high = bin.kl.value + half});
+  }
+  return plot_svg({.title = "Divergence by position",
+                   .x_label = "tokens read",
+                   .y_label = "mean KL to the reference, nats per token"},
+                  {series}, {.log_x = true, .log_y = false, .lines = true});
+}
+
+int run(const Options& options) {
+  const EngineOptions engine_options{.threads = options.threads};
+  const Engine reference = Engine::load(resolve_model(options.reference), engine_options);
+  const Engine model = Engine::load(resolve_model(options.model), engine_options);
+  const EvaluationText text = read_evaluation_text({.file = options.file}, reference);
+  ProgressReport report;
+  const DriftResult result = drift(reference, model, text.ids, options.drift,
+                                   [&](const Progress& p) { report.update(p); });
+  report.finish();
+  if (!options.svg.empty()) write_file_atomic(options.svg, picture(options, result));
+  if (options.json) {
+    Json json = to_json(result);
+    json["reference_directory"] = options.reference;
+    json["model_directory"] = options.model;
+    json["file"] = options.file;
+    json["prompts"] = options.drift.prompts;
+    json["prompt_tokens"] = options.drift.prompt_tokens;
+    json["read"] = options.drift.read;
+    print_json(json);
+    return kSuccess;
+  }
+  print(
+      "greedy continuations of {} prompts of {} tokens: the first different token after {:g} "
+      "(quartiles {:g} to {:g}); {:.0f}% have the same {} tokens\n\n",
+      result.agreed.size(), options.drift.prompt_tokens, result.agreed_median, result.agreed_low,
+      result.agreed_high, 100 * result.unchanged, result.generated);
+  Table table({"tokens read", "mean KL", "+-", "nll difference", "+-", "top-1 agreement"});
+  for (const DriftBin& bin : result.bins) {
+    table.add({fmt::format("{} to {}", bin.begin, bin.end - 1), fmt::format("{:.6f}", bin.kl.value),
+               fmt::format("{:.6f}", bin.kl.error),
+               fmt::format("{:+.5f}", bin.nll_difference.value),
+               fmt::format("{:.5f}", bin.nll_difference.error),
+               fmt::format("{:.2f}%", 100 * bin.agreement.value)});
+  }
+  print("{}\nboth read the same text; +- are standard errors over {} windows\n", table.str(),
+        result.agreed.size());
+  return kSuccess;
+}
+
+}  // namespace
+
+Runner declare_drift(CLI::App& app) {
+  const auto options = std::make_shared<Options>();
+  app.add_option("REFERENCE", options->reference,
+                 "Directory of the reference, usually the float model")
+      ->required();
+  app.add_option("MODEL", options->model, "Directory of the model to judge")->required();
+  app.add_option("-f,--file", options->file, "Text; - reads standard input")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--prompts", options->drift.prompts, "Places of the text to start from")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 16));
+  app.add_option("--prompt-tokens", options->drift.prompt_tokens, "Tokens of each prompt")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 24));
+  app.add_option("-n,--generated", options->drift.generated, "Tokens that both write")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 24));
+  app.add_option("--read", options->drift.read, "Tokens that both read, from each place on")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 1 << 26));
+  app.add_option("--svg", options->svg, "Write KL over position as a picture")->type_name("FILE");
+  add_threads_option(app, options->threads);
+  add_json_option(app, options->json);
+  return [options] { return run(*options); };
+}
+
+}  // namespace krait::cli

@@ -1,0 +1,117 @@
+#include "cli/measures.h"
+
+#include <cmath>
+
+#include "core/check.h"
+#include "io/file.h"
+#include "quant/embedded.h"
+
+namespace krait::cli {
+namespace {
+
+Json mean_json(const Mean& mean) { return {{"mean", mean.value}, {"stderr", mean.error}}; }
+
+}  // namespace
+
+Json difference_json(const Mean& difference) {
+  const double half = kQuantile95 * difference.error;
+  return {{"mean", difference.value},
+          {"stderr", difference.error},
+          {"low", difference.value - half},
+          {"high", difference.value + half}};
+}
+
+std::string difference_text(const Mean& difference, int digits) {
+  const double half = kQuantile95 * difference.error;
+  return fmt::format("{:+.{}f} ({:+.{}f} to {:+.{}f})", difference.value, digits,
+                     difference.value - half, digits, difference.value + half, digits);
+}
+
+std::vector<std::int32_t> read_filler(const std::string& file, const Engine& engine) {
+  const std::string text =
+      file.empty() ? std::string(embedded_calibration_text()) : read_file(file);
+  std::vector<std::int32_t> ids = engine.encode(text, false);
+  check(!ids.empty(), ErrorCode::invalid_argument, "{} holds no text", file);
+  return ids;
+}
+
+Json to_json(const std::vector<RecallCell>& cells, const std::vector<RecallCell>& reference) {
+  Json list = Json::array();
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    const RecallCell& cell = cells[i];
+    const RecallSummary own = summarize(cell);
+    Json json = {{"task", cell.task},
+                 {"length", cell.length},
+                 {"distance", cell.distance},
+                 {"depth", cell.depth},
+                 {"items", cell.items.size()},
+                 {"chance", cell.chance},
+                 {"exact", mean_json(own.exact)},
+                 {"first", mean_json(own.first)},
+                 {"chosen", mean_json(own.chosen)},
+                 {"nll", mean_json(own.nll)},
+                 {"gain", mean_json(own.gain)}};
+    if (!reference.empty()) {
+      const RecallSummary theirs = summarize(reference[i]);
+      const RecallSummary difference = paired_difference(cell, reference[i]);
+      json["reference"] = {{"exact", mean_json(theirs.exact)},
+                           {"first", mean_json(theirs.first)},
+                           {"chosen", mean_json(theirs.chosen)},
+                           {"nll", mean_json(theirs.nll)},
+                           {"gain", mean_json(theirs.gain)}};
+      json["difference"] = {{"exact", difference_json(difference.exact)},
+                            {"first", difference_json(difference.first)},
+                            {"chosen", difference_json(difference.chosen)},
+                            {"nll", difference_json(difference.nll)},
+                            {"gain", difference_json(difference.gain)}};
+    }
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+Json to_json(const DriftResult& drift) {
+  Json bins = Json::array();
+  for (const DriftBin& bin : drift.bins) {
+    bins.push_back({{"begin", bin.begin},
+                    {"end", bin.end},
+                    {"kl", mean_json(bin.kl)},
+                    {"nll_difference", mean_json(bin.nll_difference)},
+                    {"agreement", mean_json(bin.agreement)}});
+  }
+  return {{"generated", drift.generated},
+          {"agreed", drift.agreed},
+          {"agreed_median", drift.agreed_median},
+          {"agreed_quartiles", {drift.agreed_low, drift.agreed_high}},
+          {"unchanged", drift.unchanged},
+          {"positions", std::move(bins)}};
+}
+
+Json to_json(const SiteErrors& errors) {
+  const auto known = [](double error) { return std::isnan(error) ? Json() : Json(error); };
+  const auto range = [](const ValueRange& r) -> Json {
+    return {{"absmax", r.absmax},
+            {"rms", r.rms},
+            {"max_over_rms", r.max_over_rms()},
+            {"kurtosis", r.kurtosis},
+            {"top_channel", r.top_channel}};
+  };
+  Json sites = Json::array(), products = Json::array();
+  for (const SiteError& site : errors.sites) {
+    sites.push_back({{"name", site.name},
+                     {"role", site.role},
+                     {"layer", site.layer},
+                     {"error", known(site.error)},
+                     {"before", range(site.before)},
+                     {"after", range(site.after)}});
+  }
+  for (const ProductError& product : errors.products) {
+    products.push_back({{"name", product.name},
+                        {"role", product.role},
+                        {"layer", product.layer},
+                        {"error", known(product.error)}});
+  }
+  return {{"sites", std::move(sites)}, {"products", std::move(products)}};
+}
+
+}  // namespace krait::cli

@@ -1,0 +1,137 @@
+// krait recall: what a model remembers of a fact that lies far back.
+#include "eval/recall.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cli/command.h"
+#include "cli/measures.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/table.h"
+#include "krait/engine.h"
+
+namespace krait::cli {
+namespace {
+
+struct Options {
+  std::string model, reference, file;
+  RecallOptions recall;
+  int threads = 0;
+  bool json = false;
+};
+
+std::string percent(double share) { return fmt::format("{:.1f}%", 100 * share); }
+
+Table table_of(const std::vector<RecallCell>& cells, const std::vector<RecallCell>& reference) {
+  std::vector<std::string> header = {"task",  "length", "distance", "items", "exact",
+                                     "first", "chosen", "nll",      "gain",  "+-"};
+  if (!reference.empty()) {
+    header.insert(header.end(), {"chosen, ref.", "gain, ref.", "chosen, difference (95%)",
+                                 "gain, difference (95%)"});
+  }
+  Table table(header);
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    const RecallCell& cell = cells[i];
+    const RecallSummary own = summarize(cell);
+    std::vector<std::string> row = {cell.task,
+                                    std::to_string(cell.length),
+                                    std::to_string(cell.distance),
+                                    std::to_string(cell.items.size()),
+                                    percent(own.exact.value),
+                                    percent(own.first.value),
+                                    percent(own.chosen.value),
+                                    fmt::format("{:.3f}", own.nll.value),
+                                    fmt::format("{:+.3f}", own.gain.value),
+                                    fmt::format("{:.3f}", own.gain.error)};
+    if (!reference.empty()) {
+      const RecallSummary theirs = summarize(reference[i]);
+      const RecallSummary difference = paired_difference(cell, reference[i]);
+      row.push_back(percent(theirs.chosen.value));
+      row.push_back(fmt::format("{:+.3f}", theirs.gain.value));
+      row.push_back(difference_text(difference.chosen, 3));
+      row.push_back(difference_text(difference.gain, 4));
+    }
+    table.add(row);
+  }
+  return table;
+}
+
+int run(const Options& options) {
+  const std::string model = resolve_model(options.model);
+  const EngineOptions engine_options{.threads = options.threads};
+  const Engine engine = Engine::load(model, engine_options);
+  std::optional<Engine> reference;
+  if (!options.reference.empty()) {
+    reference = Engine::load(resolve_model(options.reference), engine_options);
+  }
+  const std::vector<std::int32_t> filler = read_filler(options.file, engine);
+  ProgressReport report;
+  const auto progress = [&](const Progress& p) { report.update(p); };
+  const std::vector<RecallCell> cells = recall(engine, filler, options.recall, progress);
+  std::vector<RecallCell> theirs;
+  if (reference) theirs = recall(*reference, filler, options.recall, progress);
+  report.finish();
+  if (options.json) {
+    Json json = {{"model", model},
+                 {"description", engine.description()},
+                 {"filler", options.file.empty() ? "built in" : options.file},
+                 {"needles", options.recall.needles},
+                 {"fillers", options.recall.fillers},
+                 {"seed", options.recall.seed},
+                 {"recall", to_json(cells, theirs)}};
+    if (reference) json["reference"] = options.reference;
+    print_json(json);
+    return kSuccess;
+  }
+  print("{}\n{}\n\n{}", model, engine.description(), table_of(cells, theirs).str());
+  print(
+      "\nnll: nats per answer; gain: what the needle takes off it, against the prompt without it\n"
+      "chosen: no answer of another needle gains as much (chance {:.1f}%)\n",
+      100 * cells.front().chance);
+  if (reference) print("differences are model - reference, question by question\n");
+  return kSuccess;
+}
+
+}  // namespace
+
+Runner declare_recall(CLI::App& app) {
+  const auto options = std::make_shared<Options>();
+  std::string names;
+  for (const std::string& name : recall_tasks()) names += (names.empty() ? "" : ", ") + name;
+  add_model_argument(app, options->model);
+  const auto list = [&app](const char* flag, auto& values, const std::string& help,
+                           const char* type) {
+    return app.add_option(flag, values, help)
+        ->delimiter(',')
+        ->allow_extra_args(false)
+        ->type_name(type);
+  };
+  list("--tasks", options->recall.tasks, "Tasks, separated by commas (default: all): " + names,
+       "NAMES");
+  list("--lengths", options->recall.lengths, "Tokens of the prompts", "N")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 26));
+  list("--distances", options->recall.distances,
+       "Tokens between fact and question; 0: the fact comes first", "N")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 26));
+  app.add_option("--needles", options->recall.needles, "Facts for each filler text")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 1 << 16));
+  app.add_option("--fillers", options->recall.fillers, "Filler texts, cut one after the other")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 16));
+  app.add_option("--seed", options->recall.seed, "Of numbers and words")->capture_default_str();
+  app.add_option("-f,--file", options->file, "Filler text (default: books, inside the program)")
+      ->type_name("FILE");
+  app.add_option("--reference", options->reference,
+                 "A second model, asked the same: paired differences with 95 % intervals")
+      ->type_name("DIR");
+  add_threads_option(app, options->threads);
+  add_json_option(app, options->json);
+  return [options] { return run(*options); };
+}
+
+}  // namespace krait::cli
