@@ -234,7 +234,7 @@ float trellis_step(double step, const IntegerFormat& format) {
   return step > static_cast<double>(kTiny) ? representable_step(step, format) : kTiny;
 }
 
-constexpr double kFactors[] = {0.75, 0.85, 0.95, 1.05, 1.15, 1.3};
+constexpr double kFactors[] = {0.8, 0.95, 1.1, 1.3, 1.6};
 
 std::array<float, 2> best_steps(Group& group, std::size_t count, const IntegerFormat& format) {
   const double unit = code_unit(format.bits, Codes::trellis);
@@ -309,7 +309,7 @@ void encode_nearest(ThreadPool& threads, std::span<const float> w, std::int64_t 
       for (std::int64_t r = 0; r < count; ++r) {
         steps[at(r)] = rounded.steps[at((first + r) * groups + g)];
       }
-      group.encode(steps, Closing::every);
+      group.encode(steps, Closing::circular);
       for (std::size_t i = 0; i < group.words().size(); ++i) {
         for (std::int64_t r = 0; r < count; ++r) {
           const std::int64_t to =
