@@ -76,15 +76,15 @@ def decode(codes, table, rows, columns):
 
 
 class Checkpoint:
-    """`floats`: tensors that are float in the checkpoint; `scales`: of matrices, by product's name;
-    weights(floats, scales) -> the parameters of the plain model, differentiable in both."""
+    """`floats`: tensors that are float in the checkpoint; `scales`: of matrices, by product's name,
+    and of parameters in int8, by theirs; weights(floats, scales) -> the parameters of the plain model, differentiable in both."""
 
     def __init__(self, directory):
         self.directory = directory
         self.config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
         self.activations = self.config["quantization_config"]["krait"]["activations"]
         self.tensors = safetensors.torch.load_file(directory / "model.safetensors")
-        self.digits, self.scales, self.floats, self.kind = {}, {}, {}, {}
+        self.digits, self.integers, self.scales, self.floats, self.kind = {}, {}, {}, {}, {}
         for name, tensor in self.tensors.items():
             stem, _, last = name.rpartition(".")
             scale = self.tensors.get(stem + ".weight_scale")
@@ -97,16 +97,24 @@ class Checkpoint:
                 rows, columns = self.tensors[stem + ".weight_shape"].tolist()
                 self.digits[stem] = decode(tensor, self.tensors[stem + ".weight_table"], rows,
                                            columns)
+            elif tensor.dtype == torch.int8 and name + "_scale" in self.tensors:
+                self.integers[name] = tensor.float()
             elif tensor.is_floating_point() and not name.endswith("_scale"):
-                if name + "_scale" in self.tensors:
-                    raise SystemExit(f"{directory}: {name} is in integers")
                 self.floats[name], self.kind[name] = tensor.float(), tensor.dtype
         stems = [*self.digits, *(name.rpartition(".")[0] for name in self.floats)]
         self.head = next((stem for stem in stems if stem in HEADS), None)  # None: it is the table
         for stem in self.digits:
             scale = self.tensors[stem + ".weight_scale"]
-            self.kind[stem + ".weight_scale"] = scale.dtype
+            self.kind[self.scale_name(stem)] = scale.dtype
             self.scales[stem] = scale.float().reshape(1 if scale.numel() == 1 else len(scale), -1)
+        for name, integers in self.integers.items():
+            scale = self.tensors[name + "_scale"]
+            self.kind[self.scale_name(name)] = scale.dtype
+            self.scales[name] = scale.float().reshape(-1, *[1] * (integers.dim() - 1))
+
+    def scale_name(self, stem):
+        """The tensor of scales[stem]."""
+        return stem + ("_scale" if stem in self.integers else ".weight_scale")
 
     def block(self, stem):
         """The block of the rotation of a product's input, 1 if there is none. A table is rotated
@@ -135,6 +143,8 @@ class Checkpoint:
             scale = scales[stem]
             stored = (digits.unflatten(1, (scale.shape[1], -1)) * scale[..., None]).flatten(1)
             result[stem + ".weight"] = self.plain(stem, stored)
+        for name, integers in self.integers.items():
+            result[name] = integers * scales[name]
         return result
 
     def write(self, out, floats, scales, note):
@@ -149,6 +159,6 @@ class Checkpoint:
         for name, value in floats.items():
             tensors[name] = value.to(self.kind[name]).contiguous()
         for stem, value in scales.items():
-            name = stem + ".weight_scale"
+            name = self.scale_name(stem)
             tensors[name] = value.to(self.kind[name]).reshape(tensors[name].shape).contiguous()
         safetensors.torch.save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})

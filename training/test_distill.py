@@ -147,12 +147,17 @@ def pack_int4(digits):
 
 def write_quantized(model, out):
     """The model as krait would write it: table int8 by row, in_proj and out_proj in 4 bits by
-    groups of 32, all three with rotated inputs."""
+    groups of 32, all three with rotated inputs; A_log int8."""
     blocks = {"embeddings": 32, "in_proj": 32, "out_proj": 64}
     tensors, plain = {}, {}
     for name, w in model.state_dict().items():
         stem, _, last = name.rpartition(".")
         role = stem.rpartition(".")[2]
+        if last == "A_log":
+            scale = w.abs().max()[None] / 127
+            tensors[name], tensors[name + "_scale"] = (w / scale).round().to(torch.int8), scale
+            plain[name] = tensors[name].float() * scale
+            continue
         if role not in blocks:
             tensors[name] = w.bfloat16()
             plain[name] = w.bfloat16().float()

@@ -65,7 +65,7 @@ class Tuning:
                   for name, value in self.checkpoint.floats.items()}
         scales = dict(self.checkpoint.scales)
         for stem, factor in self.factors.items():
-            scales[stem] = as_stored(stem + ".weight_scale", scales[stem] * factor.exp())
+            scales[stem] = as_stored(self.checkpoint.scale_name(stem), scales[stem] * factor.exp())
         return floats, scales
 
 
@@ -113,6 +113,8 @@ def main(arguments=None):
     print(f"{len(ids)} sequences of {ids.shape[1] - 1} tokens after {time.time() - began:.0f} s")
 
     tuning = Tuning(checkpoint, args.only)
+    wanted = {name for name, _ in model.named_parameters()}
+    assert set(checkpoint.weights(checkpoint.floats, checkpoint.scales)) - {head} == wanted
     watched = args.validation and read_text(args.validation, tokenizer, args.validation_windows,
                                             2048, args.seed)
 
