@@ -143,8 +143,8 @@ TEST(SiteErrors, SmoothedChannelsGetTheirFactorsBack) {
 TEST(SiteErrors, WhatChangedPlacesIsUnknown) {
   const TestCheckpoint checkpoint = tiny_mamba2();
   const Engine reference = engine_of(checkpoint, "f32");
-  const SiteErrors errors =
-      site_errors(reference, reference, {.smoothed = {}, .reordered = true}, random_ids(1, 40, 61), 40);
+  const SiteErrors errors = site_errors(reference, reference, {.smoothed = {}, .reordered = true},
+                                        random_ids(1, 40, 61), 40);
   EXPECT_EQ(site_of(errors, "in_proj.input", 1).error, 0);
   EXPECT_TRUE(std::isnan(site_of(errors, "x", 1).error));
   EXPECT_TRUE(std::isnan(product_of(errors, "in_proj", 1).error));
