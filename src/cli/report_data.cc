@@ -1,5 +1,7 @@
 #include "cli/report_data.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -39,7 +41,7 @@ double mean_accuracy(const Json& result) {
   if (tasks == result.end() || !tasks->is_object()) return NAN;
   std::vector<double> values;
   for (const auto& [task, entry] : tasks->items()) {
-    values.push_back(number_at(entry, "/" + entry.value("headline", "acc") + "/value"));
+    values.push_back(number_at(entry, fmt::format("/{}/value", entry.value("headline", "acc"))));
   }
   return values.empty() ? NAN : mean_of(values).value;
 }

@@ -347,7 +347,7 @@ class Commands(Base):
         self.assertEqual(self.json_of("recall", output, "--reference", self.model, *options), told)
         text = self.succeed("recall", self.model, "--tasks", "induction", *options).stdout.decode()
         self.assertIn("chance 33.3%", text)
-        self.refuse(1, "did you mean", "recall", self.model, "--tasks", "pass")
+        self.refuse(1, "did you mean", "recall", self.model, "--tasks", "passkeys")
         self.refuse(1, "no room", "recall", self.model, "--lengths", "4")
 
     def test_drift(self):
@@ -418,7 +418,10 @@ class Commands(Base):
 
     def test_a_sweep_goes_on_after_a_failure(self):
         unfit = self.folder / "unfit.json"
-        unfit.write_text(json.dumps({"name": "unfit", "weights": {"dense": {"bits": 8}}}))
+        unfit.write_text(json.dumps({"name": "unfit", "weights": {"dense": {"bits": 8, "strategy": "channel"}},
+                                     "activations": {"dense.input": {"bits": 8, "strategy": "token",
+                                                                     "dynamic": True}},
+                                     "steps": [{"name": "rtn"}]}))
         sweep = {"models": [str(self.folder / "missing"), str(self.model)],
                  "recipes": [str(unfit), "krait-w8a8"],
                  "text": {"file": str(self.text), "max_tokens": 60}}
