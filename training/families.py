@@ -1,7 +1,8 @@
 """The model families, each a module with the same names.
 
 Config (a dataclass whose fields are keys of config.json), Model(config) with loss(ids, target,
-kind) and logits(ids), decays(parameter name), hugging_face(config) -> the keys of config.json.
+kind), its parts model(ids, kind) and head(), and logits(ids), decays(parameter name),
+hugging_face(config) -> the keys of config.json.
 Parameters carry the names of the Hugging Face layout, so that export and import are plain copies.
 """
 
@@ -50,6 +51,11 @@ SIZES = {
                       attn_layer_offset=4, mamba_dt_rank=32),
     },
 }
+
+
+def head_name(model):
+    """The name of the parameter that is table and head."""
+    return next(name for name, p in model.named_parameters() if p is model.head())
 
 
 def load_checkpoint(path):

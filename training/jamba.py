@@ -209,12 +209,16 @@ class Model(nn.Module):
             if name.endswith(".weight") and "norm" not in name and ".mamba." not in name:
                 nn.init.normal_(p, std=0.02)
 
-    def loss(self, ids, target, kind=torch.bfloat16):
-        """Mean cross-entropy; ids, target [B,T]. Products in `kind`, residual stream in float32.
+    def head(self):
+        """The head's weight [V,D]."""
+        return self.model.embed_tokens.weight
 
-        Its gradient is that of the cross-entropy and the experts' load balancing (Fedus et al.
-        2021, Switch Transformer, equations 4 to 6, over all layers together).
-        """
+    def forward(self, ids, kind=torch.bfloat16):
+        """ids [B,T] -> [B*T,D], what the head reads. Products in `kind`, residual in float32."""
+        return self.run(ids, kind)[0]
+
+    def run(self, ids, kind):
+        """What forward gives, and of every layer with experts what balances their load."""
         eps, table = self.config.rms_norm_eps, self.model.embed_tokens.weight
         residual, branch, loads = F.embedding(ids, table), None, []
         for layer in self.model.layers:
@@ -228,8 +232,16 @@ class Model(nn.Module):
                 branch, *load = branch
                 loads.append(load)
         _, h = ops.AddNorm.apply(residual, branch, self.model.final_layernorm.weight, eps, kind)
-        h = h.reshape(-1, h.shape[-1])
-        nll = ops.HeadLoss.apply(h, table, target.reshape(-1), 1024)
+        return h.reshape(-1, h.shape[-1]), loads
+
+    def loss(self, ids, target, kind=torch.bfloat16):
+        """Mean cross-entropy; ids, target [B,T].
+
+        Its gradient is that of the cross-entropy and the experts' load balancing (Fedus et al.
+        2021, Switch Transformer, equations 4 to 6, over all layers together).
+        """
+        h, loads = self.run(ids, kind)
+        nll = ops.HeadLoss.apply(h, self.head(), target.reshape(-1), 1024)
         counts, shares = (torch.stack(x).mean(0) for x in zip(*loads))
         balance = self.config.router_aux_loss_coef * self.config.num_experts * (counts @ shares)
         return nll + balance - balance.detach()

@@ -320,6 +320,59 @@ void cross_entropy(int rows, int V, S* logits, const int64_t* target, float scal
   });
 }
 
+// ---- divergence from a teacher ----
+
+struct Softmax {
+  float maximum, log_total, factor;  // p_i = exp(x_i - maximum) factor
+};
+
+// exps [V]: exp(x_i - maximum)
+template <class S>
+Softmax softmax(int V, const S* row, float* exps) {
+  Vec top = load(row);
+  for (int i = LANES; i < V; i += LANES) {
+    const Vec v = load(row + i);
+    top = v > top ? v : top;
+  }
+  float maximum = top[0];
+  for (int i = 1; i < LANES; ++i) maximum = std::max(maximum, top[i]);
+  Vec sums{};
+  for (int i = 0; i < V; i += LANES) {
+    const Vec p = exp2_of((load(row + i) - maximum) * LOG2_E);
+    sums += p;
+    store(exps + i, p);
+  }
+  const float total = sum(sums);
+  return {maximum, std::log(total), 1.0f / total};
+}
+
+// logits [rows,V] become the gradient of share * cross-entropy + (1 - share) * KL(teacher ||
+// model), times scale; kl, nll [rows] are the two by themselves
+template <class S>
+void divergence(int rows, int V, S* logits, const S* teacher, const int64_t* target, float share,
+                float scale, float* kl, float* nll, int threads) {
+  parallel((rows + 15) / 16, threads, [&](int item) {
+    std::vector<float> ours(V), theirs(V);
+    for (int r = item * 16; r < std::min(rows, item * 16 + 16); ++r) {
+      S* row = logits + size_t(r) * V;
+      const S* goal = teacher + size_t(r) * V;
+      const Softmax q = softmax(V, row, ours.data()), p = softmax(V, goal, theirs.data());
+      const float shift = q.maximum + q.log_total - p.maximum - p.log_total;
+      nll[r] = q.maximum + q.log_total - to_float(row[target[r]]);
+      Vec sums{};
+      for (int i = 0; i < V; i += LANES) {
+        const Vec chance = load(theirs.data() + i) * p.factor;
+        sums += chance * (load(goal + i) - load(row + i) + shift);
+        store(ours.data() + i,
+              (load(ours.data() + i) * q.factor - (1.0f - share) * chance) * scale);
+      }
+      kl[r] = sum(sums);
+      ours[target[r]] -= share * scale;
+      for (int i = 0; i < V; i += LANES) store(row + i, load(ours.data() + i));
+    }
+  });
+}
+
 }  // namespace
 
 #define EXPORT(S, SUFFIX)                                                                          \
@@ -360,6 +413,11 @@ void cross_entropy(int rows, int V, S* logits, const int64_t* target, float scal
   extern "C" void cross_entropy_##SUFFIX(int rows, int V, S* logits, const int64_t* target,        \
                                          float scale, float* loss, int threads) {                  \
     cross_entropy<S>(rows, V, logits, target, scale, loss, threads);                               \
+  }                                                                                                \
+  extern "C" void divergence_##SUFFIX(int rows, int V, S* logits, const S* teacher,                \
+                                      const int64_t* target, float share, float scale, float* kl,  \
+                                      float* nll, int threads) {                                   \
+    divergence<S>(rows, V, logits, teacher, target, share, scale, kl, nll, threads);               \
   }
 
 EXPORT(float, f32)

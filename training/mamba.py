@@ -90,8 +90,12 @@ class Model(nn.Module):
         self.config = config
         self.backbone = Backbone(config, Mixer)
 
-    def loss(self, ids, target, kind=torch.bfloat16):
-        """Mean cross-entropy; ids, target [B,T]. Products in `kind`, residual stream in float32."""
+    def head(self):
+        """The head's weight [V,D]."""
+        return self.backbone.embeddings.weight
+
+    def forward(self, ids, kind=torch.bfloat16):
+        """ids [B,T] -> [B*T,D], what the head reads. Products in `kind`, residual in float32."""
         eps = self.config.layer_norm_epsilon
         residual, branch = F.embedding(ids, self.backbone.embeddings.weight), None
         for layer in self.backbone.layers:
@@ -101,8 +105,11 @@ class Model(nn.Module):
             y = ops.MambaCore.apply(xz, *mixer.core_parameters())
             branch = y @ mixer.out_proj.weight.to(kind).t()
         _, h = ops.AddNorm.apply(residual, branch, self.backbone.norm_f.weight, eps, kind)
-        h = h.reshape(-1, h.shape[-1])
-        return ops.HeadLoss.apply(h, self.backbone.embeddings.weight, target.reshape(-1), 1024)
+        return h.reshape(-1, h.shape[-1])
+
+    def loss(self, ids, target, kind=torch.bfloat16):
+        """Mean cross-entropy; ids, target [B,T]."""
+        return ops.HeadLoss.apply(self(ids, kind), self.head(), target.reshape(-1), 1024)
 
     def hidden(self, ids):
         """ids [B,T] -> float32 [B,T,D], what the head reads, by the slow reference operations."""

@@ -1,7 +1,7 @@
 """Fused operations of a Mamba block on the CPU, and the slow references they are tested against.
 
-The C++ side is kernels.cpp, ssd.cpp and attention.cpp, compiled for this machine on first use
-into build/ beside them.
+The C++ side is kernels.cpp, ssd.cpp, attention.cpp and grids.cpp, compiled for this machine on
+first use into build/ beside them.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ CHUNK, LANES, STATE, ROWS = 32, 16, 16, 128  # as in kernels.cpp
 @functools.cache
 def library():
     """The compiled kernels. The file's name holds the sources' hash: an edit builds anew."""
-    sources = [HERE / name for name in ("kernels.cpp", "ssd.cpp", "attention.cpp")]
+    sources = [HERE / name for name in ("kernels.cpp", "ssd.cpp", "attention.cpp", "grids.cpp")]
     content = b"".join(path.read_bytes() for path in [HERE / "vec.h", *sources])
     digest = hashlib.sha256(content).hexdigest()[:12]
     target = HERE / "build" / f"kernels-{digest}.so"
@@ -172,6 +172,39 @@ class HeadLoss(torch.autograd.Function):
     def backward(ctx, dloss):
         dh, dw = ctx.saved_tensors
         return dh * dloss.to(dh.dtype), dw * dloss, None, None
+
+
+class HeadDivergence(torch.autograd.Function):
+    """share * nll + (1 - share) * KL(teacher || model), KL and nll: means over n rows.
+
+    h [n,D] and weight [V,D] of the model, teacher_h [n,D'] and teacher_weight [V,D'] of the
+    teacher, target [n]. Only the first of the three has a gradient.
+    """
+
+    @staticmethod
+    def forward(ctx, h, weight, teacher_h, teacher_weight, target, share, rows=1024):
+        kind, V = h.dtype, weight.shape[0]
+        assert V % LANES == 0 and teacher_h.dtype == kind
+        w, teacher_w = weight.to(kind), teacher_weight.to(kind)
+        dh, dw = torch.empty_like(h), torch.zeros_like(weight)
+        kl, nll = torch.empty(len(h)), torch.empty(len(h))
+        for i in range(0, len(h), rows):
+            part = h[i:i + rows]
+            g = part @ w.t()
+            call("divergence", kind, len(part), V, g, teacher_h[i:i + rows] @ teacher_w.t(),
+                 target[i:i + rows], share, 1.0 / len(h), kl[i:i + rows], nll[i:i + rows],
+                 torch.get_num_threads())
+            torch.mm(g, w, out=dh[i:i + rows])
+            dw += g.t() @ part
+        ctx.save_for_backward(dh, dw)
+        kl, nll = kl.mean(), nll.mean()
+        ctx.mark_non_differentiable(kl, nll)
+        return share * nll + (1 - share) * kl, kl, nll
+
+    @staticmethod
+    def backward(ctx, dloss, *_):
+        dh, dw = ctx.saved_tensors
+        return dh * dloss.to(dh.dtype), dw * dloss, None, None, None, None, None
 
 
 def norm_parts(x, dt_weight, b_weight, c_weight, eps):

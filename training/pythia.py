@@ -87,8 +87,12 @@ class Model(nn.Module):
         channels = int(c.hidden_size // c.num_attention_heads * c.rotary_pct)
         return attention.rotation(channels, c.rotary_emb_base, length)
 
-    def loss(self, ids, target, kind=torch.bfloat16):
-        """Mean cross-entropy; ids, target [B,T]. Products in `kind`, residual stream in float32."""
+    def head(self):
+        """The head's weight [V,D]."""
+        return self.gpt_neox.embed_in.weight
+
+    def forward(self, ids, kind=torch.bfloat16):
+        """ids [B,T] -> [B*T,D], what the head reads. Products in `kind`, residual in float32."""
         c, backbone, turn = self.config, self.gpt_neox, self.turn(ids.shape[1])
         heads = c.num_attention_heads
         x = F.embedding(ids, backbone.embed_in.weight)
@@ -98,8 +102,11 @@ class Model(nn.Module):
             attended = linear(layer.attention.dense, attention.merge_heads(mixed, heads))
             h = linear(layer.mlp.dense_h_to_4h, layer.post_attention_layernorm(x).to(kind))
             x = x + (attended + linear(layer.mlp.dense_4h_to_h, F.gelu(h)))
-        h = backbone.final_layer_norm(x).to(kind).reshape(-1, c.hidden_size)
-        return ops.HeadLoss.apply(h, backbone.embed_in.weight, target.reshape(-1), 1024)
+        return backbone.final_layer_norm(x).to(kind).reshape(-1, c.hidden_size)
+
+    def loss(self, ids, target, kind=torch.bfloat16):
+        """Mean cross-entropy; ids, target [B,T]."""
+        return ops.HeadLoss.apply(self(ids, kind), self.head(), target.reshape(-1), 1024)
 
     def hidden(self, ids):
         """ids [B,T] -> float32 [B,T,D], what the head reads, by the slow reference operations."""

@@ -109,6 +109,26 @@ def test_head_loss(kind, tolerance):
                       leaves([h.detach(), weight.detach()], torch.float64), [1.0]), tolerance)
 
 
+def test_head_divergence(kind, tolerance):
+    generator = torch.Generator().manual_seed(6)
+    r = lambda *shape: torch.randn(*shape, generator=generator)
+    h, teacher_h = r(150, 32).to(kind), r(150, 48).to(kind)
+    weight, teacher_weight = r(80, 32).to(kind).float(), r(80, 48).to(kind).float()
+    target, share = torch.randint(80, (150,), generator=generator), 0.3
+
+    def reference(a, w):
+        logits = a @ w.t()
+        theirs = (teacher_h.double() @ teacher_weight.double().t()).log_softmax(-1)
+        kl = F.kl_div(logits.log_softmax(-1), theirs, log_target=True, reduction="batchmean")
+        nll = F.cross_entropy(logits, target)
+        return share * nll + (1 - share) * kl, kl, nll
+    ours = lambda a, w: ops.HeadDivergence.apply(a, w, teacher_h, teacher_weight, target, share, 64)
+    compare(f"divergence {kind}",
+            gradients(ours, [h.requires_grad_(), weight.requires_grad_()], [1.0, 0.0, 0.0]),
+            gradients(reference, leaves([h.detach(), weight.detach()], torch.float64),
+                      [1.0, 0.0, 0.0]), tolerance)
+
+
 if __name__ == "__main__":
     for kind, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
         test_mamba_core(kind, tolerance, normed=False)
@@ -117,4 +137,5 @@ if __name__ == "__main__":
         test_attention(kind, tolerance)
         test_add_norm(kind, tolerance)
         test_head_loss(kind, tolerance)
+        test_head_divergence(kind, tolerance)
     print("all agree")

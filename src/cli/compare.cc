@@ -1,4 +1,7 @@
 // krait compare: what a model lost against its reference.
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,6 +13,8 @@
 #include "cli/table.h"
 #include "cli/task_outcome.h"
 #include "eval/divergence.h"
+#include "eval/site_errors.h"
+#include "io/json.h"
 #include "krait/engine.h"
 
 namespace krait::cli {
@@ -19,6 +24,7 @@ struct Options {
   std::string reference, model, data = ".";
   std::vector<std::string> tasks;
   std::int64_t limit = 0;
+  bool sites = false;
   EvaluationOptions evaluation;
 };
 
@@ -49,9 +55,54 @@ void print_divergence(const Options& options, const DivergenceResult& result) {
       result.nll_difference_error);
 }
 
+std::string by_layer(std::vector<double> values, fmt::format_string<double&> format) {
+  std::erase_if(values, [](double value) { return std::isnan(value); });
+  if (values.empty()) return "-";
+  double median = quantile(values, 0.5), worst = *std::max_element(values.begin(), values.end());
+  return fmt::format(format, median) + " (" + fmt::format(format, worst) + ")";
+}
+
+/// By role, the median of the layers and the worst.
+void print_sites(const SiteErrors& errors) {
+  Table table({"site", "max/RMS", "as kept", "kurtosis", "as kept", "relative squared error"});
+  std::vector<std::string> roles;
+  for (const SiteError& site : errors.sites) {
+    if (std::find(roles.begin(), roles.end(), site.role) == roles.end()) roles.push_back(site.role);
+  }
+  for (const std::string& role : roles) {
+    std::vector<double> error, before, after, kurtosis, kept;
+    for (const SiteError& site : errors.sites) {
+      if (site.role != role) continue;
+      error.push_back(site.error);
+      before.push_back(site.before.max_over_rms());
+      after.push_back(site.after.max_over_rms());
+      kurtosis.push_back(site.before.kurtosis);
+      kept.push_back(site.after.kurtosis);
+    }
+    table.add({role, by_layer(before, "{:.0f}"), by_layer(after, "{:.0f}"),
+               by_layer(kurtosis, "{:.1f}"), by_layer(kept, "{:.1f}"), by_layer(error, "{:.2g}")});
+  }
+  roles.clear();
+  for (const ProductError& product : errors.products) {
+    if (std::find(roles.begin(), roles.end(), product.role) == roles.end()) {
+      roles.push_back(product.role);
+    }
+  }
+  for (const std::string& role : roles) {
+    std::vector<double> error;
+    for (const ProductError& product : errors.products) {
+      if (product.role == role) error.push_back(product.error);
+    }
+    table.add({"output of " + role, "-", "-", "-", "-", by_layer(error, "{:.2g}")});
+  }
+  print("\n{}\nmedian over the layers (worst layer); errors include those of what comes before\n",
+        table.str());
+}
+
 int run(const Options& options) {
-  if (options.evaluation.file.empty() && options.tasks.empty()) {
-    throw UsageError("give something to compare on: -f FILE or --tasks NAMES");
+  if (options.evaluation.file.empty() && (options.tasks.empty() || options.sites)) {
+    throw UsageError(options.sites ? "--sites needs a text: -f FILE"
+                                   : "give something to compare on: -f FILE or --tasks NAMES");
   }
   std::vector<TaskOutcome> tasks = read_tasks(options.tasks, options.data, options.limit);
   const EngineOptions engine_options{.threads = options.evaluation.threads};
@@ -60,9 +111,17 @@ int run(const Options& options) {
   ProgressReport report;
   const auto progress = [&](const Progress& p) { report.update(p); };
   std::optional<DivergenceResult> result;
+  EvaluationText text;
   if (!options.evaluation.file.empty()) {
-    const EvaluationText text = read_evaluation_text(options.evaluation, reference);
+    text = read_evaluation_text(options.evaluation, reference);
     result = compare(reference, model, text.ids, text.bytes, options.evaluation.seq_len, progress);
+  }
+  std::optional<SiteErrors> sites;
+  if (options.sites) {
+    const Json config =
+        read_json_file((std::filesystem::path(options.model) / "config.json").string());
+    sites = site_errors(reference, model, channel_transforms(config), text.ids,
+                        options.evaluation.seq_len, progress);
   }
   score_tasks(tasks, model, &reference, progress);
   report.finish();
@@ -74,10 +133,12 @@ int run(const Options& options) {
     if (result) json["seq_len"] = options.evaluation.seq_len;
     for (const TaskOutcome& task : tasks)
       json["tasks"][std::string(task.task.kind.name)] = to_json(task);
+    if (sites) json.update(to_json(*sites));
     print_json(json);
     return kSuccess;
   }
   if (result) print_divergence(options, *result);
+  if (sites) print_sites(*sites);
   if (tasks.empty()) return kSuccess;
   print(
       "{}{}\n* the metric that papers report; differences are model - reference, item by item; of "
@@ -95,6 +156,8 @@ Runner declare_compare(CLI::App& app) {
       ->required();
   app.add_option("MODEL", options->model, "Directory of the model to judge")->required();
   add_evaluation_options(app, options->evaluation, false);
+  app.add_flag("--sites", options->sites,
+               "Also the error of every activation and product, and how far outliers reach");
   add_task_options(app, options->tasks, options->data, options->limit);
   return [options] { return run(*options); };
 }

@@ -42,7 +42,7 @@ const Command kCommands[] = {
     {"compare",
      "What a quantized model lost: difference of nll, KL divergence, top-1 agreement",
      {"krait compare mamba-130m-hf mamba-130m-w8a8 -f wiki.test.raw",
-      "krait compare models/krait-demo out -f text.txt --seq-len 512 --json",
+      "krait compare models/krait-demo out -f text.txt --seq-len 512 --sites --json",
       "krait compare mamba-130m-hf mamba-130m-w8a8 --tasks lambada_openai,arc_easy --data tasks"},
      declare_compare},
     {"eval",

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "eval/bootstrap.h"
 #include "io/file.h"
 #include "quant/embedded.h"
 
@@ -13,16 +14,16 @@ Json mean_json(const Mean& mean) { return {{"mean", mean.value}, {"stderr", mean
 
 }  // namespace
 
-Json difference_json(const Mean& difference) {
-  const double half = kQuantile95 * difference.error;
+Json difference_json(const Mean& difference, double quantile) {
+  const double half = quantile * difference.error;
   return {{"mean", difference.value},
           {"stderr", difference.error},
           {"low", difference.value - half},
           {"high", difference.value + half}};
 }
 
-std::string difference_text(const Mean& difference, int digits) {
-  const double half = kQuantile95 * difference.error;
+std::string difference_text(const Mean& difference, int digits, double quantile) {
+  const double half = quantile * difference.error;
   return fmt::format("{:+.{}f} ({:+.{}f} to {:+.{}f})", difference.value, digits,
                      difference.value - half, digits, difference.value + half, digits);
 }
@@ -59,11 +60,13 @@ Json to_json(const std::vector<RecallCell>& cells, const std::vector<RecallCell>
                            {"chosen", mean_json(theirs.chosen)},
                            {"nll", mean_json(theirs.nll)},
                            {"gain", mean_json(theirs.gain)}};
-      json["difference"] = {{"exact", difference_json(difference.exact)},
-                            {"first", difference_json(difference.first)},
-                            {"chosen", difference_json(difference.chosen)},
-                            {"nll", difference_json(difference.nll)},
-                            {"gain", difference_json(difference.gain)}};
+      const double quantile = student95(difference.groups);
+      const auto interval = [&](const Mean& mean) { return difference_json(mean, quantile); };
+      json["difference"] = {{"exact", interval(difference.exact)},
+                            {"first", interval(difference.first)},
+                            {"chosen", interval(difference.chosen)},
+                            {"nll", interval(difference.nll)},
+                            {"gain", interval(difference.gain)}};
     }
     list.push_back(std::move(json));
   }

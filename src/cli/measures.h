@@ -15,10 +15,11 @@ namespace krait::cli {
 
 inline constexpr double kQuantile95 = 1.959964;  // of the normal distribution, two-sided
 
-/// {"mean", "stderr", "low", "high"}: a paired difference with its 95 % interval.
-Json difference_json(const Mean& difference);
+/// {"mean", "stderr", "low", "high"}: a paired difference with its 95 % interval, `quantile`
+/// standard errors to each side.
+Json difference_json(const Mean& difference, double quantile = kQuantile95);
 /// "+0.0012 (-0.0004 to +0.0028)".
-std::string difference_text(const Mean& difference, int digits = 4);
+std::string difference_text(const Mean& difference, int digits, double quantile = kQuantile95);
 
 /// Ids of the filler text: a file's, or of the text that comes with krait if `file` is empty.
 /// Errors: not_found, io_error; invalid_argument if nothing is in it.

@@ -10,6 +10,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/table.h"
+#include "eval/bootstrap.h"
 #include "krait/engine.h"
 
 namespace krait::cli {
@@ -48,10 +49,11 @@ Table table_of(const std::vector<RecallCell>& cells, const std::vector<RecallCel
     if (!reference.empty()) {
       const RecallSummary theirs = summarize(reference[i]);
       const RecallSummary difference = paired_difference(cell, reference[i]);
+      const double quantile = student95(difference.groups);
       row.push_back(percent(theirs.chosen.value));
       row.push_back(fmt::format("{:+.3f}", theirs.gain.value));
-      row.push_back(difference_text(difference.chosen, 3));
-      row.push_back(difference_text(difference.gain, 4));
+      row.push_back(difference_text(difference.chosen, 3, quantile));
+      row.push_back(difference_text(difference.gain, 4, quantile));
     }
     table.add(row);
   }
@@ -90,7 +92,8 @@ int run(const Options& options) {
       "\nnll: nats per answer; gain: what the needle takes off it, against the prompt without it\n"
       "chosen: no answer of another needle gains as much (chance {:.1f}%)\n",
       100 * cells.front().chance);
-  if (reference) print("differences are model - reference, question by question\n");
+  if (reference)
+    print("differences are model - reference, question by question; intervals over filler texts\n");
   return kSuccess;
 }
 

@@ -1,6 +1,8 @@
 #include "eval/bootstrap.h"
 
 #include <algorithm>
+#include <iterator>
+#include <limits>
 #include <vector>
 
 #include "core/rng.h"
@@ -16,6 +18,16 @@ struct Block {
 };
 
 }  // namespace
+
+double student95(std::size_t count) noexcept {
+  constexpr double kQuantiles[] = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306,
+                                   2.262,  2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+                                   2.110,  2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064,
+                                   2.060,  2.056, 2.052, 2.048, 2.045};
+  if (count < 2) return std::numeric_limits<double>::infinity();
+  const std::size_t degrees = count - 1;
+  return degrees <= std::size(kQuantiles) ? kQuantiles[degrees - 1] : 1.959964;
+}
 
 Interval bootstrap_interval(std::span<const double> values, std::int64_t block) {
   std::vector<Block> blocks;

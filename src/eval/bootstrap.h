@@ -1,6 +1,7 @@
 // Confidence intervals without assumptions about the distribution.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -9,6 +10,10 @@ namespace krait {
 struct Interval {
   double low = 0, high = 0;
 };
+
+/// Half the width of a 95 % interval of a mean of `count` values, in standard errors: Student's t
+/// with count - 1 degrees of freedom; 1.96 from 31 values on, infinite for fewer than 2.
+double student95(std::size_t count) noexcept;
 
 /// Tokens of a block, where tokens of a text are resampled: errors of neighbours are alike.
 inline constexpr std::int64_t kBootstrapBlock = 256;

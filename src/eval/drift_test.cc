@@ -112,6 +112,14 @@ TEST(Bootstrap, CoversTheMeanOfIndependentValues) {
   EXPECT_LE(covered, 99);
 }
 
+TEST(Bootstrap, StudentsQuantilesFallToTheNormalOne) {
+  EXPECT_EQ(student95(2), 12.706);
+  EXPECT_EQ(student95(8), 2.365);
+  EXPECT_EQ(student95(30), 2.045);
+  EXPECT_NEAR(student95(1000), 1.96, 1e-3);
+  EXPECT_TRUE(std::isinf(student95(1)));
+}
+
 TEST(Bootstrap, SeesThatNeighboursAreAlike) {
   Rng rng(3);
   std::vector<double> values;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <set>
 
 #include "core/check.h"
 #include "core/choices.h"
@@ -149,7 +150,7 @@ std::int64_t work_of(const Schedule& schedule, std::span<const RecallPrompts> pr
 }
 
 /// Adds the items of one filler to the cells. `done` is told of tokens.
-void run_filler(const Engine& engine, std::span<const std::int32_t> text,
+void run_filler(const Engine& engine, int filler, std::span<const std::int32_t> text,
                 std::span<const RecallPrompts> prompts, Schedule& schedule,
                 const std::function<void(std::int64_t)>& done) {
   Engine::Impl& impl = *engine.impl();
@@ -191,27 +192,33 @@ void run_filler(const Engine& engine, std::span<const std::int32_t> text,
     for (const RecallNeedle& needle : prompts[stop.task].needles) {
       for (const RecallQuestion& question : needle.questions) {
         cell.items.push_back(judge(with[stop.cell][i], base[i], question.answer));
+        cell.items.back().filler = filler;
         ++i;
       }
     }
   }
 }
 
-Mean share(const RecallCell& cell, bool RecallItem::*field) {
-  std::vector<double> values;
-  for (const RecallItem& item : cell.items) values.push_back(item.*field ? 1 : 0);
-  return mean_of(values);
+/// Mean of fn(i) over the items i, its error over the means of the fillers.
+template <typename Fn>
+Mean mean_by_filler(const RecallCell& cell, Fn&& fn) {
+  std::map<int, std::vector<double>> fillers;
+  for (std::size_t i = 0; i < cell.items.size(); ++i) {
+    fillers[cell.items[i].filler].push_back(fn(i));
+  }
+  if (fillers.size() == 1) return mean_of(fillers.begin()->second);
+  std::vector<double> means;  // of equally many items each
+  for (const auto& [filler, values] : fillers) means.push_back(mean_of(values).value);
+  return mean_of(means);
 }
 
-/// Of minus the other, item by item.
-template <typename Fn>
-Mean difference(const RecallCell& a, const RecallCell& b, Fn&& value) {
-  std::vector<double> values;
-  for (std::size_t i = 0; i < a.items.size(); ++i) {
-    values.push_back(value(a.items[i]) - value(b.items[i]));
-  }
-  return mean_of(values);
+std::size_t groups_of(const RecallCell& cell) {
+  std::set<int> fillers;
+  for (const RecallItem& item : cell.items) fillers.insert(item.filler);
+  return fillers.size() > 1 ? fillers.size() : cell.items.size();
 }
+
+double gain_of(const RecallItem& item) { return item.log_likelihood - item.without; }
 
 }  // namespace
 
@@ -237,7 +244,7 @@ std::vector<RecallCell> recall(const Engine& engine, std::span<const std::int32_
   Progress report{"recall", 0, options.fillers * work_of(schedule, fillers.front()), "tokens"};
   for (std::size_t f = 0; f < fillers.size(); ++f) {
     const Ids text = filler_window(filler, longest, f);
-    run_filler(engine, text, fillers[f], schedule, [&](std::int64_t tokens) {
+    run_filler(engine, static_cast<int>(f), text, fillers[f], schedule, [&](std::int64_t tokens) {
       report.done += tokens;
       if (progress) progress(report);
     });
@@ -246,19 +253,15 @@ std::vector<RecallCell> recall(const Engine& engine, std::span<const std::int32_
 }
 
 RecallSummary summarize(const RecallCell& cell) {
-  RecallSummary summary{share(cell, &RecallItem::exact),
-                        share(cell, &RecallItem::first),
-                        share(cell, &RecallItem::chosen),
-                        {},
-                        {}};
-  std::vector<double> nll, gain;
-  for (const RecallItem& item : cell.items) {
-    nll.push_back(-item.log_likelihood);
-    gain.push_back(item.log_likelihood - item.without);
-  }
-  summary.nll = mean_of(nll);
-  summary.gain = mean_of(gain);
-  return summary;
+  const auto of = [&](auto&& value) {
+    return mean_by_filler(cell, [&](std::size_t i) { return value(cell.items[i]); });
+  };
+  return {groups_of(cell),
+          of([](const RecallItem& i) { return i.exact ? 1.0 : 0.0; }),
+          of([](const RecallItem& i) { return i.first ? 1.0 : 0.0; }),
+          of([](const RecallItem& i) { return i.chosen ? 1.0 : 0.0; }),
+          of([](const RecallItem& i) { return -i.log_likelihood; }),
+          of(gain_of)};
 }
 
 RecallSummary paired_difference(const RecallCell& model, const RecallCell& reference) {
@@ -266,12 +269,16 @@ RecallSummary paired_difference(const RecallCell& model, const RecallCell& refer
             model.distance == reference.distance && model.items.size() == reference.items.size(),
         invalid_argument, "{} at {} and {} at {} tokens cannot be paired", model.task, model.length,
         reference.task, reference.length);
-  const auto of = [&](auto&& value) { return difference(model, reference, value); };
-  return {of([](const RecallItem& i) { return i.exact ? 1.0 : 0.0; }),
+  const auto of = [&](auto&& value) {
+    return mean_by_filler(
+        model, [&](std::size_t i) { return value(model.items[i]) - value(reference.items[i]); });
+  };
+  return {groups_of(model),
+          of([](const RecallItem& i) { return i.exact ? 1.0 : 0.0; }),
           of([](const RecallItem& i) { return i.first ? 1.0 : 0.0; }),
           of([](const RecallItem& i) { return i.chosen ? 1.0 : 0.0; }),
           of([](const RecallItem& i) { return -i.log_likelihood; }),
-          of([](const RecallItem& i) { return i.log_likelihood - i.without; })};
+          of(gain_of)};
 }
 
 }  // namespace krait

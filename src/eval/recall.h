@@ -29,8 +29,8 @@ struct RecallOptions {
   /// Tokens of filler between needle and question; 0: all of it, the needle comes first. Those that
   /// do not fit in a length are left out there.
   std::vector<std::int64_t> distances{16, 64, 256, 1024, 0};
-  int needles = 16;  ///< different answers for each filler: the chance of a choice is 1 in so many
-  int fillers = 2;   ///< different texts, each with needles of its own
+  int needles = 8;  ///< different answers for each filler: the chance of a choice is 1 in so many
+  int fillers = 8;  ///< different texts, each with needles of its own
   std::uint64_t seed = 1234;
 };
 
@@ -46,6 +46,7 @@ struct RecallItem {
   /// not count (as in Holtzman et al. 2021, arXiv 2104.08315).
   bool chosen = false;
   std::int64_t tokens = 0;  ///< of the answer
+  int filler = 0;           ///< its text
 };
 
 /// All questions of a task at one length and distance.
@@ -65,8 +66,11 @@ struct RecallCell {
 std::vector<RecallCell> recall(const Engine& engine, std::span<const std::int32_t> filler,
                                const RecallOptions& options = {}, const ProgressFn& progress = {});
 
-/// Mean over the items of a cell, or over the paired differences of the items of two.
+/// Mean over the items of a cell, or over the paired differences of the items of two. Questions in
+/// one filler text share its state and the prompts without needles, so standard errors are over the
+/// means of the fillers; over items if there is one filler only.
 struct RecallSummary {
+  std::size_t groups = 0;  ///< that errors are over: their 95 % interval is student95(groups) wide
   Mean exact, first, chosen;  ///< shares
   Mean nll;                   ///< nats per answer
   Mean gain;  ///< log-likelihood with the needle minus without: nats that the prompt's needle gives

@@ -128,6 +128,15 @@ TEST(Recall, SummariesAreMeans) {
   EXPECT_EQ(summary.nll.value, 3);
   EXPECT_EQ(summary.gain.value, 1);
   EXPECT_EQ(summary.gain.error, 1);  // sqrt(2 / 2)
+  RecallCell two =
+      cell;  // one item in each of two fillers: the same; two in each: over their means
+  two.items[1].filler = 1;
+  EXPECT_EQ(summarize(two).groups, 2u);
+  EXPECT_EQ(summarize(two).gain.error, 1);
+  two.items = {cell.items[0], cell.items[1], cell.items[0], cell.items[1]};
+  two.items[2].filler = two.items[3].filler = 1;
+  EXPECT_EQ(summarize(two).gain.value, 1);
+  EXPECT_EQ(summarize(two).gain.error, 0);
   RecallCell better = cell;
   better.items[1].log_likelihood = -4;
   const RecallSummary difference = paired_difference(better, cell);

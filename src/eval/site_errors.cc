@@ -193,8 +193,7 @@ void run(Engine::Impl& engine, std::span<const std::int32_t> ids, SequenceState&
   Context watched{engine.context.threads, engine.context.kernels, engine.context.arena, &tap};
   const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(ids.size())};
   SequenceState* states[] = {&state};
-  std::vector<float> logits(static_cast<std::size_t>(engine.model->info().vocab_rows));
-  engine.model->forward(watched, {ids, cu_seqlens, states}, LogitRows::last, logits.data());
+  engine.model->forward(watched, {ids, cu_seqlens, states}, LogitRows::none, nullptr);
 }
 
 bool same_layout(const ModelLayout& a, const ModelLayout& b) {
@@ -281,9 +280,12 @@ SiteErrors site_errors(const Engine& reference, const Engine& model,
     result.sites.push_back(std::move(entry));
   }
   for (const LinearSite& site : layout.linears) {
-    if (!compared.products.contains(site.name)) continue;
+    if (site.input_site < 0) continue;  // the embedding table, which is looked up
+    const bool by_table = !compared.products.contains(site.name) && !site.tied_to.empty();
+    const std::string& name = by_table ? site.tied_to : site.name;
+    if (!compared.products.contains(name)) continue;
     const double error =
-        moved.contains(site.name) ? kUnknown : compared.products[site.name].error(false);
+        moved.contains(site.name) ? kUnknown : compared.products[name].error(false);
     result.products.push_back({site.name, site.role, site.layer, error});
   }
   return result;

@@ -161,7 +161,9 @@ TEST(Quantize, FourBitGroupsAreCompressedTensors) {
 
 TEST(Quantize, ARuleForOneProductComesBeforeThatOfItsRole) {
   const QuantizeFixture fixture;
-  Json json = load_recipe("krait-w4a8-h8").source;
+  Json json = load_recipe("rtn-w4a8").source;
+  json["weights"]["embeddings"] =
+      json["weights"]["lm_head"] = {{"bits", 8}, {"strategy", "channel"}};
   json["weights"][kMixer + "out_proj"] = {{"bits", 8}, {"strategy", "channel"}};
   const std::string path = fixture.directory / "mixed.json";
   write_file_atomic(path, json.dump());

@@ -39,6 +39,7 @@ TEST(Recipe, AllThatShipParseAndFitAModel) {
                                                       "gptq-w3a8",
                                                       "gptq-w4a16",
                                                       "gptq-w4a8",
+                                                      "gptq-w8a8",
                                                       "hadamard-w8a8",
                                                       "jamba-llmint8-quamba",
                                                       "krait-ternary",

@@ -313,58 +313,131 @@ class Commands(Base):
         self.refuse(1, "piqa.jsonl", "eval", output, "--tasks", "piqa", "--data", self.folder)
         self.refuse(1, "did you mean", "eval", output, "--tasks", "arc_easi", "--data", self.folder)
 
-    def test_sweep_and_report(self):
+    def test_compare_on_tasks_and_sites(self):
+        output = self.quantized("krait-w8a8")
+        items = [{"query": "The sky", "choices": ["is blue", "of"], "gold": 0},
+                 {"query": "A word", "choices": ["is", "said the man"], "gold": 1}]
+        (self.folder / "arc_easy.jsonl").write_text("\n".join(json.dumps(item) for item in items))
+        told = self.json_of("compare", self.model, output, "-f", self.text, "--seq-len", 64,
+                            "--tasks", "arc_easy", "--data", self.folder, "--sites")
+        self.assertLessEqual(told["kl_low"], told["kl_mean"])
+        self.assertGreaterEqual(told["nll_difference_high"], told["nll_difference"])
+        self.assertEqual(set(told["tasks"]["arc_easy"]["difference"]), {"acc", "acc_norm"})
+        self.assertGreater(len(told["sites"]), 10)
+        for entry in told["sites"] + told["products"]:
+            self.assertTrue(0 <= entry["error"] < 0.1, entry)
+        alone = self.json_of("compare", self.model, output, "--tasks", "arc_easy", "--data", self.folder)
+        self.assertNotIn("kl_mean", alone)
+        text = self.succeed("compare", self.model, output, "-f", self.text, "--sites").stdout.decode()
+        self.assertIn("output of in_proj", text)
+        self.refuse(2, "-f FILE", "compare", self.model, output)
+        self.refuse(2, "--sites", "compare", self.model, output, "--sites", "--tasks", "arc_easy")
+
+    def test_recall(self):
+        output = self.quantized("krait-w8a8")
+        options = ["--lengths", "150,200", "--distances", "5,0", "--needles", 3, "--fillers", 2]
+        told = self.json_of("recall", output, "--reference", self.model, *options)
+        cells = told["recall"]
+        self.assertEqual({c["task"] for c in cells}, {"passkey", "associative_recall", "induction"})
+        self.assertEqual(len(cells), 12)
+        for cell in cells:
+            self.assertEqual(cell["items"], 6)
+            self.assertAlmostEqual(cell["difference"]["gain"]["mean"],
+                                   cell["gain"]["mean"] - cell["reference"]["gain"]["mean"])
+        self.assertEqual(self.json_of("recall", output, "--reference", self.model, *options), told)
+        text = self.succeed("recall", self.model, "--tasks", "induction", *options).stdout.decode()
+        self.assertIn("chance 33.3%", text)
+        self.refuse(1, "did you mean", "recall", self.model, "--tasks", "pass")
+        self.refuse(1, "no room", "recall", self.model, "--lengths", "4")
+
+    def test_drift(self):
+        output = self.quantized("krait-w8a8")
+        svg = self.folder / "drift.svg"
+        told = self.json_of("drift", self.model, output, "-f", self.text, "--prompts", 3, "-n", 12,
+                            "--prompt-tokens", 8, "--read", 100, "--svg", svg)
+        self.assertEqual(len(told["agreed"]), 3)
+        self.assertEqual([p["begin"] for p in told["positions"]], [1, 16, 32, 64])
+        ElementTree.fromstring(svg.read_text())
+        text = self.succeed("drift", self.model, self.model, "-f", self.text, "--prompts", 2, "-n", 4)
+        self.assertIn("100% have the same 4 tokens", text.stdout.decode())
+        self.refuse(1, "missing", "drift", self.model, output, "-f", self.folder / "missing")
+
+    def test_sweep_report_and_merge(self):
         (self.folder / "text.txt").write_text("The sky is blue and the sea is wide. " * 20)
+        text = {"file": str(self.folder / "text.txt"), "seq_len": 64, "max_tokens": 100}
         sweep = {"models": [str(self.model)], "recipes": ["f32", "dynamic-w8a8", "krait-w8a8"],
-                 "text": {"file": str(self.folder / "text.txt"), "seq_len": 64, "max_tokens": 100}}
+                 "text": [text, {**text, "name": "short", "seq_len": 16}],
+                 "recall": {"lengths": [120], "distances": [5], "needles": 2, "fillers": 1},
+                 "drift": {"file": text["file"], "prompts": 2, "prompt_tokens": 4, "generated": 4,
+                           "read": 40},
+                 "sites": {"file": text["file"], "max_tokens": 60},
+                 "speed": {"prefill": 8, "decode": 4, "repeats": 1}}
         file = self.folder / "sweep.json"
         file.write_text(json.dumps(sweep))
         first, second = self.folder / "shard1", self.folder / "shard2"
         counts = self.json_of("sweep", file, "-o", first, "--shard", "1/2")
-        self.assertEqual(counts, {"cells": 3, "made": 2, "kept": 0, "other_shards": 1})
+        self.assertEqual(counts, {"cells": 3, "made": 2, "kept": 0, "failed": 0, "other_shards": 1})
         self.json_of("sweep", file, "-o", second, "--shard", "2/2")
         again = self.json_of("sweep", file, "-o", first, "--shard", "1/2")
         self.assertEqual((again["made"], again["kept"]), (0, 2))
         self.assertEqual(sorted(p.suffix for p in first.iterdir()), [".json", ".json"])
         told = self.json_of("report", first, second)
         self.assertEqual(len(told), 3)
-        losses = {r["spec"]["recipe"]["name"]: r["divergence"]["kl_mean"] for r in told.values()}
+        losses = {r["spec"]["recipe"]["name"]: r["texts"]["text.txt"]["kl_mean"] for r in told.values()}
         self.assertEqual(losses["f32"], 0)
         self.assertGreater(losses["dynamic-w8a8"], losses["krait-w8a8"])
+        one = told["model~krait-w8a8"]
+        self.assertLessEqual({"texts", "recall", "drift", "sites", "speed", "bytes", "machine"}, set(one))
+        self.assertEqual(set(one["texts"]), {"text.txt", "short"})
+        self.assertIn("--only model~krait-w8a8", one["command"])
+        whole = self.folder / "whole"
+        merged = self.json_of("merge", first, second, "-o", whole)
+        self.assertEqual((merged["results"], merged["failures"]), (3, 0))
+        self.assertEqual(self.json_of("report", whole), told)
         output = self.folder / "report.md"
-        self.succeed("report", first, second, "-o", output)
-        self.assertIn("| krait-w8a8 |", output.read_text())
-        ElementTree.fromstring(output.with_suffix(".svg").read_text())
-        # A changed specification is computed again, and does not mix with the others.
-        sweep["text"]["max_tokens"] = 90
+        self.succeed("report", whole, "-o", output)
+        markdown = output.read_text()
+        for part in ("| krait-w8a8 |", "Recall", "Greedy continuations", "`out_proj.input`", "--only"):
+            self.assertIn(part, markdown)
+        for picture in ("kl-bits", "nll-bytes", "kl-speed", "drift-model", "sites-model-krait-w8a8"):
+            self.assertIn(f"(report-{picture}.svg)", markdown)
+            ElementTree.fromstring((self.folder / f"report-{picture}.svg").read_text())
+        only = self.json_of("sweep", file, "-o", self.folder / "only", "--only", "model~f32")
+        self.assertEqual((only["cells"], only["made"]), (1, 1))
+        # Changed settings are computed again, and do not mix with the others.
+        sweep["text"][0]["max_tokens"] = 90
         file.write_text(json.dumps(sweep))
         self.assertEqual(self.json_of("sweep", file, "-o", first, "--shard", "1/3")["made"], 1)
+        self.refuse(1, "max_tokens", "merge", first, second, "-o", self.folder / "mixed")
+        self.assertFalse((self.folder / "mixed").exists())
         sweep["recipe"] = sweep.pop("recipes")
         file.write_text(json.dumps(sweep))
         self.refuse(1, "did you mean", "sweep", file, "-o", first)
         self.refuse(2, "--shard", "sweep", file, "-o", first, "--shard", "0/2")
         self.refuse(1, "no results", "report", self.folder)
 
-    def test_mix(self):
-        recipe, output = self.folder / "mixed.json", self.folder / "mixed"
-        command = ["mix", self.model, "-o", recipe, "--recipe", "rtn-w4a8", "--samples", 2,
-                   "--seq-len", 32]
-        free = self.json_of(*command, "--bits", 32)
-        for product in free["products"]:  # each has what costs it least
-            best = min(product["widths"], key=lambda width: width["kl"])
-            self.assertEqual(product["bits"], best["bits"])
-        least = self.json_of(*command, "--bits", 32, "--widths", 2)
-        middle = (free["bits_per_weight"] + least["bits_per_weight"]) / 2
-        told = self.json_of(*command, "--bits", middle)
-        self.assertLessEqual(told["bits_per_weight"], middle)
-        self.assertLessEqual(free["kl_sum"], told["kl_sum"])
-        self.assertLessEqual(told["kl_sum"], least["kl_sum"])
-        made = self.json_of("quantize", self.model, "-o", output, "--recipe", recipe)
-        self.assertEqual((made["recipe"], made["output_bytes"]), ("rtn-w4a8-mixed", told["bytes"]))
-        self.refuse(1, "bits per weight are too few: with 2 bits everywhere", *command, "--bits", 1)
-        self.refuse(1, "--widths are among 2, 3 and 4", *command, "--widths", "4,8")
-        self.refuse(1, "has no weights in groups", "mix", self.model, "-o", recipe, "--recipe",
-                    "krait-w8a8")
+    def test_a_sweep_goes_on_after_a_failure(self):
+        unfit = self.folder / "unfit.json"
+        unfit.write_text(json.dumps({"name": "unfit", "weights": {"dense": {"bits": 8}}}))
+        sweep = {"models": [str(self.folder / "missing"), str(self.model)],
+                 "recipes": [str(unfit), "krait-w8a8"],
+                 "text": {"file": str(self.text), "max_tokens": 60}}
+        file, output = self.folder / "failing.json", self.folder / "failing"
+        file.write_text(json.dumps(sweep))
+        done = run("sweep", file, "-o", output, "--json")
+        self.assertEqual(done.returncode, 1, done)
+        counts = json.loads(done.stdout)
+        self.assertEqual((counts["made"], counts["failed"]), (1, 3))
+        self.assertIn("model~unfit: ", done.stderr.decode())
+        told = json.loads((output / "model~unfit.json").read_text())
+        self.assertEqual(told["error"]["code"], "invalid_argument")
+        self.assertIn("missing", json.loads((output / "missing~krait-w8a8.json").read_text())["error"]["message"])
+        text = self.succeed("report", output).stdout.decode()
+        self.assertIn("- unfit: ", text)
+        again = json.loads(run("sweep", file, "-o", output, "--json").stdout)
+        self.assertEqual((again["made"], again["kept"], again["failed"]), (0, 1, 3))
+        merged = run("merge", output, "-o", self.folder / "merged", "--json")
+        self.assertEqual((merged.returncode, json.loads(merged.stdout)["failures"]), (1, 3))
 
     def test_info(self):
         told = self.json_of("info", "-t", "2", env={"KRAIT_ISA": "reference"})

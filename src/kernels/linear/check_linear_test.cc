@@ -136,5 +136,74 @@ TEST(CheckLinear, RefusesGroupsThatTheKernelsCannotDo) {
   }
 }
 
+/// 5 rows of 96 columns in groups of 32, 3 bits.
+Weight weight_codes() {
+  Weight weight;
+  weight.code_bits = 3;
+  weight.data = Tensor(DType::u8, {3, 72});
+  weight.table = Tensor(DType::i8, {64});
+  weight.strategy = Strategy::group;
+  weight.group_size = 32;
+  weight.scale = Tensor(DType::bf16, {5, 3});
+  std::ranges::fill(weight.scale.mutable_as<std::uint16_t>(), std::uint16_t{0x3f80});
+  return weight;
+}
+
+TEST(CheckLinear, RefusesCodesThatTheKernelsCannotDo) {
+  const Weight good = weight_codes();
+  EXPECT_NO_THROW(check_linear(good, "w"));
+  EXPECT_EQ(good.cols(), 96);
+  EXPECT_EQ(good.rows(), 5);
+  const std::string name = "layers.3.in_proj.weight: ";
+
+  Weight bad = good;
+  for (const int bits : {0, 1, 5}) {
+    bad.code_bits = bits;
+    EXPECT_EQ(refusal(bad, ErrorCode::unsupported),
+              name + "no kernel has codes of " + std::to_string(bits) + " bits; choices: 2, 3, 4");
+  }
+  bad = good;
+  bad.strategy = Strategy::channel;
+  EXPECT_EQ(refusal(bad, ErrorCode::unsupported),
+            name + "no kernel has codes with channel scales; choices: group");
+  for (const int group : {0, 8, 24, 1040}) {
+    bad = good;
+    bad.group_size = group;
+    EXPECT_EQ(refusal(bad, ErrorCode::unsupported), name + "no kernel has codes in groups of " +
+                                                        std::to_string(group) +
+                                                        "; choices: multiples of 16 up to 1024");
+  }
+  bad = good;
+  bad.group_size = 48;
+  EXPECT_EQ(refusal(bad, ErrorCode::bad_data),
+            name + "expected scales for 96 columns in groups of 48, got [5, 3]");
+  bad = good;
+  bad.code_bits = 4;  // of 72 columns
+  EXPECT_NE(refusal(bad, ErrorCode::bad_data).find("for 72 columns"), std::string::npos);
+  bad = good;
+  bad.scale = Tensor(DType::f32, {5, 3});
+  EXPECT_EQ(refusal(bad, ErrorCode::bad_data),
+            name + "expected group scales of shape BF16 [rows, groups], got F32 [5, 3]");
+  bad.scale = {};
+  EXPECT_NE(refusal(bad, ErrorCode::bad_data).find("nothing"), std::string::npos);
+  bad = good;
+  bad.data = Tensor(DType::u8, {4, 72});
+  EXPECT_EQ(refusal(bad, ErrorCode::bad_data),
+            name + "expected codes of 3 bits of shape U8 [3, 72], got U8 [4, 72]");
+  bad = good;
+  bad.table = Tensor(DType::i8, {16});
+  EXPECT_EQ(refusal(bad, ErrorCode::bad_data),
+            name + "expected a table of shape I8 [64], got I8 [16]");
+  bad.table = Tensor(DType::i8, {64});
+  bad.table.mutable_as<std::int8_t>()[63] = -128;
+  EXPECT_EQ(refusal(bad, ErrorCode::bad_data),
+            name + "expected a table of values in [-127, 127], got -128 at 63");
+  for (const int scale : {0x0000, 0xbf80, 0x7f80, 0x7fc0}) {  // 0, -1, infinity, NaN
+    bad = weight_codes();
+    bad.scale.mutable_as<std::uint16_t>()[7] = static_cast<std::uint16_t>(scale);
+    EXPECT_NE(refusal(bad, ErrorCode::bad_data).find("finite scales above 0"), std::string::npos);
+  }
+}
+
 }  // namespace
 }  // namespace krait

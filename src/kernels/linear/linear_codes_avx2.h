@@ -49,13 +49,15 @@ struct Multipliers {
 template <int bits>
 constexpr Multipliers<bits> kMultipliers;
 
-/// 64 values by indices of 0 to 63: the first 16 are looked up whatever the index, and each further
-/// quarter puts its difference to the one before on top where the index reaches it.
+/// Values by indices of 0 to 63, or of 64 values that repeat after 16: the first 16 are looked up
+/// whatever the index, and each further quarter puts its difference to the one before on top where
+/// the index reaches it.
+template <int values>
 struct Lookup {
   Lookup(const std::int8_t* table, std::int8_t offset) {
     __m256i before = _mm256_setzero_si256();
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < kParts; ++i) {
       const __m256i part = _mm256_xor_si256(_mm256_broadcastsi128_si256(load16(table + 16 * i)),
                                             _mm256_set1_epi8(offset));
       change[i] = _mm256_xor_si256(part, before);
@@ -66,13 +68,14 @@ struct Lookup {
     const __m256i quarter = _mm256_set1_epi8(16);
     __m256i result = _mm256_shuffle_epi8(change[0], index);
 #pragma GCC unroll 4
-    for (int i = 1; i < 4; ++i) {
+    for (int i = 1; i < kParts; ++i) {
       index = _mm256_sub_epi8(index, quarter);  // negative: vpshufb gives 0
       result = _mm256_xor_si256(result, _mm256_shuffle_epi8(change[i], index));
     }
     return result;
   }
-  __m256i change[4];
+  static constexpr int kParts = values / 16;
+  __m256i change[kParts];
 };
 
 /// Dot: how bytes are multiplied, see linear_codes_avx2.cc.
@@ -81,12 +84,12 @@ struct Avx2 {
   static constexpr int kTileRows = 1;
   static constexpr int kTokens = 4;  // 2 x 4 sums, the tile, x and the steps between
 
-  template <int bits>
+  template <int bits, int values>
   static void decode(const std::uint8_t* words, std::int64_t columns, const std::int8_t* table,
                      std::int8_t* tiles) {
     constexpr int steps = steps_of(bits), bytes = bits == 3 ? 24 : 32;  // of 8 rows
     const CodeWindows& at = kMultipliers<bits>.windows;
-    const Lookup lookup(table, Dot::kOffset);
+    const Lookup<values> lookup(table, Dot::kOffset);
     for (std::int64_t k = 0; k < columns; k += 4 * steps, tiles += 64 * steps) {
       __builtin_prefetch(words + 4096);
       for (std::int64_t half = 0; half < 2; ++half, words += bytes) {

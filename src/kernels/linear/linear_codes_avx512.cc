@@ -209,7 +209,7 @@ void tile_product(const CodesProduct& p, std::int64_t tile_row, std::int64_t tok
 
 using TileProduct = void (*)(const CodesProduct&, std::int64_t tile_row, std::int64_t token, Ahead);
 
-constexpr std::int64_t kFew = 8, kMany = 5;  // tokens that one and two rows of tiles take at a time
+constexpr std::int64_t kFew = 8, kMany = 6;  // tokens that one and two rows of tiles take at a time
 template <int bits>
 constexpr TileProduct kOneRow[kFew + 1] = {nullptr,
                                            tile_product<bits, 1, 1, 4>,
@@ -226,7 +226,8 @@ constexpr TileProduct kTwoRows[kMany + 1] = {nullptr,
                                              tile_product<bits, 2, 2, 1>,
                                              tile_product<bits, 2, 3, 1>,
                                              tile_product<bits, 2, 4, 1>,
-                                             tile_product<bits, 2, 5, 1>};
+                                             tile_product<bits, 2, 5, 1>,
+                                             tile_product<bits, 2, 6, 1>};
 
 /// Few tokens wait for memory, which is read fastest as a single stream: prefetch a fixed distance
 /// ahead, across pages. Many work on two rows of tiles; the next two arrive in the meantime, each

@@ -1,5 +1,5 @@
-// The product of codes that are decoded into memory, as all levels but the reference do it: a group
-// of columns of some rows goes through the first-level cache once for many tokens. Included by one
+// The product of codes that are decoded into memory, where that takes many instructions: a group of
+// columns of some rows goes through the first-level cache once for many tokens. Included by one
 // file per level; as pure as linear_avx512.cc.
 #pragma once
 
@@ -35,6 +35,10 @@ const std::uint8_t* words_of(const CodedRows& w, std::int64_t tile_row, std::int
   return scales_of(w, tile_row, g - g % 2) + 64 + g % 2 * 2 * w.bits * w.group;
 }
 
+/// True if values depend on the lowest 4 bits of their indices only, as those of integers do: a
+/// lookup of 16 will do.
+bool repeats(const std::int8_t* table) { return __builtin_memcmp(table, table + 16, 48) == 0; }
+
 using Multiply = void (*)(const GroupBlock&);
 
 /// multiply[c] takes c + 1 tokens.
@@ -43,6 +47,15 @@ constexpr void multiply_some(const GroupBlock& block, std::int64_t tokens,
                              std::integer_sequence<int, c...>) {
   constexpr Multiply kMultiply[] = {Level::template multiply<R, c + 1>...};
   kMultiply[tokens - 1](block);
+}
+
+using Decode = void (*)(const std::uint8_t* words, std::int64_t columns, const std::int8_t* table,
+                        std::int8_t* tiles);
+template <typename Level, int values>
+constexpr Decode decode_of(int bits) {
+  return bits == 2   ? Level::template decode<2, values>
+         : bits == 3 ? Level::template decode<3, values>
+                     : Level::template decode<4, values>;
 }
 
 /// R rows of tiles from tile_row on times tokens [begin, end), at most kTokenChunk.
@@ -54,9 +67,8 @@ void tile_rows_product(const CodesProduct& p, std::int64_t tile_row, std::int64_
   for (std::int64_t i = 0; i < (end - begin) * R * 16; ++i) y[i] = 0;
   const std::int64_t group = p.w.group, groups = p.w.cols / group;
   const std::int64_t blocks = (end - begin + Level::kTokens - 1) / Level::kTokens;
-  const auto decode = p.w.bits == 2   ? Level::template decode<2>
-                      : p.w.bits == 3 ? Level::template decode<3>
-                                      : Level::template decode<4>;
+  const auto decode =
+      repeats(p.w.table) ? decode_of<Level, 16>(p.w.bits) : decode_of<Level, 64>(p.w.bits);
   for (std::int64_t g = 0; g < groups; ++g) {
     for (std::int64_t r = 0; r < R; ++r) {
       decode(words_of(p.w, tile_row + r, g), group, p.w.table, tiles + r * 16 * group);
@@ -85,7 +97,7 @@ void tile_rows_product(const CodesProduct& p, std::int64_t tile_row, std::int64_
   }
 }
 
-/// Level: what differs, see linear_codes_avx512.cc.
+/// Level: what differs, see linear_codes_avx2.h.
 template <typename Level>
 void product_of_decoded(const CodesProduct& p) {
   const std::int64_t tile_rows = (p.w.rows + 15) / 16;

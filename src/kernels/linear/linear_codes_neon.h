@@ -54,13 +54,13 @@ struct Neon {
   static constexpr int kTileRows = 1;
   static constexpr int kTokens = Products::kTokens;
 
-  template <int bits>
+  template <int bits, int values>
   static void decode(const std::uint8_t* words, std::int64_t columns, const std::int8_t* table,
                      std::int8_t* tiles) {
     constexpr int steps = steps_of(bits);
     constexpr CodeWindows const& at = kWindows<bits>;
-    const int8x16x4_t values = {vld1q_s8(table), vld1q_s8(table + 16), vld1q_s8(table + 32),
-                                vld1q_s8(table + 48)};
+    const int8x16x4_t all = {vld1q_s8(table), vld1q_s8(table + 16), vld1q_s8(table + 32),
+                             vld1q_s8(table + 48)};
     for (std::int64_t k = 0; k < columns; k += 4 * steps, tiles += 64 * steps) {
       __builtin_prefetch(words + 2048);
 #pragma GCC unroll 4
@@ -75,8 +75,9 @@ struct Neon {
           const uint8x16_t windows =
               vuzp1q_u8(vreinterpretq_u8_u16(vshlq_u16(vreinterpretq_u16_u8(low), down)),
                         vreinterpretq_u8_u16(vshlq_u16(vreinterpretq_u16_u8(high), down)));
-          const uint8x16_t index = vandq_u8(windows, vdupq_n_u8(63));
-          vst1q_s8(tiles + 64 * m + 16 * q, vqtbl4q_s8(values, index));
+          const uint8x16_t index = vandq_u8(windows, vdupq_n_u8(values - 1));
+          vst1q_s8(tiles + 64 * m + 16 * q,
+                   values == 16 ? vqtbl1q_s8(all.val[0], index) : vqtbl4q_s8(all, index));
         }
       }
       words += bits == 3 ? 48 : 64;

@@ -1,0 +1,111 @@
+"""Weights of few levels: scale times digit, one scale for a group of columns of a row.
+
+The scale follows from the weights: it is never a parameter. Where scales are learned, the share of
+zeros can run away (the "zero-ratio collapse" of Ternary Mamba, 2026, arXiv 2606.18114).
+"""
+
+import torch
+
+import ops
+
+# name -> digits, and where the search for a scale starts: so many times the mean of |w|.
+GRIDS = {
+    "ternary": ((-1, 0, 1), 1.5),
+    "int2": ((-2, -1, 0, 1), 1.2),
+    "quarters": ((-3, -1, 1, 3), 0.62),
+}
+
+
+def group_of(columns, group):
+    """The largest power of two not above `group` that divides the columns: krait's rule."""
+    while columns % group:
+        group //= 2
+    return group
+
+
+def is_matrix(name, tensor):
+    """Whether a parameter is the matrix of a product, or the table, of at least groups of 16."""
+    return (name.endswith(".weight") and tensor.dim() == 2 and "router" not in name
+            and group_of(tensor.shape[1], 64) >= 16)
+
+
+@torch.no_grad()
+def quantize(w, grid, group, rounds=4):
+    """w [rows, columns] -> digits [rows, groups, group], scales [rows, groups, 1] as bf16 has them.
+
+    Lloyd's iteration: nearest digits, then the scale of the least squared error for them.
+    """
+    digits, start = GRIDS[grid]
+    w = w.contiguous().unflatten(-1, (-1, group))
+    q, scale = torch.empty_like(w), w.new_empty(*w.shape[:-1], 1)
+    ops.call("nearest_of_grid", torch.float32, scale.numel(), group, rounds, start, len(digits),
+             torch.tensor(digits, dtype=torch.float32), w, q, scale, torch.get_num_threads())
+    return q, scale
+
+
+def digits_of(w, scale, digits):
+    """The nearest digits to w / scale; halfway the upper one. `digits` in ascending order."""
+    values = torch.tensor(digits, dtype=w.dtype)
+    middles = (values[1:] + values[:-1]) / 2
+    return values[(w[..., None] >= middles * scale[..., None]).sum(-1)]
+
+
+@torch.no_grad()
+def quantize_reference(w, grid, group, rounds=4):
+    """quantize in plain PyTorch."""
+    digits, start = GRIDS[grid]
+    w = w.unflatten(-1, (-1, group))
+    scale = start * w.abs().mean(-1, keepdim=True).clamp(min=1e-20)
+    for _ in range(rounds):
+        q = digits_of(w, scale, digits)
+        better = (w * q).sum(-1, keepdim=True) / q.square().sum(-1, keepdim=True)
+        scale = torch.where(better > 0, better, scale)  # NaN if all digits are 0
+    scale = scale.bfloat16().float()
+    return digits_of(w, scale, digits), scale
+
+
+class Quantized(torch.autograd.Function):
+    """w -> the nearest weights of a grid; the gradient passes straight through.
+
+    Bengio et al., Estimating or Propagating Gradients Through Stochastic Neurons (2013).
+    """
+
+    @staticmethod
+    def forward(ctx, w, grid, group):
+        q, scale = quantize(w, grid, group)
+        return (q * scale).flatten(-2)
+
+    @staticmethod
+    def backward(ctx, dw):
+        return dw, None, None
+
+
+class Rounded(torch.autograd.Function):
+    """w -> its bf16 value, as float32; the gradient passes straight through."""
+
+    @staticmethod
+    def forward(ctx, w):
+        return w.bfloat16().float()
+
+    @staticmethod
+    def backward(ctx, dw):
+        return dw
+
+
+def student_weights(parameters, grid, group):
+    """{name: parameter} -> {name: what the student computes with}: the matrices on the grid, all
+    else as bf16 holds it."""
+    return {name: Quantized.apply(p, grid, group_of(p.shape[1], group)) if is_matrix(name, p)
+            else Rounded.apply(p) for name, p in parameters.items()}
+
+
+def bits_per_weight(parameters, grid, group):
+    """(in 2-bit codes, with log2(levels) bits a digit): scales and floats of bf16 count."""
+    stored = entropy = count = 0
+    levels = torch.tensor(len(GRIDS[grid][0])).log2().item()
+    for name, p in parameters.items():
+        size = 16 / group_of(p.shape[1], group) if is_matrix(name, p) else 0
+        stored += p.numel() * (2 + size if size else 16)
+        entropy += p.numel() * (levels + size if size else 16)
+        count += p.numel()
+    return stored / count, entropy / count
