@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <vector>
 
 namespace krait::cli {
 namespace {
@@ -119,8 +120,27 @@ std::string grid(const Axis& x, const Axis& y, const PlotText& text) {
   return svg;
 }
 
-std::string draw(const Series& series, const Axis& x, const Axis& y, const char* colour,
-                 bool lines) {
+/// Labels that were written, so that none is written over another.
+class Labels {
+ public:
+  bool has_room(double x, double y, const std::string& label) {
+    const Box box{x, y, x + 7.0 * static_cast<double>(label.size()), y + 11};
+    const bool free = std::ranges::none_of(boxes_, [&](const Box& other) {
+      return box.x0 < other.x1 && other.x0 < box.x1 && box.y0 < other.y1 && other.y0 < box.y1;
+    });
+    if (free) boxes_.push_back(box);
+    return free;
+  }
+
+ private:
+  struct Box {
+    double x0, y0, x1, y1;
+  };
+  std::vector<Box> boxes_;
+};
+
+std::string draw(const Series& series, const Axis& x, const Axis& y, const char* colour, bool lines,
+                 Labels& labels) {
   std::string svg, path;
   for (const Point& p : series.points) {
     if (!x.shows(p.x) || !y.shows(p.y)) continue;
@@ -129,11 +149,12 @@ std::string draw(const Series& series, const Axis& x, const Axis& y, const char*
           "<line x1=\"{0:.1f}\" y1=\"{1:.1f}\" x2=\"{0:.1f}\" y2=\"{2:.1f}\" stroke=\"{3}\"/>\n",
           x.at(p.x), y.at(p.low), y.at(p.high), colour);
     }
-    svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\"/>\n", x.at(p.x),
-                       y.at(p.y), lines ? 3 : 4, colour);
+    svg += fmt::format(
+        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\"><title>{}</title></circle>\n",
+        x.at(p.x), y.at(p.y), lines ? 3 : 4, colour, escaped(p.label));
     if (lines) {
       path += fmt::format("{:.1f},{:.1f} ", x.at(p.x), y.at(p.y));
-    } else {
+    } else if (labels.has_room(x.at(p.x) + 7, y.at(p.y) + 4, p.label)) {
       svg += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" fill=\"{}\">{}</text>\n", x.at(p.x) + 7,
                          y.at(p.y) + 4, colour, escaped(p.label));
     }
@@ -172,9 +193,10 @@ std::string plot_svg(const PlotText& text, const std::vector<Series>& series,
   x.finish();
   y.finish();
   std::string svg = svg_head(kWidth, kHeight) + grid(x, y, text);
+  Labels labels;
   for (std::size_t i = 0; i < series.size(); ++i) {
     const char* colour = kColours[i % kColours.size()];
-    svg += draw(series[i], x, y, colour, style.lines);
+    svg += draw(series[i], x, y, colour, style.lines, labels);
     const double at = kTop + 18 * static_cast<double>(i);
     svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\" fill=\"{}\"/>\n", kWidth - 140,
                        at, colour);

@@ -25,6 +25,14 @@ TEST(Plot, ScatterHasPointsLabelsAndLegend) {
   EXPECT_TRUE(svg.ends_with("</svg>\n"));
 }
 
+TEST(Plot, LabelsAreNotWrittenOverEachOther) {
+  const std::string svg =
+      plot_svg({}, {{"s", {{2, 0.1, "first"}, {2.01, 0.1, "second"}, {8, 0.01, "third"}}}});
+  EXPECT_EQ(count(svg, ">first</text>") + count(svg, ">third</text>"), 2u);
+  EXPECT_EQ(count(svg, ">second</text>"), 0u);
+  EXPECT_EQ(count(svg, "<title>second</title>"), 1u);  // the point still tells
+}
+
 TEST(Plot, AxesAreWhatTheStyleSays) {
   const Series rising{"s", {{1, 1}, {10, 10}, {100, 100}}};
   const std::string log = plot_svg({}, {rising}, {.log_x = true, .log_y = true, .lines = true});

@@ -244,7 +244,8 @@ class Commands(Base):
             output = self.quantized(recipe)
             loss = self.json_of("compare", self.model, output, "-f", self.text, "--seq-len", 128)
             self.assertGreaterEqual(loss["kl_mean"], 0)
-            self.assertLess(loss["kl_mean"], 1)
+            few_bits = recipe.endswith("w2a8") or recipe == "krait-ternary"
+            self.assertLess(loss["kl_mean"], 4 if few_bits else 1)
             seen = self.json_of("inspect", output, "--tensors")
             self.assertGreater(len(seen["tensors"]), 10)
             if recipe.endswith("w8a8"):
