@@ -39,7 +39,7 @@ std::string main_table(const std::vector<ReportRow>& rows) {
   bool has_speed = false;
   for (const ReportRow& row : rows) has_speed |= row.result.contains("speed");
   if (has_speed) header.insert(header.end(), {"prefill, tokens/s", "decode, tokens/s"});
-  for (const auto& [task, metric] : tasks) header.push_back(task + " " + metric);
+  for (const auto& [task, metric] : tasks) header.push_back(fmt::format("{} {}", task, metric));
   std::string text = head_of(header, 1);
   for (const ReportRow& row : rows) {
     const Json& r = row.result;
@@ -61,7 +61,7 @@ std::string main_table(const std::vector<ReportRow>& rows) {
       cells.push_back(cell(number_at(r, "/speed/decode"), "{:.0f}"));
     }
     for (const auto& [task, metric] : tasks) {
-      const std::string at = "/tasks/" + task + "/" + metric;
+      const std::string at = fmt::format("/tasks/{}/{}", task, metric);
       const Json::json_pointer difference(at + "/difference");
       cells.push_back(cell(number_at(r, at + "/value"), "{:.4f}") + " " +
                       (r.contains(difference) ? interval_text(r.at(difference), 4) : ""));

@@ -45,6 +45,7 @@ struct Options {
 std::vector<SweepCell> chosen(std::vector<SweepCell> cells, const std::vector<std::string>& only) {
   if (only.empty()) return cells;
   std::vector<std::string> known;
+  known.reserve(cells.size());
   for (const SweepCell& cell : cells) known.push_back(cell.name);
   for (const std::string& name : only) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;

@@ -47,6 +47,7 @@ CLI::Option* add_task_options(CLI::App& app, std::vector<std::string>& names, st
 std::vector<TaskOutcome> read_tasks(const std::vector<std::string>& names,
                                     const std::string& directory, std::int64_t limit) {
   std::vector<TaskOutcome> outcomes;
+  outcomes.reserve(names.size());
   for (const std::string& name : names)
     outcomes.push_back({.task = read_task(name, directory, limit)});
   return outcomes;

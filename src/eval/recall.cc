@@ -208,6 +208,7 @@ Mean mean_by_filler(const RecallCell& cell, Fn&& fn) {
   }
   if (fillers.size() == 1) return mean_of(fillers.begin()->second);
   std::vector<double> means;  // of equally many items each
+  means.reserve(fillers.size());
   for (const auto& [filler, values] : fillers) means.push_back(mean_of(values).value);
   return mean_of(means);
 }

@@ -43,7 +43,7 @@ RecallPrompts passkeys(const Engine& engine, int needles, Rng& rng) {
     const std::string question = "\nWhat is the pass key? The pass key is";
     const Ids asked = engine.encode(question, false);
     // The tokens that follow the question's: as eval's continuations are cut.
-    const Ids whole = engine.encode(question + " " + number, false);
+    const Ids whole = engine.encode(fmt::format("{} {}", question, number), false);
     const std::size_t begin = std::min(asked.size(), whole.size() - 1);
     const std::string fact =
         fmt::format("\nThe pass key is {}. Remember it. {} is the pass key.\n", number, number);

@@ -123,7 +123,7 @@ Rounding parse_rounding(const Json& json, const std::string& where) {
   if (rounding.is_gptq) {
     known.insert(known.end(), {"damp", "act_order", "block", "sweeps", "target", "lookup"});
   }
-  const Fields fields(json, where, std::move(known));
+  const Fields fields(json, where, known);
   GptqOptions& options = rounding.options;
   const std::string scale = fields.text("scale", "absmax");
   if (scale == "mse") {
