@@ -1,8 +1,6 @@
 // krait mix: how many bits each product gets, by what its rounding costs, under a budget.
 #include <algorithm>
-#include <cmath>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,7 +9,6 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/table.h"
-#include "cli/units.h"
 #include "core/check.h"
 #include "eval/divergence.h"
 #include "io/checkpoint.h"
@@ -37,8 +34,8 @@ struct Options {
   bool json = false;
 };
 
-/// Weights that get one width together: a product of a layer, all its experts, or the table and the
-/// head that is tied to it.
+/// Weights that get one width together: a product of a layer (of each expert by itself), or the
+/// table and the head that is tied to it.
 struct Unit {
   std::vector<std::string> keys;  // of the recipe's weights
   std::string name;               // of the tensor, without ".weight"
@@ -88,10 +85,10 @@ std::int64_t bytes_of(const Recipe& recipe, const Checkpoint& source) {
       plan_quantization(recipe, source.config, *source.tensors).output_bytes());
 }
 
-Engine engine_of(QuantizedModel model, int threads) {
-  return make_engine({.config = std::move(model.config),
+Engine engine_of(const Json& config, std::shared_ptr<const TensorSource> tensors, int threads) {
+  return make_engine({.config = config,
                       .generation_config = {},
-                      .tensors = std::move(model.tensors),
+                      .tensors = std::move(tensors),
                       .tokenizer = std::nullopt},
                      {.threads = threads});
 }
@@ -123,14 +120,10 @@ void measure(const Checkpoint& source, const Recipe& recipe, const Options& opti
     report.update(progress);
   };
   const std::vector<std::int32_t> ids = generated_text(source, options, threads, update);
-  const Engine reference = make_engine({.config = source.config,
-                                        .generation_config = {},
-                                        .tensors = source.tensors,
-                                        .tokenizer = std::nullopt},
-                                       {.threads = options.threads});
+  const Engine reference = engine_of(source.config, source.tensors, options.threads);
   const auto divergence = [&](const Recipe& wanted) {
-    const Engine model = engine_of(
-        quantize_to_memory(source.config, *source.tensors, wanted, threads), options.threads);
+    const QuantizedModel made = quantize_to_memory(source.config, *source.tensors, wanted, threads);
+    const Engine model = engine_of(made.config, made.tensors, options.threads);
     return compare(reference, model, ids, ids.size(), options.seq_len).kl_mean;
   };
   Recipe inputs = alone(recipe, units.front(), 8);
