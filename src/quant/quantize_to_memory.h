@@ -18,11 +18,14 @@ inline constexpr float kDummyActivationScale = 8.0f / 127;
 /// The largest magnitudes of a site that is smoothed: the same in all channels.
 inline constexpr float kDummyChannelMaximum = 8.0f;
 
+/// How trellis codes are made: the best ones take a minute for 100 million weights.
+enum class Words { nearest, random };
+
 /// Tensor by tensor, so that a source that generates its tensors on demand never exists as a whole.
 /// No calibration: static scales are kDummyActivationScale, clusters are made up and all integers
-/// the nearest. Errors: see plan_quantization.
+/// the nearest, or of trellis codes random if asked for. Errors: see plan_quantization.
 QuantizedModel quantize_to_memory(const Json& config, const TensorSource& tensors,
                                   const Recipe& recipe, ThreadPool& threads,
-                                  const ProgressFn& progress = {});
+                                  const ProgressFn& progress = {}, Words words = Words::nearest);
 
 }  // namespace krait
