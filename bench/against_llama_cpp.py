@@ -152,7 +152,9 @@ def main() -> int:
     parser.add_argument("--shape", nargs="+", default=["mamba-130m"], choices=[*MAMBA, *MAMBA2])
     parser.add_argument("--type", nargs="+", default=["Q8_0"], choices=list(RECIPES))
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("out/llama_cpp"),
-                        help="where the GGUF files go; each is removed after its rounds")
+                        help="where the GGUF files go")
+    parser.add_argument("--keep", action="store_true",
+                        help="leave the GGUF files, and use those that are there")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--tokens", type=int, default=64)
@@ -169,7 +171,8 @@ def main() -> int:
     for shape in args.shape:
         for kind in args.type:
             path = args.work / f"{shape}-{kind}.gguf"
-            write_gguf(path, shape, kind)
+            if not (args.keep and path.exists()):
+                write_gguf(path, shape, kind)
             llama = Llama(path, args.threads, args.prompt + args.tokens)
             llama.rate(args.prompt, 512)  # warm
             names = {"llama.cpp": kind, "krait": RECIPES[kind]}
@@ -205,7 +208,8 @@ def main() -> int:
             figures.append({"shape": shape, "type": kind, "recipe": RECIPES[kind],
                             "threads": args.threads, "prompt": args.prompt, "tokens": args.tokens,
                             "read_bandwidth_gb_s": bandwidths, "samples": samples})
-            path.unlink()
+            if not args.keep:
+                path.unlink()
     if args.out:
         args.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 0

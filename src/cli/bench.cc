@@ -83,7 +83,7 @@ Engine load_dummy(const Options& options) {
   ProgressReport report;
   QuantizedModel model = quantize_to_memory(
       dummy.config, *dummy.tensors, recipe, threads, [&](const Progress& p) { report.update(p); },
-      Words::random);
+      Digits::rough);
   report.finish();
   return make_engine({.config = std::move(model.config),
                       .generation_config = {},

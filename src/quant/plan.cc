@@ -357,9 +357,11 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
     const auto made = rounded.find(tensor.output.name);
     if (!tensor.scale.name.empty()) {
       const auto make = [&](const Tensor& value) {
-        return plan.random_words && tensor.codes == Codes::trellis
-                   ? random_words(threads, tensor, value)
-                   : nearest(threads, tensor, value, plan.recipe.rounding.options.scale);
+        if (plan.rough && tensor.codes == Codes::trellis) {
+          return random_words(threads, tensor, value);
+        }
+        return nearest(threads, tensor, value,
+                       plan.rough ? StepChoice::absmax : plan.recipe.rounding.options.scale);
       };
       const QuantizedTensor quantized =
           made != rounded.end() ? made->second

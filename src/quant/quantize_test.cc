@@ -224,7 +224,7 @@ TEST(Quantize, RandomWordsHaveTheDeviationOfTheWeights) {
   for (const int i : {0, 1}) {
     ThreadPool threads(1 + 2 * i);
     made[i] = quantize_to_memory(fixture.checkpoint.config, *fixture.checkpoint.source(),
-                                 load_recipe("krait-w3a8"), threads, {}, Words::random);
+                                 load_recipe("krait-w3a8"), threads, {}, Digits::rough);
   }
   double of_codes = 0, of_weights = 0;
   for (const TensorInfo& info : made[0].tensors->list()) {
