@@ -83,10 +83,11 @@ def main(arguments=None):
     parser.add_argument("--recipe", type=pathlib.Path, required=True, help="JSON file")
     parser.add_argument("--text", required=True, help="--calibration of krait quantize")
     parser.add_argument("--samples", type=int, default=128, help="--samples of krait quantize")
-    parser.add_argument("--stages", nargs="+", default=["table", "0-2", "3-5", "6-7"])
-    parser.add_argument("--steps", type=int, nargs="+", default=[200, 200, 200, 200, 200],
+    parser.add_argument("--stages", nargs="+", default=["table", "0-1", "2-3", "4-5", "6-7"])
+    parser.add_argument("--steps", type=int, nargs="+", default=[300, 200, 200, 200, 200, 300],
                         help="of every stage and of the last")
-    parser.add_argument("--peaks", type=float, nargs="+", default=[1e-2, 1e-2, 1e-2, 1e-2, 3e-3],
+    parser.add_argument("--peaks", type=float, nargs="+",
+                        default=[5e-3, 4e-3, 4e-3, 4e-3, 4e-3, 3e-3],
                         help="learning rates of these, relative to the size of each tensor")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--context", type=int, default=512)
