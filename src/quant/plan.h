@@ -58,6 +58,7 @@ struct QuantizationPlan {
   std::map<int, Groups> groups;  ///< by activation site
   bool unties_head = false;      ///< table and head were one tensor and become two
   bool quantizes = false;        ///< false: only dtypes change, the output is a float checkpoint
+  bool rough = false;  ///< for speed alone: steps from the largest value, trellis codes at random
 
   /// Scales of a static site: 1, or by groups [groups], of a state [groups, states].
   std::int64_t scale_count(int site) const;
