@@ -32,13 +32,14 @@ if [ $quick = no ]; then
   ctest --preset aarch64 -j "$jobs" -L bits
 fi
 
-# Kernels and the bits of models are tested on all levels anyway; avx_vnni adds products only.
-available=$(build/release/krait info --json | python3 -c \
-  'import json, sys; print(*[isa for isa in json.load(sys.stdin)["isa_available"][:-1] if isa != "avx_vnni"])')
-for isa in $available; do
-  echo "== KRAIT_ISA=$isa"
-  KRAIT_ISA=$isa ctest --preset release -j "$jobs" -L whole
-done
+# Kernels and the bits of models are tested on all levels anyway; avx_vnni adds products only. Whole
+# models run once more as the next lesser CPU would.
+lesser=$(build/release/krait info --json | python3 -c \
+  'import json, sys; print(*[isa for isa in json.load(sys.stdin)["isa_available"][:-1] if isa != "avx_vnni"][-1:])')
+if [ -n "$lesser" ]; then
+  echo "== KRAIT_ISA=$lesser"
+  KRAIT_ISA=$lesser ctest --preset release -j "$jobs" -L whole
+fi
 
 echo "== all tests"
 ctest --preset release -j "$jobs"

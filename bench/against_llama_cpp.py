@@ -9,8 +9,8 @@ one sequence with llama-cpp-python, and `krait bench --dummy` of the same shape 
 Which tensors are quantized follows llama-quantize: matrices whose rows are whole blocks, the tied
 table as Q6_K beside Q4_0; the rest is F16 or F32. Weights are random blocks: speed does not depend on
 their values. Medians over all rounds, lowest and highest in brackets. A host that is shared changes
-its memory bandwidth: each round says what `krait bench` measured in it, and --bandwidth 70 keeps only
-rounds with that many GB/s, of both programs.
+its memory bandwidth within seconds: it is measured before and after each decode, of both programs, and
+--bandwidth 65 keeps only those with at least that many GB/s in the mean of the two.
 """
 
 import argparse
@@ -139,6 +139,17 @@ class Llama:
         return tokens / (time.perf_counter() - start)
 
 
+def bench(args: argparse.Namespace, *options: str) -> dict:
+    """What `krait bench` tells."""
+    return json.loads(subprocess.run([args.krait, "bench", *options, "-t", str(args.threads), "--json"],
+                                     check=True, stdout=subprocess.PIPE).stdout)
+
+
+def read_bandwidth(args: argparse.Namespace) -> float:
+    """GB/s, now."""
+    return bench(args, "-p", "0", "-n", "1", "-r", "1")["read_bandwidth"] / 1e9
+
+
 def spread(values: list[float]) -> str:
     digits = 0 if statistics.median(values) >= 100 else 1
     return (f"{statistics.median(values):,.{digits}f} "
@@ -152,14 +163,17 @@ def main() -> int:
     parser.add_argument("--shape", nargs="+", default=["mamba-130m"], choices=[*MAMBA, *MAMBA2])
     parser.add_argument("--type", nargs="+", default=["Q8_0"], choices=list(RECIPES))
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("out/llama_cpp"),
-                        help="where the GGUF files go; each is removed after its rounds")
+                        help="where the GGUF files go")
+    parser.add_argument("--keep", action="store_true",
+                        help="leave the GGUF files, and use those that are there")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="decodes of each program in a round")
     parser.add_argument("--bandwidth", type=float, default=0, metavar="GB/s",
-                        help="rounds of less memory bandwidth do not count")
-    parser.add_argument("--attempts", type=int, default=20, help="rounds at most, counted or not")
+                        help="decodes with less memory bandwidth do not count")
+    parser.add_argument("--attempts", type=int, default=20, help="rounds at most, until enough count")
     parser.add_argument("--out", type=pathlib.Path, help="all figures as JSON; the table is printed")
     args = parser.parse_args()
 
@@ -169,43 +183,53 @@ def main() -> int:
     for shape in args.shape:
         for kind in args.type:
             path = args.work / f"{shape}-{kind}.gguf"
-            write_gguf(path, shape, kind)
+            if not (args.keep and path.exists()):
+                write_gguf(path, shape, kind)
             llama = Llama(path, args.threads, args.prompt + args.tokens)
             llama.rate(args.prompt, 512)  # warm
             names = {"llama.cpp": kind, "krait": RECIPES[kind]}
-            samples = {name: {"prefill": [], "decode": []} for name in names}
-            bandwidths = []
-            for _ in range(max(args.attempts, args.rounds)):
-                if len(bandwidths) == args.rounds:
+            samples = {name: {"prefill": [], "decode": [], "bandwidth": []} for name in names}
+
+            def add(name: str, rate: float, bandwidth: float) -> None:
+                if bandwidth >= args.bandwidth:
+                    samples[name]["decode"].append(rate)
+                    samples[name]["bandwidth"].append(bandwidth)
+
+            for attempt in range(max(args.attempts, args.rounds)):
+                fewest = min(len(samples[name]["decode"]) for name in names)
+                if attempt >= args.rounds and fewest >= 2 * args.rounds:
                     break
-                theirs = [(llama.rate(args.prompt, 512), llama.rate(args.tokens, 1))
-                          for _ in range(2)]
-                told = json.loads(subprocess.run(
-                    [args.krait, "bench", "--dummy", shape, "--recipe", RECIPES[kind], "-p",
-                     str(args.prompt), "-n", str(args.tokens), "-r", "2", "-t", str(args.threads),
-                     "--json"], check=True, stdout=subprocess.PIPE).stdout)
-                bandwidth = told["read_bandwidth"] / 1e9
-                if bandwidth < args.bandwidth:
-                    continue
-                bandwidths.append(bandwidth)
-                for prefill, decode in theirs:
-                    samples["llama.cpp"]["prefill"].append(prefill)
-                    samples["llama.cpp"]["decode"].append(decode)
+                samples["llama.cpp"]["prefill"].append(llama.rate(args.prompt, 512))
+                before = read_bandwidth(args)
+                for _ in range(args.repeats):
+                    rate = llama.rate(args.tokens, 1)
+                    after = read_bandwidth(args)
+                    add("llama.cpp", rate, (before + after) / 2)
+                    before = after
+                told = bench(args, "--dummy", shape, "--recipe", RECIPES[kind],
+                             "-p", str(args.prompt), "-n", str(args.tokens),
+                             "-r", str(args.repeats))
                 for test in told["results"]:
-                    which = "decode" if test["n_gen"] else "prefill"
-                    samples["krait"][which].extend(test["samples_ts"])
-            if not bandwidths:
-                sys.exit(f"{shape} {kind}: no round of {args.attempts} had {args.bandwidth} GB/s")
+                    if not test["n_gen"]:
+                        samples["krait"]["prefill"].extend(test["samples_ts"])
+                        continue
+                    for rate, fraction in zip(test["samples_ts"], test["fractions_of_bound"]):
+                        add("krait", rate, rate * test["bytes_per_token"] / fraction / 1e9)
+            if not all(samples[name]["decode"] for name in names):
+                sys.exit(f"{shape} {kind}: {args.attempts} rounds, none with {args.bandwidth} GB/s")
             for name, label in names.items():
                 print(f"| {shape} | {name} {label} | {spread(samples[name]['prefill'])} "
-                      f"| {spread(samples[name]['decode'])} | {spread(bandwidths)} |", flush=True)
+                      f"| {spread(samples[name]['decode'])} "
+                      f"| {spread(samples[name]['bandwidth'])} |", flush=True)
             ratios = [statistics.median(samples["krait"][test])
-                      / statistics.median(samples["llama.cpp"][test]) for test in samples["krait"]]
+                      / statistics.median(samples["llama.cpp"][test])
+                      for test in ("prefill", "decode")]
             print(f"| | ratio | {ratios[0]:.1f} | {ratios[1]:.1f} | |", flush=True)
             figures.append({"shape": shape, "type": kind, "recipe": RECIPES[kind],
                             "threads": args.threads, "prompt": args.prompt, "tokens": args.tokens,
-                            "read_bandwidth_gb_s": bandwidths, "samples": samples})
-            path.unlink()
+                            "samples": samples})
+            if not args.keep:
+                path.unlink()
     if args.out:
         args.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 0

@@ -81,8 +81,9 @@ Engine load_dummy(const Options& options) {
   const Recipe recipe = load_recipe(options.recipe);
   ThreadPool threads(options.threads > 0 ? options.threads : hardware_threads());
   ProgressReport report;
-  QuantizedModel model = quantize_to_memory(dummy.config, *dummy.tensors, recipe, threads,
-                                            [&](const Progress& p) { report.update(p); });
+  QuantizedModel model = quantize_to_memory(
+      dummy.config, *dummy.tensors, recipe, threads, [&](const Progress& p) { report.update(p); },
+      Digits::rough);
   report.finish();
   return make_engine({.config = std::move(model.config),
                       .generation_config = {},

@@ -1,9 +1,12 @@
 #include "quant/plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "core/check.h"
+#include "core/float16.h"
+#include "core/rng.h"
 #include "quant/codes.h"
 #include "quant/rotate.h"
 #include "quant/rtn.h"
@@ -299,6 +302,42 @@ std::vector<std::pair<TensorInfo, Tensor>> companions(const TensorPlan& tensor) 
   return result;
 }
 
+namespace {
+
+/// Words of a trellis code that have nothing of the value but each group's deviation.
+QuantizedTensor random_words(ThreadPool& threads, const TensorPlan& tensor, const Tensor& value) {
+  const Tensor wide = convert_float(threads, value, DType::f32, tensor.source);
+  const std::span<const float> w = wide.as<float>();
+  QuantizedTensor made{Tensor(DType::u8, tensor.output.shape),
+                       Tensor(DType::bf16, tensor.scale.shape)};
+  const std::span<std::uint8_t> words = made.q.mutable_as<std::uint8_t>();
+  const auto bytes = static_cast<std::int64_t>(words.size());
+  threads.parallel_for(bytes, 1 << 16, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t i = begin; i < end; i += 8) {  // by place: the same for any threads
+      const std::uint64_t random = Rng(static_cast<std::uint64_t>(i)).next();
+      std::memcpy(words.data() + i, &random,
+                  static_cast<std::size_t>(std::min<std::int64_t>(8, end - i)));
+    }
+  });
+  const std::span<std::uint16_t> scales = made.scale.mutable_as<std::uint16_t>();
+  double of_table = 0;
+  for (const std::int8_t entry : code_table(tensor.code_bits, tensor.codes)) {
+    of_table += entry * entry / 64.0;
+  }
+  of_table = std::sqrt(of_table);
+  const std::size_t group = w.size() / scales.size();
+  for (std::size_t i = 0; i < scales.size(); ++i) {
+    double squares = 0;
+    for (const float x : w.subspan(i * group, group)) squares += static_cast<double>(x * x);
+    const double deviation = std::sqrt(squares / static_cast<double>(group));
+    const double step = std::max(deviation, 1e-6) / of_table;
+    scales[i] = f32_to_bf16(static_cast<float>(step));
+  }
+  return made;
+}
+
+}  // namespace
+
 QuantizedTensor nearest_integers(ThreadPool& threads, const TensorPlan& tensor, const Tensor& value,
                                  StepChoice scale) {
   if (tensor.is_coded() || (tensor.is_rounded_product() && scale != StepChoice::absmax)) {
@@ -338,11 +377,17 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
     if (progress) progress(report);
     const auto made = rounded.find(tensor.output.name);
     if (!tensor.scale.name.empty()) {
+      const auto make = [&](const Tensor& value) {
+        if (plan.rough && tensor.codes == Codes::trellis) {
+          return random_words(threads, tensor, value);
+        }
+        return nearest_integers(
+            threads, tensor, value,
+            plan.rough ? StepChoice::absmax : plan.recipe.rounding.options.scale);
+      };
       const QuantizedTensor quantized =
-          made != rounded.end()
-              ? made->second
-              : nearest_integers(threads, tensor, float_value(threads, tensor, tensors, calibrated),
-                                 plan.recipe.rounding.options.scale);
+          made != rounded.end() ? made->second
+                                : make(float_value(threads, tensor, tensors, calibrated));
       sink.write(tensor.output.name, quantized.q.view());
       sink.write(tensor.scale.name, quantized.scale.view());
       for (const auto& [info, made_once] : companions(tensor)) {

@@ -61,6 +61,7 @@ struct QuantizationPlan {
   bool unties_head = false;          ///< table and head were one tensor and become two
   std::set<std::string> new_biases;  ///< keys of config.json that products get biases by
   bool quantizes = false;  ///< false: only dtypes change, the output is a float checkpoint
+  bool rough = false;  ///< for speed alone: steps from the largest value, trellis codes at random
 
   /// Scales of a static site: 1, or by groups [groups], of a state [groups, states].
   std::int64_t scale_count(int site) const;

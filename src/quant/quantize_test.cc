@@ -11,6 +11,7 @@
 
 #include "io/checkpoint.h"
 #include "kernels/hadamard/hadamard.h"
+#include "kernels/linear/linear_codes.h"
 #include "krait/version.h"
 #include "quant/observer.h"
 #include "quant/quantization_config.h"
@@ -215,6 +216,42 @@ TEST(Quantize, FourBitsOnDiskAndInMemoryAreTheSameModel) {
     }
     EXPECT_EQ(logits[0], logits[1]) << recipe;
   }
+}
+
+TEST(Quantize, RandomWordsHaveTheDeviationOfTheWeights) {
+  const QuantizeFixture fixture(tiny_mamba({.D = 64, .E = 128}));
+  QuantizedModel made[2];
+  for (const int i : {0, 1}) {
+    ThreadPool threads(1 + 2 * i);
+    made[i] = quantize_to_memory(fixture.checkpoint.config, *fixture.checkpoint.source(),
+                                 load_recipe("krait-w3a8"), threads, {}, Digits::rough);
+  }
+  double of_codes = 0, of_weights = 0;
+  for (const TensorInfo& info : made[0].tensors->list()) {
+    const Tensor tensor = made[0].tensors->get(info.name), again = made[1].tensors->get(info.name);
+    ASSERT_TRUE(std::ranges::equal(tensor.as<std::byte>(), again.as<std::byte>())) << info.name;
+    constexpr std::string_view kCodes = "_codes";
+    if (!info.name.ends_with(kCodes)) continue;
+    std::string name = info.name;
+    name.resize(name.size() - kCodes.size());
+    Weight weight;
+    weight.data = tensor;
+    weight.code_bits = 3;
+    weight.table = made[0].tensors->get(name + "_table");
+    weight.scale = made[0].tensors->get(name + "_scale");
+    weight.strategy = Strategy::group;
+    std::vector<float> row(static_cast<std::size_t>(weight.cols()));
+    weight.group_size = static_cast<int>(weight.cols() / weight.scale.shape()[1]);
+    for (std::int64_t r = 0; r < weight.rows(); ++r) {
+      decode_row(weight, r, row.data());
+      for (const float w : row) of_codes += static_cast<double>(w * w);
+    }
+    const Tensor original = to_f32(fixture.checkpoint.source()->get(name).view());
+    for (const float w : original.as<float>()) {
+      of_weights += static_cast<double>(w * w);
+    }
+  }
+  EXPECT_NEAR(of_codes / of_weights, 1, 0.1);
 }
 
 TEST(Quantize, GroupsAreCompressedTensors) {

@@ -7,8 +7,9 @@ namespace krait {
 
 QuantizedModel quantize_to_memory(const Json& config, const TensorSource& tensors,
                                   const Recipe& recipe, ThreadPool& threads,
-                                  const ProgressFn& progress) {
+                                  const ProgressFn& progress, Digits digits) {
   QuantizationPlan plan = plan_quantization(recipe, config, tensors);
+  plan.rough = digits == Digits::rough;
   auto memory = std::make_shared<MemoryTensors>();
   std::unique_ptr<const TensorSource> in_new_order;
   if (plan.recipe.find_step("cluster")) {

@@ -18,11 +18,15 @@ inline constexpr float kDummyActivationScale = 8.0f / 127;
 /// The largest magnitudes of a site that is smoothed: the same in all channels.
 inline constexpr float kDummyChannelMaximum = 8.0f;
 
+/// rough: what does for measuring speed. Searched steps and the best words of a trellis code take
+/// minutes for a billion weights, the step of the largest value and random words seconds.
+enum class Digits { nearest, rough };
+
 /// Tensor by tensor, so that a source that generates its tensors on demand never exists as a whole.
 /// No calibration: static scales are kDummyActivationScale, clusters are made up and all integers
-/// the nearest. Errors: see plan_quantization.
+/// the nearest unless a rough model will do. Errors: see plan_quantization.
 QuantizedModel quantize_to_memory(const Json& config, const TensorSource& tensors,
                                   const Recipe& recipe, ThreadPool& threads,
-                                  const ProgressFn& progress = {});
+                                  const ProgressFn& progress = {}, Digits digits = Digits::nearest);
 
 }  // namespace krait
