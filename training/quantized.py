@@ -77,13 +77,19 @@ def decode(codes, table, rows, columns):
 
 class Checkpoint:
     """`floats`: tensors that are float in the checkpoint; `scales`: of matrices, by product's name,
-    and of parameters in int8, by theirs; weights(floats, scales) -> the parameters of the plain model, differentiable in both."""
+    and of parameters in int8, by theirs; weights(floats, scales) -> the parameters of the plain
+    model, differentiable in both. Products of `kept` have those tensors instead: coded() of another
+    checkpoint of the same rotations."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, kept=None):
         self.directory = directory
         self.config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
         self.activations = self.config["quantization_config"]["krait"]["activations"]
         self.tensors = safetensors.torch.load_file(directory / "model.safetensors")
+        for stem, tensors in (kept or {}).items():
+            for name in [n for n in self.tensors if n.rpartition(".")[0] == stem and "weight" in n]:
+                del self.tensors[name]
+            self.tensors.update(tensors)
         self.digits, self.integers, self.scales, self.floats, self.kind = {}, {}, {}, {}, {}
         for name, tensor in self.tensors.items():
             stem, _, last = name.rpartition(".")
@@ -111,6 +117,12 @@ class Checkpoint:
             scale = self.tensors[name + "_scale"]
             self.kind[self.scale_name(name)] = scale.dtype
             self.scales[name] = scale.float().reshape(-1, *[1] * (integers.dim() - 1))
+
+    def coded(self):
+        """{product: {name: tensor}} of the products stored as codes."""
+        stems = [n.removesuffix(".weight_codes") for n in self.tensors if n.endswith("_codes")]
+        return {stem: {f"{stem}.weight_{part}": self.tensors[f"{stem}.weight_{part}"]
+                       for part in ("codes", "table", "shape", "scale")} for stem in stems}
 
     def scale_name(self, stem):
         """The tensor of scales[stem]."""

@@ -26,6 +26,7 @@ import tokenizers
 import torch
 from torch.func import functional_call
 
+import distill
 import families
 import grids
 import ops
@@ -80,6 +81,32 @@ def divergence(model, teacher, weights, head, ids, kind):
     return kl, nll
 
 
+def descend(tuning, batches, loss, peak, every=16):
+    """Adam on loss(weights, batch), once for each of `batches` (ids [B,T+1]); prints and returns
+    [{step, kl, tokens_per_s}] for every so many steps."""
+    # A step is a share of what the tensor's values are: of their root mean square.
+    sizes = {name: p.detach().square().mean().sqrt().item() for name, p in tuning.free.items()}
+    optimizer = torch.optim.Adam(
+        [{"params": [p], "size": max(sizes[name], 1e-2)} for name, p in tuning.free.items()]
+        + [{"params": list(tuning.factors.values()), "size": 1.0}], betas=(0.9, 0.99), eps=1e-12)
+    steps, log, recent, clock = len(batches), [], [], time.time()
+    for step, batch in enumerate(batches, 1):
+        for group in optimizer.param_groups:
+            group["lr"] = peak * group["size"] * distill.schedule(step, steps, max(1, steps // 20))
+        kl = loss(tuning.checkpoint.weights(*tuning.values()), batch)
+        kl.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        recent.append(kl.item())
+        if step % every == 0 or step == steps:
+            tokens = len(recent) * batch.shape[0] * (batch.shape[1] - 1)
+            log.append({"step": step, "kl": round(sum(recent) / len(recent), 6),
+                        "tokens_per_s": round(tokens / (time.time() - clock))})
+            print("  ".join(f"{key} {value}" for key, value in log[-1].items()), flush=True)
+            recent, clock = [], time.time()
+    return log
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -129,33 +156,12 @@ def main(arguments=None):
         return {"kl": kl, "nll": nll}
 
     before = watch()
-    # 1 / the root mean square: a step is a share of what the tensor's values are.
-    sizes = {name: p.detach().square().mean().sqrt().item() for name, p in tuning.free.items()}
-    optimizer = torch.optim.Adam(
-        [{"params": [p], "size": max(sizes[name], 1e-2)} for name, p in tuning.free.items()]
-        + [{"params": list(tuning.factors.values()), "size": 1.0}], betas=(0.9, 0.99), eps=1e-12)
     per_epoch = len(ids) // args.batch
-    steps, warmup = per_epoch * args.epochs, max(1, per_epoch * args.epochs // 20)
     generator = torch.Generator().manual_seed(args.seed)
-    recent, clock = [], time.time()
-    for step in range(1, steps + 1):
-        if (step - 1) % per_epoch == 0:
-            order = torch.randperm(len(ids), generator=generator)
-        chosen = order[(step - 1) % per_epoch * args.batch:][:args.batch]
-        share = min(step / warmup, (steps - step + 1) / (steps - warmup + 1))
-        for group in optimizer.param_groups:
-            group["lr"] = args.peak * group["size"] * share
-        weights = checkpoint.weights(*tuning.values())
-        kl = divergence(model, teacher, weights, head, ids[chosen], kind)[0]
-        kl.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        recent.append(kl.item())
-        if step % 16 == 0 or step == steps:
-            rate = len(recent) * args.batch * args.length / (time.time() - clock)
-            print(f"step {step}/{steps}  KL {sum(recent) / len(recent):.6f}  {rate:,.0f} tokens/s",
-                  flush=True)
-            recent, clock = [], time.time()
+    order = torch.cat([torch.randperm(len(ids), generator=generator)[:per_epoch * args.batch]
+                       for _ in range(args.epochs)] or [torch.empty(0, dtype=torch.long)])
+    descend(tuning, [ids[chosen] for chosen in order.split(args.batch) if len(chosen)],
+            lambda weights, x: divergence(model, teacher, weights, head, x, kind)[0], args.peak)
     after = watch()
     with torch.no_grad():
         note = {"sequences": len(ids), "length": args.length, "epochs": args.epochs,

@@ -56,12 +56,13 @@ struct ActivationSite {
   int layer = -1;
   std::int64_t channels = 0;
   bool is_state = false;   ///< ssm_state: float16 and static int8 only
-  bool rotatable = false;  ///< the forward pass can apply a Hadamard transform here
+  bool rotatable = false;  ///< the forward pass can apply a Hadamard transform here, within groups
   bool is_cache = false;   ///< a state of rows per token: float16 and dynamic int8 per token only
   std::string norm = {};   ///< the norm (parameters norm + ".weight", ".bias") whose value this is,
                            ///< where nothing but products reads it; "" otherwise
   std::int64_t groups = 0;  ///< its channels are this many groups of equal size; 0: they are no
                             ///< groups, not even one
+  std::int64_t group_channels() const noexcept { return groups > 0 ? channels / groups : channels; }
   std::int64_t states = 0;  ///< of a state that is also kept as int8 with static scales per group
                             ///< and state, or dynamic ones per channel: values per channel
 };

@@ -91,7 +91,8 @@ const float* Mamba2::run_layers(Context& ctx, const Batch& batch, int begin, int
 Activation convolve(Context& ctx, const Conv& conv, const Batch& batch, const Activation& in) {
   const std::int64_t T = in.rows, channels = in.cols;
   // Measured scales may span all sequences: then the convolutions of all come first.
-  const bool quantizes = conv.output.is_static_int8();
+  const bool rotates = conv.output.numerics.hadamard_block > 0;
+  const bool quantizes = conv.output.is_static_int8() && !rotates;
   Activation out = quantizes ? take_site(ctx, conv.output, T)
                              : f32_activation(ctx.arena.take<float>(T * channels), T, channels);
   for_each_sequence(ctx, batch,
@@ -99,11 +100,7 @@ Activation convolve(Context& ctx, const Conv& conv, const Batch& batch, const Ac
                       causal_conv1d(own, conv.weight, in.row_range(begin, end),
                                     state.buffer(conv.buffer), out.row_range(begin, end));
                     });
-  if (conv.output.is_int8() && !quantizes) {
-    const Activation wide = out;
-    out = take_site(ctx, conv.output, T);
-    quantize(ctx, wide, out);
-  }
+  if (!quantizes) return to_site(ctx, conv.output, out);
   observe(ctx, conv.output, out);
   return out;
 }
@@ -182,11 +179,12 @@ float state_scale(const SsdState& state, std::int64_t h, std::int64_t n, std::in
   return by.scale[(by.table[h] * N + n) * kSsdClusters + by.slot[h * P + p]];
 }
 
-/// Shows a state to the tap as f32 [N, E], the shape that Mamba-1's has.
+/// Shows a state to the tap as f32 [N, E], the shape that Mamba-1's has, as B and C before their
+/// rotation would have made it.
 void Mamba2::observe_state(Context& ctx, const Layer& layer, const SsdState& state) const {
   const std::int64_t N = c_.d_state, E = c_.d_inner, P = c_.head_dim();
   const Arena::Scope scope(ctx.arena);
-  const Activation wide = f32_activation(ctx.arena.take<float>(N * E), N, E);
+  const Activation rows = f32_activation(ctx.arena.take<float>(N * E), E, N);
   for (std::int64_t i = 0; i < N * E; ++i) {  // i = (h N + n) P + p
     const std::int64_t h = i / (N * P), n = i / P % N, p = i % P;
     float value = 0;
@@ -197,7 +195,14 @@ void Mamba2::observe_state(Context& ctx, const Layer& layer, const SsdState& sta
     if (state.dtype == DType::i8) {
       value = state_scale(state, h, n, p, N, P) * static_cast<const std::int8_t*>(state.data)[i];
     }
-    static_cast<float*>(wide.data)[n * E + h * P + p] = value;
+    static_cast<float*>(rows.data)[(h * P + p) * N + n] = value;
+  }
+  if (const std::int64_t block = layer.xBC[1].output.numerics.hadamard_block) {
+    hadamard_inverse(ctx, rows, block);
+  }
+  const Activation wide = f32_activation(ctx.arena.take<float>(N * E), N, E);
+  for (std::int64_t i = 0; i < N * E; ++i) {
+    static_cast<float*>(wide.data)[i] = static_cast<const float*>(rows.data)[i % E * N + i / E];
   }
   observe(ctx, layer.ssm_state, wide);
 }
@@ -281,6 +286,23 @@ StateScales load_state_scales(const Site& site, const std::string& name, std::in
   return result;
 }
 
+/// An orthogonal R leaves C S as it is: (C R)(R^T S), and R^T S is what B R makes. Static scales
+/// were measured on the state that is not rotated.
+void check_rotated_state(const std::map<std::string, ActivationNumerics>& numerics) {
+  const auto of = [&](const char* role) {
+    const auto found = numerics.find(role);
+    return found == numerics.end() ? ActivationNumerics{} : found->second;
+  };
+  const std::int64_t block = of("B").hadamard_block;
+  check(block == of("C").hadamard_block, ErrorCode::unsupported,
+        "B and C must be rotated alike, config.json has blocks of {} and {}", block,
+        of("C").hadamard_block);
+  const ActivationNumerics state = of("ssm_state");
+  check(block == 0 || !state.quantized || state.args.is_float || state.args.dynamic,
+        ErrorCode::unsupported,
+        "an int8 state with static scales cannot be rotated, and config.json rotates B and C");
+}
+
 Layer Mamba2::load_layer(Context& ctx, const TensorSource& tensors, int i,
                          StateLayout& state) const {
   Layer l;
@@ -359,6 +381,7 @@ Mamba2::Mamba2(Context& ctx, const Json& config, const TensorSource& tensors) {
   layout_ = describe_mamba2(config, tensors);
   c_ = read_mamba2_config(config, tensors);
   numerics_ = parse_numerics(config, layout_);
+  check_rotated_state(numerics_);
   check_finite(ctx, tensors);
   auto state = std::make_shared<StateLayout>();
   state->fingerprint = model_fingerprint(config, info(), tensors);

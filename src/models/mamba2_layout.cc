@@ -186,8 +186,8 @@ void describe_mixer(const Mamba2Config& c, const SiteWriter& to, std::string_vie
   to.activation("conv1d.C", GN);
   to.activation("dt", H);
   to.grouped(to.activation("x", E), c.groups);
-  to.grouped(to.activation("B", GN), c.groups);
-  to.grouped(to.activation("C", GN), c.groups);
+  to.grouped(to.rotatable("B", GN), c.groups);
+  to.grouped(to.rotatable("C", GN), c.groups);
   to.grouped(to.state("ssm_state", E), c.groups).states = c.d_state;
   const int out_proj = to.normed(to.rotatable("out_proj.input", E), to.prefix + "norm");
 

@@ -78,9 +78,9 @@ ActivationNumerics parse_one(const Json& entry, const ActivationSite& site, bool
   ActivationNumerics numerics;
   if (const auto block = config_dim(entry, {"hadamard_block"})) {
     check(site.rotatable, ErrorCode::unsupported, "{}: this site cannot be rotated", where);
-    check(site.channels % *block == 0 && hadamard_supported(*block), ErrorCode::unsupported,
-          "{}: there is no Hadamard transform of {} channels in blocks of {}", where, site.channels,
-          *block);
+    const std::int64_t n = site.group_channels();
+    check(n % *block == 0 && hadamard_supported(*block), ErrorCode::unsupported,
+          "{}: there is no Hadamard transform of {} channels in blocks of {}", where, n, *block);
     numerics.hadamard_block = *block;
   }
   const auto bits = config_dim(entry, {"bits"});

@@ -206,6 +206,105 @@ TEST(Transforms, AreExactInFloatWhereverTheyAreAllowed) {
   }
 }
 
+/// B and C rotated, the state in int8 with a scale for each row of states.
+Json rotated_state() {
+  const Json rule = {{"bits", 8}, {"strategy", "channel"}, {"dynamic", true}};
+  return {{"name", "test"},
+          {"activations", {{"ssm_state", rule}}},
+          {"steps",
+           {{{"name", "rotate"}, {"site", "B"}, {"block", "largest"}},
+            {{"name", "rotate"}, {"site", "C"}, {"block", "largest"}}}}};
+}
+
+TEST(Rotation, OfBAndCSpreadsAnOutlierOfTheState) {
+  TestCheckpoint checkpoint = tiny_mamba2(kShape2);
+  const std::int64_t B = kShape2.E(), C = B + kShape2.G * kShape2.N, K = kShape2.K;
+  for (std::int64_t i = 0; i < kShape2.layers; ++i) {
+    const std::string mixer = "backbone.layers." + std::to_string(i) + ".mixer.";
+    const std::span<float> conv = checkpoint.tensors[mixer + "conv1d.weight"].mutable_as<float>();
+    const std::span<float> bias = checkpoint.tensors[mixer + "conv1d.bias"].mutable_as<float>();
+    for (const std::int64_t channel : {B, B + kShape2.N}) {
+      for (auto& w : conv.subspan(static_cast<std::size_t>(channel * K), K)) w *= 30;
+      bias[static_cast<std::size_t>(channel)] = 30;
+      for (auto& w : conv.subspan(static_cast<std::size_t>((channel - B + C) * K), K)) w /= 30;
+    }
+  }
+  Json plain = rotated_state();
+  plain.erase("steps");
+  const double without = difference(checkpoint, quantized(parse_recipe(plain, "test"), checkpoint));
+  const double with =
+      difference(checkpoint, quantized(parse_recipe(rotated_state(), "test"), checkpoint));
+  EXPECT_LT(with, 0.5 * without);
+}
+
+TEST(Rotation, OfBAndCIsRefusedWhereItIsNotTheSameFunction) {
+  const auto refusal = [](const Json& recipe, const TestCheckpoint& checkpoint) {
+    try {
+      quantized(parse_recipe(recipe, "test"), checkpoint);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const TestCheckpoint mamba2 = tiny_mamba2(kShape2);
+  Json lonely = rotated_state();
+  lonely["steps"].erase(1);
+  EXPECT_EQ(refusal(lonely, mamba2),
+            "recipe test: B and C must be rotated alike, got blocks of 16 and 1");
+  Json wide = rotated_state();
+  for (Json& step : wide["steps"]) step["block"] = 32;  // two groups of 16
+  EXPECT_NE(refusal(wide, mamba2).find("blocks of 32"), std::string::npos);
+  Json fixed = rotated_state();
+  fixed["activations"]["ssm_state"] = {{"bits", 8}, {"strategy", "group"}, {"dynamic", false}};
+  EXPECT_NE(refusal(fixed, mamba2).find("static scales cannot be rotated"), std::string::npos);
+  EXPECT_NE(refusal(rotated_state(), tiny_mamba(kShape)).find("cannot be rotated"),
+            std::string::npos);
+
+  // and in a checkpoint
+  TestCheckpoint made = mamba2;
+  made.config = quantized(parse_recipe(rotated_state(), "test"), mamba2).config;
+  Json& activations = made.config["quantization_config"]["krait"]["activations"];
+  const auto load = [&] {
+    TestRuntime runtime;
+    load_model(runtime.ctx, made.config, *made.source());
+  };
+  EXPECT_NO_THROW(load());
+  activations["B"]["hadamard_block"] = 8;
+  EXPECT_THROW(load(), Error);
+}
+
+TEST(Rotation, ShowsTheStateAsItWouldBeWithout) {
+  const TestCheckpoint checkpoint = tiny_mamba2(kShape2);
+  Json recipe = rotated_state();
+  recipe.erase("activations");
+  const QuantizedModel rotated = quantized(parse_recipe(recipe, "test"), checkpoint);
+  struct States : Tap {
+    std::vector<float> seen;
+    int site = -1;
+    void observe(int which, const Activation& value) override {
+      if (which != site) return;
+      for (std::int64_t r = 0; r < value.rows; ++r) {
+        seen.insert(seen.end(), value.f32(r), value.f32(r) + value.cols);
+      }
+    }
+  };
+  const auto states = [&](const QuantizedModel& model) {
+    TestRuntime runtime;
+    const auto loaded = load_model(runtime.ctx, model.config, *model.tensors);
+    States tap;
+    for (std::size_t i = 0; i < loaded->layout().activations.size(); ++i) {
+      if (tap.site < 0 && loaded->layout().activations[i].is_state) tap.site = static_cast<int>(i);
+    }
+    runtime.ctx.tap = &tap;
+    SequenceState state(loaded->state_layout());
+    all_logits(runtime.ctx, *loaded, random_ids(6, 20, kShape2.V), state);
+    return tap.seen;
+  };
+  const std::vector<float> expected = states({checkpoint.config, checkpoint.source()});
+  EXPECT_LT(difference(states(rotated), expected), 1e-5);
+  ASSERT_FALSE(expected.empty());
+}
+
 /// llmint8-w8a8 with another threshold; 0 splits nothing.
 Recipe outliers_above(double threshold) {
   Json json = load_recipe("llmint8-w8a8").source;

@@ -315,7 +315,7 @@ std::map<std::string, std::int64_t> rotation_blocks(const Recipe& recipe,
       fail(invalid_argument, "recipe {}: {} cannot be rotated at {}", recipe.name,
            layout.info.architecture, unknown_name(role, choices));
     }
-    const std::int64_t n = first_of(layout.activations, role).channels;
+    const std::int64_t n = first_of(layout.activations, role).group_channels();
     const Json& wanted = step.args.at("block");
     const std::int64_t block = wanted == "full"           ? n
                                : wanted == "largest"      ? largest_hadamard_block(n)
@@ -334,6 +334,16 @@ std::map<std::string, std::int64_t> rotation_blocks(const Recipe& recipe,
     }
     if (block > 1) blocks[role] = block;
   }
+  const auto block_of = [&](const char* role) { return blocks.contains(role) ? blocks[role] : 1; };
+  check(block_of("B") == block_of("C"), invalid_argument,
+        "recipe {}: B and C must be rotated alike, got blocks of {} and {}", recipe.name,
+        block_of("B"), block_of("C"));
+  const auto state = recipe.activations.find("ssm_state");
+  const bool static_state = state != recipe.activations.end() && !state->second.args.is_float &&
+                            !state->second.args.dynamic;
+  check(block_of("B") == 1 || !static_state, invalid_argument,
+        "recipe {}: an int8 state with static scales cannot be rotated, B and C rotate it",
+        recipe.name);
   return blocks;
 }
 
