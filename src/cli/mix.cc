@@ -10,7 +10,7 @@
 #include "cli/progress.h"
 #include "cli/table.h"
 #include "core/check.h"
-#include "eval/divergence.h"
+#include "eval/kept_reference.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
 #include "kernels/microkernels.h"
@@ -24,6 +24,9 @@ namespace krait::cli {
 namespace {
 
 using enum ErrorCode;
+
+/// Of the float model's logits, to be kept: all of the default for vocabularies up to 32,000.
+constexpr std::size_t kReferenceBytes = std::size_t{1} << 30;
 
 struct Options {
   std::string model, output, recipe = "krait-w3a8", name;
@@ -120,11 +123,11 @@ void measure(const Checkpoint& source, const Recipe& recipe, const Options& opti
     report.update(progress);
   };
   const std::vector<std::int32_t> ids = generated_text(source, options, threads, update);
-  const Engine reference = engine_of(source.config, source.tensors, options.threads);
+  const Engine original = engine_of(source.config, source.tensors, options.threads);
+  const KeptReference reference(original, ids, options.seq_len, kReferenceBytes);
   const auto divergence = [&](const Recipe& wanted) {
     const QuantizedModel made = quantize_to_memory(source.config, *source.tensors, wanted, threads);
-    const Engine model = engine_of(made.config, made.tensors, options.threads);
-    return compare(reference, model, ids, ids.size(), options.seq_len).kl_mean;
+    return reference.divergence_of(engine_of(made.config, made.tensors, options.threads));
   };
   Recipe inputs = alone(recipe, units.front(), 8);
   inputs.weights.clear();

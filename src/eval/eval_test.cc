@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "eval/divergence.h"
+#include "eval/kept_reference.h"
 #include "eval/perplexity.h"
 #include "eval/softmax.h"
 #include "eval/windows.h"
@@ -170,6 +171,34 @@ TEST(Compare, AModelAgreesWithItself) {
   EXPECT_EQ(result.kl_mean, 0);
   EXPECT_EQ(result.kl_max, 0);
   EXPECT_EQ(result.top1_agreement, 1);
+}
+
+/// No window kept, one of them, all.
+TEST(KeptReference, AgreesWithCompare) {
+  const Engine reference = engine_of(tiny_mamba(padded_shape())),
+               model = quantized_engine("krait-w8a8");
+  const std::vector<std::int32_t> ids = random_ids(6, 101, 61);
+  for (const std::int64_t seq_len : {2, 33, 40}) {
+    const double expected = compare(reference, model, ids, 1, seq_len).kl_mean;
+    EXPECT_GT(expected, 0);
+    for (const std::size_t bytes : {0, 40 * 64 * 4, 1 << 20}) {
+      const KeptReference kept(reference, ids, seq_len, bytes);
+      EXPECT_EQ(kept.divergence_of(model), expected) << seq_len << " " << bytes;
+      EXPECT_EQ(kept.divergence_of(reference), 0);
+    }
+  }
+}
+
+TEST(KeptReference, RefusesWhatCompareRefuses) {
+  const Engine reference = engine_of(tiny_mamba(padded_shape()));
+  const std::vector<std::int32_t> ids = random_ids(6, 20, 61), foreign = {1, 2, 61};
+  expect_error([&] { KeptReference(reference, foreign, 10, 1 << 20); }, ErrorCode::invalid_argument,
+               {"61"});
+  expect_error([&] { KeptReference(reference, ids, 1, 0); }, ErrorCode::invalid_argument, {"2"});
+  TestCheckpoint other = tiny_mamba({.V = 62, .E = 40});
+  const KeptReference kept(reference, ids, 10, 1 << 20);
+  expect_error([&] { kept.divergence_of(engine_of(other)); }, ErrorCode::invalid_argument,
+               {"vocabularies differ"});
 }
 
 TEST(Compare, SeesAnotherModelAndRefusesAnotherVocabulary) {

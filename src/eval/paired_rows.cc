@@ -27,42 +27,59 @@ void check_same_vocabulary(const Engine& reference, const Engine& model) {
       reference.vocab_size(), reference.vocab_rows(), model.vocab_size(), model.vocab_rows());
 }
 
-void for_each_paired_row(
-    const Engine& reference, const Engine& model, std::span<const std::int32_t> window,
-    PairedStates& states,
-    const std::function<void(std::int64_t first, std::span<const PairedScore> scores)>& fn) {
+namespace {
+
+/// Scores of rows of logits p of the reference and q of the model, on all threads of the model.
+void score_rows(const Engine& model, const std::int32_t* targets, std::int64_t rows, const float* p,
+                const float* q, std::vector<PairedScore>& scores) {
   Engine::Impl& impl = *model.impl();
   const std::int64_t stride = model.vocab_rows();
   const auto vocab = static_cast<std::size_t>(model.vocab_size());
+  scores.resize(static_cast<std::size_t>(rows));
+  const std::lock_guard lock(impl.mutex);
+  impl.threads.parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t r = begin; r < end; ++r) {
+      const std::span<const float> p_row(p + r * stride, vocab), q_row(q + r * stride, vocab);
+      const double p_lse = log_sum_exp(p_row), q_lse = log_sum_exp(q_row);
+      const auto target = static_cast<std::size_t>(targets[r]);
+      PairedScore& score = scores[static_cast<std::size_t>(r)];
+      score.reference_nll = p_lse - p_row[target];
+      score.model_nll = q_lse - q_row[target];
+      score.kl = kl_divergence(p_row, p_lse, q_row, q_lse);
+      score.agrees = argmax(p_row) == argmax(q_row);
+    }
+  });
+}
+
+}  // namespace
+
+void for_each_paired_row(const Engine& reference, const Engine& model,
+                         std::span<const std::int32_t> window, PairedStates& states,
+                         const PairedRowsFn& fn) {
   const auto chunk =
       static_cast<std::size_t>(std::min(logits_chunk(reference), logits_chunk(model)));
   std::vector<PairedScore> scores;
-  const auto score_rows = [&](const std::int32_t* targets, std::int64_t rows, const float* p,
-                              const float* q) {
-    scores.resize(static_cast<std::size_t>(rows));
-    const std::lock_guard lock(impl.mutex);
-    impl.threads.parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t r = begin; r < end; ++r) {
-        const std::span<const float> p_row(p + r * stride, vocab), q_row(q + r * stride, vocab);
-        const double p_lse = log_sum_exp(p_row), q_lse = log_sum_exp(q_row);
-        const auto target = static_cast<std::size_t>(targets[r]);
-        PairedScore& score = scores[static_cast<std::size_t>(r)];
-        score.reference_nll = p_lse - p_row[target];
-        score.model_nll = q_lse - q_row[target];
-        score.kl = kl_divergence(p_row, p_lse, q_row, q_lse);
-        score.agrees = argmax(p_row) == argmax(q_row);
-      }
-    });
-  };
   for (std::size_t first = 0; first + 1 < window.size(); first += chunk) {
     const auto part = window.subspan(first, std::min(chunk, window.size() - 1 - first));
     forward_logits(reference, part, states.reference, [&](auto, std::int64_t rows, const float* p) {
       forward_logits(model, part, states.model, [&](auto, std::int64_t, const float* q) {
-        score_rows(window.data() + first + 1, rows, p, q);
+        score_rows(model, window.data() + first + 1, rows, p, q, scores);
         fn(static_cast<std::int64_t>(first), scores);
       });
     });
   }
+}
+
+void for_each_row_beside(std::span<const float> reference, const Engine& model,
+                         std::span<const std::int32_t> window, SequenceState& state,
+                         const PairedRowsFn& fn) {
+  std::vector<PairedScore> scores;
+  const auto score = [&](std::int64_t first, std::int64_t rows, const float* q) {
+    const float* p = reference.data() + first * model.vocab_rows();
+    score_rows(model, window.data() + first + 1, rows, p, q, scores);
+    fn(first, scores);
+  };
+  forward_logits(model, window.first(window.size() - 1), state, score);
 }
 
 }  // namespace krait

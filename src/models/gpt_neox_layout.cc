@@ -108,7 +108,9 @@ void describe_layer(const GptNeoxConfig& c, int layer, ModelLayout& layout) {
       mlp.normed(mlp.rotatable("dense_h_to_4h.input", D), block + "post_attention_layernorm");
   const int down = mlp.rotatable("dense_4h_to_h.input", F);
   attention.linear("query_key_value", 3 * D, D, qkv, c.attention_bias);
+  layout.linears.back().bias_key = "attention_bias";
   attention.residual_linear("dense", D, D, dense, c.attention_bias);
+  layout.linears.back().bias_key = "attention_bias";
   mlp.linear("dense_h_to_4h", F, D, up, true);
   mlp.residual_linear("dense_4h_to_h", D, F, down, true);
 }

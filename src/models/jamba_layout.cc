@@ -80,6 +80,7 @@ void read_layers(const Json& config, const TensorCheck& shapes, JambaConfig& c) 
        .dt_rank = config_dim(config, {"mamba_dt_rank"}).value_or((c.d_model + 15) / 16),
        .conv_bias = false});
   c.mixer.inner_norm_eps = c.norm_eps;
+  c.mixer.bias_key = "mamba_proj_bias";
 }
 
 JambaConfig read_config(const Json& config, const TensorSource& tensors,

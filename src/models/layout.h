@@ -32,6 +32,8 @@ struct LinearSite {
   std::vector<std::int64_t> parts = {};  ///< rows of each value that the output is made of; empty:
                                          ///< one value
   bool adds_to_residual = false;         ///< its output is added to the residual stream as it is
+  std::string bias_key = {};  ///< the key of config.json that gives it a bias, and all others with
+                              ///< that key; "" if it cannot have one or always does
 };
 
 /// A small parameter that no product uses: "A_log", "D", "conv1d.weight", "conv1d.bias",

@@ -193,7 +193,9 @@ void describe_mixer(const Mamba2Config& c, const SiteWriter& to, std::string_vie
 
   to.linear("in_proj", 2 * E + 2 * GN + H, D, in_proj, c.in_proj_bias);
   to.layout.linears.back().parts = {E, E, GN, GN, H};
+  to.layout.linears.back().bias_key = "use_bias";
   to.residual_linear("out_proj", D, E, out_proj, c.out_proj_bias);
+  to.layout.linears.back().bias_key = "use_bias";
 
   to.param("conv1d.weight", {c.conv_channels(), 1, c.d_conv});
   to.layout.params.back().parts = {E, GN, GN};

@@ -148,7 +148,7 @@ std::size_t read_bytes(const MambaMixer& m) noexcept {
 
 void describe_mamba_mixer(const MambaMixerShape& shape, const std::string& prefix,
                           std::string_view norm, int layer, ModelLayout& layout) {
-  const auto [D, E, N, K, R, conv_bias, in_bias, out_bias, inner_norm_eps] = shape;
+  const auto [D, E, N, K, R, conv_bias, in_bias, out_bias, inner_norm_eps, bias_key] = shape;
   const SiteWriter to{layout, prefix, layer};
   const int in_proj = to.normed(to.rotatable("in_proj.input", D), norm);
   to.activation("conv1d.input", E);
@@ -161,9 +161,11 @@ void describe_mamba_mixer(const MambaMixerShape& shape, const std::string& prefi
   const int out_proj = to.rotatable("out_proj.input", E);
 
   to.linear("in_proj", 2 * E, D, in_proj, in_bias);
+  layout.linears.back().bias_key = bias_key;
   to.linear("x_proj", R + 2 * N, E, x_proj);
   to.linear("dt_proj", E, R, dt_proj);
   to.residual_linear("out_proj", D, E, out_proj, out_bias);
+  layout.linears.back().bias_key = bias_key;
 
   to.param("conv1d.weight", {E, 1, K});
   if (conv_bias) to.param("conv1d.bias", {E});

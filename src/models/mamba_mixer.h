@@ -23,6 +23,7 @@ struct MambaMixerShape {
   std::int64_t dt_rank = 0;  ///< R
   bool conv_bias = true, in_proj_bias = false, out_proj_bias = false;
   float inner_norm_eps = 0;  ///< above 0: dt, B and C pass through RMSNorms of their own (Jamba)
+  std::string_view bias_key = "use_bias";  ///< of config.json, for in_proj and out_proj
 };
 
 /// The sizes of mixers from the shapes of their tensors.

@@ -97,10 +97,27 @@ void plan_params(const std::map<std::string, DType>& dtypes, QuantizationPlan& p
   }
 }
 
+/// What a correction is worth keeping of: it is an estimate.
+constexpr DType kNewBiasDType = DType::bf16;
+
+/// The keys of products whose biases shall be corrected but do not exist. All products with the key
+/// get one.
+std::set<std::string> new_biases(const QuantizationPlan& plan) {
+  std::set<std::string> keys;
+  if (!plan.recipe.rounding.corrects_bias) return keys;
+  for (const LinearSite& site : plan.layout.linears) {
+    const WeightRule* rule = plan.recipe.find_weight(site.name, site.role);
+    const bool is_rounded = rule && rule->quantized;
+    if (is_rounded && !site.has_bias && !site.bias_key.empty()) keys.insert(site.bias_key);
+  }
+  return keys;
+}
+
 void plan_linears(const std::map<std::string, DType>& dtypes,
                   const std::map<std::string, std::int64_t>& blocks, QuantizationPlan& plan) {
   const ModelLayout& layout = plan.layout;
   std::ptrdiff_t table = 0;  // among the plan's tensors
+  plan.new_biases = new_biases(plan);
   for (std::size_t i = 0; i < layout.linears.size(); ++i) {
     const LinearSite& site = layout.linears[i];
     const bool is_tied = !site.tied_to.empty();
@@ -135,6 +152,9 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
       const std::string bias = site.name + ".bias";
       plan.tensors.push_back(
           plan_tensor(bias, bias, {site.rows}, {dtypes.at(bias), Strategy::tensor, 0}, 0));
+    } else if (plan.new_biases.contains(site.bias_key)) {
+      plan.tensors.push_back(plan_tensor("", site.name + ".bias", {site.rows},
+                                         {kNewBiasDType, Strategy::tensor, 0}, 0));
     }
   }
 }
@@ -253,6 +273,7 @@ QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
 
 Tensor float_value(ThreadPool& threads, const TensorPlan& tensor, const TensorSource& tensors,
                    const CalibrationResult& calibrated) {
+  if (tensor.source.empty()) return Tensor(DType::f32, tensor.output.shape);
   Tensor value = tensors.get(tensor.source);
   if (tensor.smoothing >= 0) {
     const auto index = static_cast<std::size_t>(tensor.smoothing);
@@ -315,8 +336,10 @@ QuantizedTensor random_words(ThreadPool& threads, const TensorPlan& tensor, cons
   return made;
 }
 
-QuantizedTensor nearest(ThreadPool& threads, const TensorPlan& tensor, const Tensor& value,
-                        StepChoice scale) {
+}  // namespace
+
+QuantizedTensor nearest_integers(ThreadPool& threads, const TensorPlan& tensor, const Tensor& value,
+                                 StepChoice scale) {
   if (tensor.is_coded() || (tensor.is_rounded_product() && scale != StepChoice::absmax)) {
     const Tensor wide = convert_float(threads, value, DType::f32, tensor.source);
     const std::int64_t rows = value.shape()[0], cols = value.shape()[1];
@@ -333,8 +356,6 @@ QuantizedTensor nearest(ThreadPool& threads, const TensorPlan& tensor, const Ten
   }
   return quantize_rtn(threads, value.view(), tensor.strategy, tensor.source);
 }
-
-}  // namespace
 
 void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
                    const CalibrationResult& calibrated, const RoundedTensors& rounded,
@@ -360,8 +381,9 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
         if (plan.rough && tensor.codes == Codes::trellis) {
           return random_words(threads, tensor, value);
         }
-        return nearest(threads, tensor, value,
-                       plan.rough ? StepChoice::absmax : plan.recipe.rounding.options.scale);
+        return nearest_integers(
+            threads, tensor, value,
+            plan.rough ? StepChoice::absmax : plan.recipe.rounding.options.scale);
       };
       const QuantizedTensor quantized =
           made != rounded.end() ? made->second
@@ -371,6 +393,8 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
       for (const auto& [info, made_once] : companions(tensor)) {
         sink.write(info.name, made_once.view());
       }
+    } else if (made != rounded.end()) {
+      sink.write(tensor.output.name, made->second.q.view());
     } else {
       const Tensor value = float_value(threads, tensor, tensors, calibrated);
       sink.write(tensor.output.name,

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,7 @@ namespace krait {
 
 /// One tensor of the output, with its scale if it is of integers.
 struct TensorPlan {
-  std::string source;                    ///< the tensor it is made of
+  std::string source;                    ///< the tensor it is made of; "": zeros, a new bias
   TensorInfo output;                     ///< 4 bits: name + "_packed", i32; codes: "_codes", u8
   Strategy strategy = Strategy::tensor;  ///< integers
   int smoothing = -1;                    ///< >= 0: see smooth(), before everything else
@@ -39,7 +40,8 @@ struct TensorPlan {
   IntegerFormat format() const;  ///< of integers
 };
 
-/// Integers of weights that are not simply the nearest ones, by the name of their tensor.
+/// Integers of weights that are not simply the nearest ones, and corrected biases as they are
+/// stored (float ones have no scale), by the name of their tensor.
 using RoundedTensors = std::map<std::string, QuantizedTensor>;
 
 struct QuantizationPlan {
@@ -55,9 +57,10 @@ struct QuantizationPlan {
     std::vector<int> of_channel;
     int count = 0;
   };
-  std::map<int, Groups> groups;  ///< by activation site
-  bool unties_head = false;      ///< table and head were one tensor and become two
-  bool quantizes = false;        ///< false: only dtypes change, the output is a float checkpoint
+  std::map<int, Groups> groups;      ///< by activation site
+  bool unties_head = false;          ///< table and head were one tensor and become two
+  std::set<std::string> new_biases;  ///< keys of config.json that products get biases by
+  bool quantizes = false;  ///< false: only dtypes change, the output is a float checkpoint
   bool rough = false;  ///< for speed alone: steps from the largest value, trellis codes at random
 
   /// Scales of a static site: 1, or by groups [groups], of a state [groups, states].
@@ -80,12 +83,16 @@ struct CalibrationResult {
 Tensor float_value(ThreadPool& threads, const TensorPlan& tensor, const TensorSource& tensors,
                    const CalibrationResult& calibrated);
 
+/// The integers of a tensor of the plan nearest to its float value, and their scale.
+QuantizedTensor nearest_integers(ThreadPool& threads, const TensorPlan& tensor, const Tensor& value,
+                                 StepChoice scale);
+
 /// What stands beside the integers and scales of a tensor: the _shape of 4 bits and codes, i64 [2],
 /// and the _table of codes, i8 [64].
 std::vector<std::pair<TensorInfo, Tensor>> companions(const TensorPlan& tensor);
 
 /// Streams tensor by tensor from `tensors` to `sink` and finishes it. Those in `rounded` are
-/// written as they are there, integers of products without an entry are the nearest. Scales by
+/// written as they are there, all other integers are the nearest. Scales by
 /// groups are written for every channel, those of a state once for each group beside every
 /// channel's group. Peak memory: one float matrix or two if it is smoothed or rotated, and one
 /// output tensor.

@@ -181,6 +181,7 @@ Json output_config(const Json& config, const QuantizationPlan& plan, const Prove
   for (const char* key : {"tie_word_embeddings", "tie_embeddings"}) {
     if (was_tied && (result.contains(key) || plan.unties_head)) result[key] = !plan.unties_head;
   }
+  for (const std::string& key : plan.new_biases) result[key] = true;
   if (!plan.quantizes) {
     const char* key = config.contains("dtype") ? "dtype" : "torch_dtype";  // new and old name
     if (const auto dtype = common_dtype(plan)) result[key] = *dtype;

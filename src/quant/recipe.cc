@@ -116,6 +116,20 @@ ActivationRule parse_activation_rule(const Json& json, const std::string& where)
 
 constexpr int kMaxClusters = 8;  // of channels: as many as kernels look up at a time
 
+/// The key "target" of the steps gptq and bias_correction.
+bool has_float_target(const Fields& fields) {
+  const std::string target = fields.text("target", "quantized");
+  if (target != "quantized" && target != "float") {
+    fail(invalid_argument, "{}: unknown target {}", fields.where(),
+         unknown_name(target, {"quantized", "float"}));
+  }
+  return target == "float";
+}
+
+bool parse_bias_correction(const Json& json, const std::string& where) {
+  return has_float_target(Fields(json, where, {"name", "target"}));
+}
+
 Rounding parse_rounding(const Json& json, const std::string& where) {
   Rounding rounding;
   rounding.is_gptq = json.at("name") == "gptq";
@@ -142,12 +156,7 @@ Rounding parse_rounding(const Json& json, const std::string& where) {
   check(options.sweeps <= 100, invalid_argument, "{}: \"sweeps\" must be at most 100, got {}",
         where, options.sweeps);
   rounding.lookup = fields.number("lookup", 0, 1000, rounding.lookup);
-  const std::string target = fields.text("target", "quantized");
-  if (target != "quantized" && target != "float") {
-    fail(invalid_argument, "{}: unknown target {}", where,
-         unknown_name(target, {"quantized", "float"}));
-  }
-  rounding.float_target = target == "float";
+  rounding.float_target = has_float_target(fields);
   return rounding;
 }
 
@@ -188,9 +197,12 @@ RecipeStep parse_step(const Json& json, const std::string& where) {
     }
   } else if (step.name == "rtn" || step.name == "gptq") {
     parse_rounding(json, where);
+  } else if (step.name == "bias_correction") {
+    parse_bias_correction(json, where);
   } else {
     fail(invalid_argument, "{}: unknown step {}", where,
-         unknown_name(step.name, {"cluster", "smooth", "rotate", "calibrate", "rtn", "gptq"}));
+         unknown_name(step.name, {"cluster", "smooth", "rotate", "calibrate", "rtn", "gptq",
+                                  "bias_correction"}));
   }
   return step;
 }
@@ -198,8 +210,8 @@ RecipeStep parse_step(const Json& json, const std::string& where) {
 /// Each step at most once (smooth and rotate: once per site), in the order in which it makes sense,
 /// and calibrate and one of rtn and gptq exactly if there is something for them to do.
 void check_steps(const Recipe& recipe, const std::string& where) {
-  const std::vector<std::string> order = {"cluster",   "smooth", "rotate",
-                                          "calibrate", "rtn",    "gptq"};
+  const std::vector<std::string> order = {"cluster", "smooth", "rotate",         "calibrate",
+                                          "rtn",     "gptq",   "bias_correction"};
   std::ptrdiff_t last = 0;
   std::vector<std::string> seen;
   for (const RecipeStep& step : recipe.steps) {
@@ -211,7 +223,7 @@ void check_steps(const Recipe& recipe, const std::string& where) {
     check(
         place >= last, invalid_argument,
         "{}: the step \"{}\" comes too late, the order is cluster, smooth, rotate, calibrate, then "
-        "rtn or gptq",
+        "rtn or gptq, bias_correction",
         where, step.name);
     seen.push_back(key);
     last = place;
@@ -225,13 +237,15 @@ void check_steps(const Recipe& recipe, const std::string& where) {
   const bool is_static = recipe.needs_calibration();
   check(is_static == has("calibrate"), invalid_argument, "{}: there is {}", where,
         is_static
-            ? "an activation with a static scale, a step \"cluster\", \"smooth\" or \"gptq\" or a "
-              "scale of \"weighted_mse\" but no step \"calibrate\""
+            ? "an activation with a static scale, a step \"cluster\", \"smooth\", \"gptq\" or "
+              "\"bias_correction\" or a scale of \"weighted_mse\" but no step \"calibrate\""
             : "a step \"calibrate\" but no activation with a static scale, step \"cluster\", "
-              "\"smooth\" or \"gptq\" or scale of \"weighted_mse\"");
+              "\"smooth\", \"gptq\" or \"bias_correction\" or scale of \"weighted_mse\"");
   check(!has("rtn") || !has("gptq"), invalid_argument,
         "{}: there are both steps \"rtn\" and \"gptq\"", where);
   const bool rounds = has("rtn") || has("gptq");
+  check(rounds || !has("bias_correction"), invalid_argument,
+        "{}: there is a step \"bias_correction\" but no step \"rtn\" or \"gptq\" before it", where);
   check(has_int_weights == rounds, invalid_argument, "{}: there is {}", where,
         has_int_weights ? "an integer weight but no step \"rtn\" or \"gptq\""
                         : "a step \"rtn\" or \"gptq\" but no integer weight");
@@ -325,6 +339,10 @@ Recipe parse_recipe(const Json& json, const std::string& where) {
     const std::string& kind = recipe.steps.back().name;
     if (kind == "calibrate") recipe.generates_data = step.value("data", "") == "generated";
     if (kind == "rtn" || kind == "gptq") recipe.rounding = parse_rounding(step, place);
+    if (kind == "bias_correction") {
+      recipe.rounding.corrects_bias = true;
+      recipe.rounding.float_bias_target = parse_bias_correction(step, place);
+    }
   }
   check_steps(recipe, where);
   return recipe;

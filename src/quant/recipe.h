@@ -26,7 +26,8 @@
 //             {"name": "calibrate", "data": "built-in" | "generated"},
 //             {"name": "rtn", "scale": "absmax" | "mse" | "weighted_mse"} or
 //             {"name": "gptq", "scale": ..., "damp": 0.01, "act_order": true, "block": 128,
-//              "sweeps": 0, "target": "quantized" | "float"}]
+//              "sweeps": 0, "target": "quantized" | "float"},
+//             {"name": "bias_correction", "target": "quantized" | "float"}]
 // }
 // What is not named stays in the checkpoint's float dtype. Unknown keys, roles, observers, steps
 // and numerics that no kernel has are refused with the choices listed.
@@ -70,18 +71,23 @@ struct ActivationRule {
 };
 
 struct RecipeStep {
-  std::string name;  ///< "cluster", "smooth", "rotate", "calibrate", "rtn", "gptq"
+  std::string name;  ///< "cluster", "smooth", "rotate", "calibrate", "rtn", "gptq",
+                     ///< "bias_correction"
   Json args;
 };
 
 /// The step that makes integers of weights.
 struct Rounding {
   bool is_gptq = false;
-  GptqOptions options;        ///< rtn: scale only
-  double lookup = 1;          ///< gptq: of the mean of H's diagonal, added to it for a tied table
-  bool float_target = false;  ///< products shall give what they give in the float model
+  GptqOptions options;         ///< rtn: scale only
+  double lookup = 1;           ///< gptq: of the mean of H's diagonal, added to it for a tied table
+  bool float_target = false;   ///< products shall give what they give in the float model
+  bool corrects_bias = false;  ///< biases take the mean errors of the outputs
+  bool float_bias_target = false;  ///< with what the float model gives for its own inputs
   /// Whether products are rounded layer by layer, on what their inputs are.
-  bool looks_at_inputs() const { return is_gptq || options.scale == StepChoice::weighted_mse; }
+  bool looks_at_inputs() const {
+    return is_gptq || corrects_bias || options.scale == StepChoice::weighted_mse;
+  }
 };
 
 struct Recipe {

@@ -222,6 +222,39 @@ TEST(Recipe, ReadsHowWeightsAreRounded) {
                {"unknown data \"own\"", "built-in, generated"});
 }
 
+TEST(Recipe, ReadsBiasCorrection) {
+  const auto parse = [](const Json& step) {
+    Json json = load_recipe("gptq-w4a8").source;
+    json["steps"].push_back(step);
+    return parse_recipe(json, "r.json").rounding;
+  };
+  EXPECT_FALSE(load_recipe("gptq-w4a8").rounding.corrects_bias);
+  EXPECT_TRUE(parse({{"name", "bias_correction"}}).corrects_bias);
+  EXPECT_FALSE(parse({{"name", "bias_correction"}}).float_bias_target);
+  EXPECT_TRUE(parse({{"name", "bias_correction"}, {"target", "float"}}).float_bias_target);
+  const auto expect = [&](const Json& step, std::initializer_list<std::string> words) {
+    expect_error([&] { parse(step); }, ErrorCode::invalid_argument, words);
+  };
+  expect({{"name", "bias_correction"}, {"damp", 0.1}},
+         {"unknown key \"damp\"", "known: name, target"});
+  expect({{"name", "bias_correction"}, {"target", "f"}}, {"unknown target \"f\""});
+  expect({{"name", "bias_correct"}}, {"unknown step", "did you mean \"bias_correction\""});
+
+  Json rtn = load_recipe("rtn-w4a8").source;
+  rtn["steps"].push_back({{"name", "bias_correction"}});
+  expect_error([&] { parse_recipe(rtn, "r"); }, ErrorCode::invalid_argument,
+               {"\"bias_correction\"", "but no step \"calibrate\""});
+  rtn["steps"].insert(rtn["steps"].end() - 2, Json{{"name", "calibrate"}});
+  EXPECT_TRUE(parse_recipe(rtn, "r").needs_calibration());
+  std::swap(rtn["steps"].back(), rtn["steps"][rtn["steps"].size() - 2]);
+  expect_error([&] { parse_recipe(rtn, "r"); }, ErrorCode::invalid_argument,
+               {"\"rtn\" comes too late", "bias_correction"});
+  rtn["steps"].erase(rtn["steps"].size() - 1);
+  rtn["weights"] = Json::object();
+  expect_error([&] { parse_recipe(rtn, "r"); }, ErrorCode::invalid_argument,
+               {"\"bias_correction\" but no step \"rtn\" or \"gptq\""});
+}
+
 TEST(Recipe, ReadsSmoothSteps) {
   const Recipe recipe = load_recipe("smoothquant-w8a8");
   EXPECT_EQ(recipe.steps.front().name, "smooth");

@@ -4,10 +4,10 @@
 #include <cmath>
 
 #include "core/check.h"
-#include "kernels/hadamard/hadamard.h"
+#include "quant/bias_correction.h"
 #include "quant/calibrate.h"
 #include "quant/gptq.h"
-#include "quant/moments.h"
+#include "quant/layer_taps.h"
 #include "quant/quantization_config.h"
 
 namespace krait {
@@ -38,140 +38,6 @@ class Workbench final : public TensorSource {
  private:
   std::map<std::string, Tensor, std::less<>> tensors_;
   std::string where_;
-};
-
-/// Products that read one value, and what they saw.
-struct Stage {
-  int input_site = -1;
-  std::vector<const TensorPlan*> products;
-  bool by_expert = false;  // several products of one role: each sees tokens of its own
-};
-
-/// The rows of values [tokens, n] times their weights.
-void scale_tokens(std::span<float> values, std::span<const float> weights) {
-  if (weights.empty()) return;
-  const std::size_t n = values.size() / weights.size();
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] *= weights[i / n];
-}
-
-/// Watches the products of a stage. One that `waits` keeps an input until it is told what else is
-/// known of its tokens.
-class InputTap final : public Tap {
- public:
-  InputTap(const Context& ctx, const ModelLayout& layout, const Stage& stage, bool waits)
-      : ctx_{ctx.threads, ctx.kernels, arena_},
-        owner_(stage.products.size(), -1),
-        moments_(stage.products.size()),
-        waits_(waits) {
-    for (std::size_t i = 0; i < stage.products.size(); ++i) {
-      const LinearSite& site = layout.linears[static_cast<std::size_t>(stage.products[i]->linear)];
-      names_[site.name] = i;
-      moments_[i].cols = site.cols;
-    }
-  }
-
-  void observe(int, const Activation&) override {}
-  void product(const Weight& weight, const Activation& x) override {
-    const auto found = names_.find(weight.name);
-    // Products that read the same value run one after the other.
-    const int neighbour = x.data == last_data_ ? last_ : -1;
-    last_data_ = x.data;
-    last_ = found == names_.end() ? -1 : static_cast<int>(found->second);
-    if (last_ < 0) return;
-    int& owner = owner_[static_cast<std::size_t>(last_)];
-    if (neighbour >= 0 && neighbour != last_) {  // else it is the next sample's
-      owner = owner_[static_cast<std::size_t>(neighbour)];
-      return;
-    }
-    owner = last_;
-    if (waits_) {
-      input_ = widened(x);
-    } else {
-      moments_[static_cast<std::size_t>(owner)].add(ctx_, widened(x));
-    }
-  }
-
-  /// Adds the input that waits and `values` for the same tokens, each token times its weight; {}:
-  /// one.
-  void add_with(std::vector<float> values, std::span<const float> weights) {
-    scale_tokens(input_, weights);
-    scale_tokens(values, weights);
-    Moments& moments = moments_[static_cast<std::size_t>(owner_.front())];
-    moments.add(ctx_, input_);
-    moments.add_cross(ctx_, values, input_);
-  }
-
-  /// Of a product; nullptr if it saw nothing.
-  const Moments* of(std::size_t product) const {
-    const int owner = owner_[product];
-    return owner < 0 ? nullptr : &moments_[static_cast<std::size_t>(owner)];
-  }
-
- private:
-  Arena arena_;
-  Context ctx_;
-  std::map<std::string, std::size_t, std::less<>> names_;
-  std::vector<int> owner_;  // whose moments are a product's: its own or those of a neighbour
-  std::vector<Moments> moments_;
-  bool waits_;
-  std::vector<float> input_;
-  const void* last_data_ = nullptr;
-  int last_ = -1;
-};
-
-/// Keeps a value of the float model, changed as the quantized model's site would change it.
-class ValueTap final : public Tap {
- public:
-  ValueTap(const Context& ctx, const QuantizationPlan& plan, int site,
-           const CalibrationResult& calibrated)
-      : ctx_{ctx.threads, ctx.kernels, arena_}, site_(site) {
-    const ActivationSite& described = plan.layout.activations[static_cast<std::size_t>(site)];
-    const int smoothing = find_smoothing(plan.smoothings, described.norm);
-    if (smoothing >= 0) {
-      factors_ = calibrated.smoothing_factors[static_cast<std::size_t>(smoothing)];
-    }
-    const auto numerics = plan.numerics.find(described.role);
-    if (numerics != plan.numerics.end()) block_ = numerics->second.hadamard_block;
-  }
-  void observe(int site, const Activation& value) override {
-    if (site != site_) return;
-    values_ = widened(value);
-    for (std::size_t i = 0; i < values_.size() && !factors_.empty(); ++i) {
-      values_[i] /= factors_[i % factors_.size()];
-    }
-    if (block_ > 0) {
-      const Activation all = f32_activation(values_.data(), value.rows, value.cols);
-      hadamard(ctx_, all, block_, all);
-    }
-  }
-  std::vector<float> take() { return std::move(values_); }
-
- private:
-  Arena arena_;
-  Context ctx_;
-  int site_;
-  std::vector<float> factors_;
-  std::int64_t block_ = 0;
-  std::vector<float> values_;
-};
-
-/// Second moments of a value of the float model.
-class HeadTap final : public Tap {
- public:
-  HeadTap(Context& ctx, const QuantizationPlan& plan, int site, const CalibrationResult& calibrated,
-          std::int64_t cols)
-      : ctx_(ctx), values_(ctx, plan, site, calibrated) {
-    moments.cols = cols;
-  }
-  void observe(int site, const Activation& value) override {
-    values_.observe(site, value);
-    moments.add(ctx_, values_.take());
-  }
-  Moments moments;
-
- private:
-  Context& ctx_;
-  ValueTap values_;
 };
 
 /// 1 / sqrt(mean of squares) of each row of x [tokens, n].
@@ -215,7 +81,7 @@ class LayerRounder {
     const auto tokens = static_cast<std::size_t>(data.tokens());
     const auto width = static_cast<std::size_t>(plan.layout.info.d_model);
     residual_.resize(tokens * width);
-    if (rounding_.float_target) float_residual_.resize(tokens * width);
+    if (needs_float_model()) float_residual_.resize(tokens * width);
     const auto layers = static_cast<int>(plan.layout.info.n_layers);
     for (int layer = 0; layer <= layers; ++layer) stages_.push_back(stages_of(layer));
     report_ = {rounding_.is_gptq ? "gptq" : "rtn", 0, layers, "passes"};
@@ -326,8 +192,9 @@ class LayerRounder {
     }
   }
 
-  /// The layer's stage on copies of the residual streams, watched.
-  void watch(const Stage& stage, int layer, InputTap& tap) {
+  /// The layer's stage on copies of the residual streams, watched. `means` are of products whose
+  /// bias is corrected.
+  void watch(const Stage& stage, int layer, InputTap& tap, InputSums& means) {
     const auto quantized = load_model(ctx_, config_, bench_);
     ValueTap values(ctx_, plan_, stage.input_site, calibrated_);
     SequenceState float_state(model_.state_layout());
@@ -341,7 +208,7 @@ class LayerRounder {
       Context tapped{ctx_.threads, ctx_.kernels, ctx_.arena, &watcher};
       model.forward_layers(tapped, batch, layer, layer + 1, scratch.data());
     };
-    const bool compares = compares_with_float(stage);
+    const bool compares = compares_with_float(stage), corrects = corrects_bias(stage);
     for_samples(*quantized, [&](const Batch& batch, std::size_t place) {
       if (compares) {
         float_state.reset();
@@ -350,9 +217,18 @@ class LayerRounder {
         wanted = scratch;
       }
       run(*quantized, tap, batch, residual_, place);
-      if (!compares) return;
+      if (!compares && !corrects) return;
+      std::vector<float> of_float = values.take();
+      if (corrects) {
+        means.add(rounding_.float_bias_target ? of_float : tap.input(), tap.input(),
+                  site_of(*stage.products.front()).cols);
+      }
+      if (!rounding_.float_target) {
+        tap.add();
+        return;
+      }
       if (!adds_to_residual(stage)) {
-        tap.add_with(values.take(), {});
+        tap.add_with(std::move(of_float), {});
         return;
       }
       const std::vector<float> weights = inverse_rms(scratch, batch.ids.size());
@@ -361,9 +237,16 @@ class LayerRounder {
     });
   }
 
+  bool needs_float_model() const { return rounding_.float_target || rounding_.float_bias_target; }
+
   /// Experts may see other tokens in the float model.
   bool compares_with_float(const Stage& stage) const {
-    return rounding_.float_target && !stage.by_expert;
+    return needs_float_model() && !stage.by_expert;
+  }
+
+  /// No expert has a bias.
+  bool corrects_bias(const Stage& stage) const {
+    return rounding_.corrects_bias && !stage.by_expert;
   }
 
   bool adds_to_residual(const Stage& stage) const {
@@ -380,13 +263,23 @@ class LayerRounder {
   }
 
   void round(const Stage& stage, int layer) {
-    InputTap tap(ctx_, plan_.layout, stage, compares_with_float(stage));
-    watch(stage, layer, tap);
+    InputTap tap(ctx_, plan_.layout, stage, compares_with_float(stage) || corrects_bias(stage));
+    InputSums means;
+    watch(stage, layer, tap, means);
     for (std::size_t i = 0; i < stage.products.size(); ++i) {
       const TensorPlan& product = *stage.products[i];
       Moments pooled;
-      QuantizedTensor made = round_product(product, moments_of(stage, tap, i, pooled));
-      bench_.remove(site_of(product).name + ".weight");
+      const LinearSite& site = site_of(product);
+      const Tensor value = bench_.get(site.name + ".weight");
+      const RoundedMatrix rounded =
+          round_product(product, value.as<float>(), moments_of(stage, tap, i, pooled));
+      QuantizedTensor made =
+          pack_rounded(rounded, site.rows, site.cols, product.format(), product.strategy);
+      if (means.tokens > 0) {
+        correct_bias(product,
+                     mean_output_error(value.as<float>(), rounded, product.format(), means));
+      }
+      bench_.remove(site.name + ".weight");
       bench_.put(product.output.name, made.q);
       bench_.put(product.scale.name, made.scale);
       for (const auto& [info, tensor] : companions(product)) bench_.put(info.name, tensor);
@@ -411,13 +304,13 @@ class LayerRounder {
     return pooled;
   }
 
-  QuantizedTensor round_product(const TensorPlan& product, const Moments& seen) const {
+  RoundedMatrix round_product(const TensorPlan& product, std::span<const float> value,
+                              const Moments& seen) const {
     const LinearSite& site = site_of(product);
-    const Tensor value = bench_.get(site.name + ".weight");
     const std::int64_t rows = site.rows, cols = site.cols;
     const IntegerFormat format = product.format();
     const std::span<const double> H = seen.own;
-    std::vector<float> w(value.as<float>().begin(), value.as<float>().end());
+    std::vector<float> w(value.begin(), value.end());
     const GptqOptions& options = rounding_.options;
     if (!seen.cross.empty()) {
       w = corrected(ctx_.threads, w, rows, cols, H,
@@ -426,11 +319,34 @@ class LayerRounder {
                         : missing_outputs(ctx_.threads, w, rows, cols, seen.own, seen.cross),
                     options.damp);
     }
-    const RoundedMatrix rounded =
-        rounding_.is_gptq
-            ? round_gptq(ctx_.threads, w, rows, cols, H, format, options, product.source)
-            : round_nearest(ctx_.threads, w, rows, cols, diagonal(H, cols), format, options.scale);
-    return pack_rounded(rounded, rows, cols, format, product.strategy);
+    return rounding_.is_gptq
+               ? round_gptq(ctx_.threads, w, rows, cols, H, format, options, product.source)
+               : round_nearest(ctx_.threads, w, rows, cols, diagonal(H, cols), format,
+                               options.scale);
+  }
+
+  /// Adds the mean error of a product's output to its bias, if it has one.
+  void correct_bias(const TensorPlan& product, std::span<const double> error) {
+    const std::string name = site_of(product).name + ".bias";
+    const auto bias =
+        std::find_if(plan_.tensors.begin(), plan_.tensors.end(),
+                     [&](const TensorPlan& tensor) { return tensor.output.name == name; });
+    if (bias == plan_.tensors.end()) return;
+    // Never the float model's own memory: to_f32() copies what is f32 already.
+    Tensor value = to_f32(float_value(ctx_.threads, *bias, tensors_, calibrated_).view());
+    const std::span<float> values = value.mutable_as<float>();
+    for (std::size_t r = 0; r < values.size(); ++r) {
+      values[r] = static_cast<float>(static_cast<double>(values[r]) + error[r]);
+    }
+    QuantizedTensor made;
+    if (bias->scale.name.empty()) {
+      made.q = convert_float(ctx_.threads, value, bias->output.dtype, name);
+    } else {
+      made = nearest_integers(ctx_.threads, *bias, value, rounding_.options.scale);
+      bench_.put(bias->scale.name, made.scale);
+    }
+    bench_.put(name, made.q);
+    rounded_.emplace(name, std::move(made));
   }
 
   void remove(const TensorPlan& product) {
@@ -445,7 +361,7 @@ class LayerRounder {
     for_samples(*quantized, [&](const Batch& batch, std::size_t place) {
       quantized->forward_layers(ctx_, batch, layer, layer + 1, residual_.data() + place);
     });
-    if (!rounding_.float_target) return;
+    if (!needs_float_model()) return;
     report_.done -= std::ssize(data_.samples);
     for_samples(model_, [&](const Batch& batch, std::size_t place) {
       model_.forward_layers(ctx_, batch, layer, layer + 1, float_residual_.data() + place);

@@ -10,7 +10,8 @@
 
 namespace krait {
 
-/// The products' integers, by the name of the tensor that holds them. Layer after layer, and in a
+/// The products' integers, by the name of the tensor that holds them, and their biases if they are
+/// corrected. Layer after layer, and in a
 /// layer input after input: the quantized model, everything before the product rounded already,
 /// runs the samples from the layer's beginning while the second moments of the product's inputs are
 /// summed; then the product is rounded as plan.recipe.rounding says. An expert with fewer tokens
