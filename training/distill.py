@@ -24,7 +24,6 @@ if __name__ == "__main__":
     memory.keep()
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch.func import functional_call
 
@@ -67,14 +66,10 @@ def schedule(step, steps, warmup):
 
 def export(teacher_directory, weights, out):
     """The teacher's files with other tensors: bf16 where that is exact, otherwise float32."""
-    out.mkdir(parents=True, exist_ok=True)
-    for path in teacher_directory.iterdir():
-        if path.suffix == ".json":
-            (out / path.name).write_bytes(path.read_bytes())
     tensors = {name: w.detach().contiguous() for name, w in weights.items()}
     tensors = {name: w.bfloat16() if torch.equal(w.bfloat16().float(), w) else w
                for name, w in tensors.items()}
-    safetensors.torch.save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    families.save_like(teacher_directory, tensors, out)
 
 
 def main(arguments=None):

@@ -81,3 +81,12 @@ def load_export(directory):
     tensors = safetensors.torch.load_file(directory / "model.safetensors")
     model.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
     return name, model
+
+
+def save_like(directory, tensors, out):
+    """The files of an export with other tensors."""
+    out.mkdir(parents=True, exist_ok=True)
+    for path in directory.iterdir():
+        if path.suffix == ".json":
+            (out / path.name).write_bytes(path.read_bytes())
+    safetensors.torch.save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})

@@ -290,38 +290,6 @@ void norm_backward(int rows, int D, float eps, const float* out, const float* w,
 
 // ---- cross-entropy ----
 
-// logits [rows,V] become their own gradient (softmax - one hot) * scale; loss [rows]
-template <class S>
-void cross_entropy(int rows, int V, S* logits, const int64_t* target, float scale, float* loss,
-                   int threads) {
-  parallel((rows + 15) / 16, threads, [&](int item) {
-    std::vector<float> exps(V);
-    for (int r = item * 16; r < std::min(rows, item * 16 + 16); ++r) {
-      S* row = logits + size_t(r) * V;
-      Vec top = load(row);
-      for (int i = LANES; i < V; i += LANES) {
-        const Vec v = load(row + i);
-        top = v > top ? v : top;
-      }
-      float maximum = top[0];
-      for (int i = 1; i < LANES; ++i) maximum = std::max(maximum, top[i]);
-      Vec sums{};
-      for (int i = 0; i < V; i += LANES) {
-        const Vec p = exp2_of((load(row + i) - maximum) * LOG2_E);
-        sums += p;
-        store(exps.data() + i, p);
-      }
-      const float total = sum(sums);
-      loss[r] = maximum + std::log(total) - to_float(row[target[r]]);
-      const float factor = scale / total;
-      for (int i = 0; i < V; i += LANES) store(row + i, load(exps.data() + i) * factor);
-      put(row + target[r], exps[target[r]] * factor - scale);
-    }
-  });
-}
-
-// ---- divergence from a teacher ----
-
 struct Softmax {
   float maximum, log_total, factor;  // p_i = exp(x_i - maximum) factor
 };
@@ -345,6 +313,25 @@ Softmax softmax(int V, const S* row, float* exps) {
   const float total = sum(sums);
   return {maximum, std::log(total), 1.0f / total};
 }
+
+// logits [rows,V] become their own gradient (softmax - one hot) * scale; loss [rows]
+template <class S>
+void cross_entropy(int rows, int V, S* logits, const int64_t* target, float scale, float* loss,
+                   int threads) {
+  parallel((rows + 15) / 16, threads, [&](int item) {
+    std::vector<float> exps(V);
+    for (int r = item * 16; r < std::min(rows, item * 16 + 16); ++r) {
+      S* row = logits + size_t(r) * V;
+      const Softmax p = softmax(V, row, exps.data());
+      loss[r] = p.maximum + p.log_total - to_float(row[target[r]]);
+      const float factor = scale * p.factor;
+      for (int i = 0; i < V; i += LANES) store(row + i, load(exps.data() + i) * factor);
+      put(row + target[r], exps[target[r]] * factor - scale);
+    }
+  });
+}
+
+// ---- divergence from a teacher ----
 
 // logits [rows,V] become the gradient of share * cross-entropy + (1 - share) * KL(teacher ||
 // model), times scale; kl, nll [rows] are the two by themselves

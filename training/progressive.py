@@ -27,7 +27,6 @@ if __name__ == "__main__":
     memory.keep()
 
 import numpy as np
-import safetensors.torch
 import torch
 
 import families
@@ -64,13 +63,9 @@ def stage_recipe(recipe, names, stage):
 
 def write_float(teacher, weights, out):
     """The teacher's files with these weights: matrices in float32, all else in bf16."""
-    out.mkdir(parents=True, exist_ok=True)
-    for path in teacher.iterdir():
-        if path.suffix == ".json":
-            (out / path.name).write_bytes(path.read_bytes())
     tensors = {name: w.detach().contiguous() if w.dim() == 2 and name.endswith(".weight")
                else w.detach().bfloat16() for name, w in weights.items()}
-    safetensors.torch.save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    families.save_like(teacher, tensors, out)
 
 
 def main(arguments=None):
