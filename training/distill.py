@@ -107,7 +107,7 @@ def main(arguments=None):
     _, teacher = families.load_export(args.teacher)
     teacher.requires_grad_(False)
     student = copy.deepcopy(teacher)
-    parameters = {n: p.detach().clone().requires_grad_() for n, p in teacher.named_parameters()}
+    parameters = grids.latents(dict(teacher.named_parameters()))
     optimizer = make_optimizer(parameters, args)
     student_weights = lambda: grids.student_weights(parameters, args.grid, args.group)
     args.out.mkdir(parents=True, exist_ok=True)

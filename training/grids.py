@@ -7,6 +7,7 @@ zeros can run away (the "zero-ratio collapse" of Ternary Mamba, 2026, arXiv 2606
 import torch
 
 import ops
+import quantized
 
 # name -> digits, and where the search for a scale starts: so many times the mean of |w|.
 GRIDS = {
@@ -27,6 +28,21 @@ def is_matrix(name, tensor):
     """Whether a parameter is the matrix of a product, or the table, of at least groups of 16."""
     return (name.endswith(".weight") and tensor.dim() == 2 and "router" not in name
             and group_of(tensor.shape[1], 64) >= 16)
+
+
+def rotation_block(name, tensor):
+    """The block of the rotation of a parameter's input in recipes/krait-ternary.json, 1 if there is
+    none: the largest power of two that divides its columns, of all that is on a grid but x_proj and
+    dt_proj, whose inputs krait does not rotate."""
+    if not is_matrix(name, tensor) or "x_proj" in name or "dt_proj" in name:
+        return 1
+    return tensor.shape[1] & -tensor.shape[1]
+
+
+def latents(parameters):
+    """{name: weight of the plain model} -> what student_weights starts from: W H^T."""
+    return {name: quantized.rotate(p.detach(), rotation_block(name, p)).clone().requires_grad_()
+            for name, p in parameters.items()}
 
 
 @torch.no_grad()
@@ -93,10 +109,16 @@ class Rounded(torch.autograd.Function):
 
 
 def student_weights(parameters, grid, group):
-    """{name: parameter} -> {name: what the student computes with}: the matrices on the grid, all
-    else as bf16 holds it."""
-    return {name: Quantized.apply(p, grid, group_of(p.shape[1], group)) if is_matrix(name, p)
-            else Rounded.apply(p) for name, p in parameters.items()}
+    """latents() -> {name: what the student computes with}: the matrices on the grid and rotated
+    back, all else as bf16 holds it."""
+    weights = {}
+    for name, p in parameters.items():
+        if is_matrix(name, p):
+            on_grid = Quantized.apply(p, grid, group_of(p.shape[1], group))
+            weights[name] = quantized.rotate(on_grid, rotation_block(name, p), back=True)
+        else:
+            weights[name] = Rounded.apply(p)
+    return weights
 
 
 def bits_per_weight(parameters, grid, group):
