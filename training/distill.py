@@ -82,16 +82,16 @@ def main(arguments=None):
     parser.add_argument("--group", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=3_440_640, help="a tenth of pretraining's")
     parser.add_argument("--stop-after", type=int, help="end early, at this step")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--context", type=int, default=512)
-    parser.add_argument("--peak", type=float, default=1e-3)
+    parser.add_argument("--peak", type=float, default=5e-4)
     parser.add_argument("--others", type=float, default=1.0,
                         help="learning rate of what is no matrix, relative to the matrices'")
     parser.add_argument("--beta2", type=float, default=0.95)
     parser.add_argument("--warmup", type=float, default=0.05, help="share of the steps")
     parser.add_argument("--share", type=float, default=0.0, help="of cross-entropy in the loss")
-    parser.add_argument("--checkpoint-every", type=int, default=50)
-    parser.add_argument("--validate-every", type=int, default=100)
+    parser.add_argument("--checkpoint-every", type=int, default=200)
+    parser.add_argument("--validate-every", type=int, default=400)
     parser.add_argument("--validation-windows", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
@@ -154,7 +154,7 @@ def main(arguments=None):
         optimizer.step()
         optimizer.zero_grad()
         recent.append((kl.item(), nll.item()))
-        if step % 20 == 0 or step == last:
+        if step % 40 == 0 or step == last:
             seconds = time.time() - clock
             kl, nll = (sum(x) / len(recent) for x in zip(*recent))
             rate = len(recent) * args.batch * args.context / seconds
