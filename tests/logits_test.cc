@@ -32,22 +32,15 @@ struct Case {
 void PrintTo(const Case& c, std::ostream* out) { *out << c.model << ' ' << c.recipe; }
 
 const std::vector<Case> kCases = {
-    {"krait-demo", "krait-w8a8"},
-    {"krait-demo", "quamba-w8a8"},
-    {"krait-demo", "krait-w4a8-h8"},
-    {"krait-demo", "krait-w2a8"},
-    {"krait-demo", "krait-ternary"},
-    {"krait-demo", "krait-w4a16"},
-    {"krait-demo", "bf16"},
-    {"krait-mamba2", "krait-w8a8"},
-    {"krait-mamba2", "quamba2-w4a8"},
-    {"krait-mamba2", "krait-w3a8"},
-    {"krait-pythia", "krait-w8a8-kv8"},
-    {"krait-pythia", "krait-w4a8-h8"},
-    {"krait-pythia", "krait-w4a8"},
-    {"krait-pythia", "rtn-w3a8"},
-    {"krait-jamba", "krait-w8a8"},
-    {"krait-jamba", "jamba-llmint8-quamba"},
+    {"krait-demo", "krait-w8a8"},       {"krait-demo", "quamba-w8a8"},
+    {"krait-demo", "krait-w4a8-h8"},    {"krait-demo", "krait-w2a8"},
+    {"krait-demo", "krait-ternary"},    {"krait-demo", "krait-w4a16"},
+    {"krait-demo", "krait-w8a16"},      {"krait-demo", "bf16"},
+    {"krait-mamba2", "krait-w8a8"},     {"krait-mamba2", "krait-w8a8-s8"},
+    {"krait-mamba2", "quamba2-w4a8"},   {"krait-mamba2", "krait-w3a8"},
+    {"krait-pythia", "krait-w8a8-kv8"}, {"krait-pythia", "krait-w4a8-h8"},
+    {"krait-pythia", "krait-w4a8"},     {"krait-pythia", "rtn-w3a8"},
+    {"krait-jamba", "krait-w8a8"},      {"krait-jamba", "jamba-llmint8-quamba"},
 };
 
 std::string path_of(const std::string& model) { return KRAIT_SOURCE_DIR "/models/" + model; }

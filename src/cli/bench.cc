@@ -61,19 +61,39 @@ double median(std::vector<double> values) {
   return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
 }
 
-/// Prefill needs the head for the last token only: there it is left out.
-Work work_per_token(const Engine::Impl& engine, bool with_head) {
-  Work work;
-  for (const LinearSite& site : engine.model->layout().linears) {
-    if (site.input_site < 0 || (site.role == "lm_head" && !with_head)) continue;
-    const double ops = 2.0 * static_cast<double>(site.rows) * static_cast<double>(site.cols);
-    const std::string& input =
-        engine.model->layout().activations[static_cast<std::size_t>(site.input_site)].role;
-    const auto numerics = engine.model->numerics().find(input);
-    const bool int8 = numerics != engine.model->numerics().end() && numerics->second.quantized;
-    (int8 ? work.int8_ops : work.float_ops) += ops;
+/// Counts what products multiply.
+class WorkTap final : public Tap {
+ public:
+  explicit WorkTap(std::string left_out) : left_out_(std::move(left_out)) {}
+  void observe(int, const Activation&) override {}
+  void product(const Weight& weight, const Activation& x) override {
+    if (weight.name == left_out_) return;
+    const double ops = 2.0 * static_cast<double>(x.rows * weight.rows() * weight.cols());
+    if (weight.data.dtype() == DType::i8 && x.dtype == DType::f32) {
+      work.int8_ops += 2 * ops;  // two digits
+    } else {
+      (is_float(weight.data.dtype()) || x.dtype == DType::f32 ? work.float_ops : work.int8_ops) +=
+          ops;
+    }
   }
-  return work;
+  Work work;
+
+ private:
+  std::string left_out_;
+};
+
+/// Prefill needs the head for the last token only: there it is left out.
+Work work_per_token(Engine::Impl& engine, bool with_head) {
+  const auto& linears = engine.model->layout().linears;
+  const auto head = std::find_if(linears.begin(), linears.end(),
+                                 [](const LinearSite& site) { return site.role == "lm_head"; });
+  WorkTap tap(with_head || head == linears.end() ? "" : head->name);
+  SequenceState state(engine.model->state_layout());
+  std::vector<float> logits(static_cast<std::size_t>(engine.model->info().vocab_rows));
+  engine.context.tap = &tap;
+  engine.prefill(std::vector<std::int32_t>{0}, state, LogitRows::last, logits.data());
+  engine.context.tap = nullptr;
+  return tap.work;
 }
 
 Engine load_dummy(const Options& options) {

@@ -55,7 +55,7 @@ Ends load_ends(Context& ctx, const TensorSource& tensors, const ModelLayout& lay
   ends.norm = load_norm(tensors, norm, norm_eps);
   ends.lm_head = tied ? ends.embeddings : load_weight(ctx, tensors, head, true);
   ends.head_input = load_site(tensors, layout, head.input_site, numerics);
-  require_int8_input(ends.lm_head, head, ends.head_input);
+  check_input(ends.lm_head, head, ends.head_input);
   if (tied) ends.table_block = ends.head_input.numerics.hadamard_block;
   return ends;
 }

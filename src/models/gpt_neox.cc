@@ -125,7 +125,7 @@ Layer GptNeox::load_layer(Context& ctx, const TensorSource& tensors, int layer,
   const auto weight = [&](std::string_view role, const Site& input) {
     const LinearSite& described = find_site(layout_.linears, role, layer);
     Weight result = load_weight(ctx, tensors, described, true);
-    require_int8_input(result, described, input);
+    check_input(result, described, input);
     return result;
   };
   const std::string block = fmt::format("gpt_neox.layers.{}.", layer);

@@ -189,7 +189,7 @@ Layer Jamba::load_layer(Context& ctx, const TensorSource& tensors, int layer,
     const auto described = std::find_if(layout_.linears.begin(), layout_.linears.end(),
                                         [&](const LinearSite& s) { return s.name == name; });
     Weight result = load_weight(ctx, tensors, *described, packed);
-    require_int8_input(result, *described, input);
+    check_input(result, *described, input);
     return result;
   };
   const std::string block = fmt::format("model.layers.{}.", layer);

@@ -316,7 +316,7 @@ Layer Mamba2::load_layer(Context& ctx, const TensorSource& tensors, int i,
   const auto weight = [&](std::string_view role, const Site& input) {
     const LinearSite& described = find_site(layout_.linears, role, i);
     Weight result = load_weight(ctx, tensors, described, true);
-    require_int8_input(result, described, input);
+    check_input(result, described, input);
     return result;
   };
   l.in_proj_input = site("in_proj.input");

@@ -246,7 +246,7 @@ MambaMixer load_mamba_mixer(Context& ctx, const TensorSource& tensors, const Mod
   const auto weight = [&](std::string_view role, const Site& input) {
     const LinearSite& described = find_site(layout.linears, role, layer);
     Weight result = load_weight(ctx, tensors, described, true);
-    require_int8_input(result, described, input);
+    check_input(result, described, input);
     return result;
   };
   l.in_proj = weight("in_proj", l.in_proj_input);

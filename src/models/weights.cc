@@ -240,7 +240,7 @@ Site load_site(const TensorSource& tensors, const ModelLayout& layout, std::stri
   return load_site(tensors, layout, static_cast<int>(&site - layout.activations.data()), numerics);
 }
 
-void require_int8_input(const Weight& weight, const LinearSite& site, const Site& input) {
+void check_input(const Weight& weight, const LinearSite& site, const Site& input) {
   check(
       !weight.is_coded() || input.is_int8(), ErrorCode::unsupported,
       "{}.weight is stored as codes but quantization_config.krait.activations leaves its input in "
@@ -252,11 +252,6 @@ void require_int8_input(const Weight& weight, const LinearSite& site, const Site
         "{}.weight {} but quantization_config.krait.activations gives its input an "
         "outlier_threshold, and no kernel multiplies the two",
         site.name, what);
-  check(
-      weight.data.dtype() != DType::i8 || input.is_int8(), ErrorCode::unsupported,
-      "{}.weight is I8 but quantization_config.krait.activations leaves its input in float, and no "
-      "kernel multiplies the two",
-      site.name);
 }
 
 std::size_t read_bytes(const Weight& weight) noexcept {

@@ -62,9 +62,9 @@ Site load_site(const TensorSource& tensors, const ModelLayout& layout, int index
 Site load_site(const TensorSource& tensors, const ModelLayout& layout, std::string_view role,
                int layer, const std::map<std::string, ActivationNumerics>& numerics);
 
-/// Refuses int8 weights and codes whose input is not int8, and 4 bits and codes whose input is
-/// split by outliers: no product takes them (unsupported).
-void require_int8_input(const Weight& weight, const LinearSite& site, const Site& input);
+/// Refuses codes whose input is not int8, and 4 bits and codes whose input is split by outliers: no
+/// product takes them (unsupported).
+void check_input(const Weight& weight, const LinearSite& site, const Site& input);
 
 /// Bytes that one pass over the weight reads: integers as packed, scales and bias.
 std::size_t read_bytes(const Weight& weight) noexcept;

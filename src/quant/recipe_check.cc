@@ -246,23 +246,21 @@ void check_outliers(const Recipe& recipe, const ModelLayout& layout) {
   }
 }
 
-/// The products of int8 weights and of codes need integers on both sides; that of 4-bit integers
-/// takes either.
+/// The products of codes need integers on both sides; those of int8 and 4-bit integers take either.
 void check_linear_inputs(const Recipe& recipe, const ModelLayout& layout) {
   for (const LinearSite& linear : layout.linears) {
     const WeightRule* rule = recipe.find_weight(linear.name, linear.role);
     if (!rule || !rule->quantized || linear.input_site < 0) continue;
     const QuantArgs& args = rule->args;
     const WeightRule* table = recipe.find_weight(linear.tied_to, "embeddings");
-    const bool is_coded_table =
-        !linear.tied_to.empty() && table && table->quantized && table->args == args;
-    if (args.bits == 4 && !has_codes(args) && !is_coded_table) continue;
+    const bool is_coded_table = !linear.tied_to.empty() && table && table->quantized &&
+                                table->args == args && args.bits <= 4;
+    if (!has_codes(args) && !is_coded_table) continue;
     const std::string& input = layout.activations[static_cast<std::size_t>(linear.input_site)].role;
     check(recipe.activations.contains(input), invalid_argument,
-          "recipe {}: weights.{} are {} but activations.{} is not named: no kernel multiplies {} "
-          "weights with float inputs",
-          recipe.name, linear.role, args.bits == 8 ? "int8" : "codes", input,
-          args.bits == 8 ? "int8" : "coded");
+          "recipe {}: weights.{} are codes but activations.{} is not named: no kernel multiplies "
+          "coded weights with float inputs",
+          recipe.name, linear.role, input);
   }
 }
 

@@ -87,7 +87,8 @@ Partition partition(const ThreadPool& threads, const Weight& weight, const Activ
   // bytes of weights per nanosecond from memory and does a few hundred multiplications in it.
   constexpr double kNanosecondsPerThread = 2000;
   const double elements = static_cast<double>(weight.rows()) * static_cast<double>(weight.cols());
-  const bool integers = !is_float(weight.data.dtype()) && x.dtype == DType::i8;
+  const bool integers =
+      weight.data.dtype() == DType::i8 || (!is_float(weight.data.dtype()) && x.dtype == DType::i8);
   const std::int64_t tokens = x.rows;
   const double ns = bytes_of(weight, elements) / 40 +
                     elements * static_cast<double>(tokens) / (integers ? 400 : 60);
@@ -121,6 +122,7 @@ struct Block {
 
 /// x as the microkernels want it.
 struct Input {
+  int digits = 1;                       // i8 weight, f32 x: 2 rows for each token, high and low
   const std::uint8_t* bytes = nullptr;  // i8 weight: prepared rows; in groups: i8 x as it is
   const std::int32_t* x_sum = nullptr;  // in groups: see Linear4Kernels::group_sums
   const float* values = nullptr;        // float weight, or 4-bit weight and float x
@@ -131,10 +133,12 @@ struct Input {
   const std::int32_t* outlier_count = nullptr;
 };
 
+/// Bytes from row to row: an odd number of cache lines, or rows a power of two apart would compete
+/// for the same sets.
+std::int64_t row_stride(std::int64_t cols) { return (ceil_div(cols, 64) | 1) * 64; }
+
 Input prepare_i8(Context& ctx, const Weight& weight, const Activation& x) {
-  const std::int64_t padded = ceil_div(weight.cols(), 4) * 4;
-  // An odd number of cache lines, or rows a power of two apart would compete for the same sets.
-  const std::int64_t stride = (ceil_div(padded, 64) | 1) * 64;
+  const std::int64_t padded = ceil_div(weight.cols(), 4) * 4, stride = row_stride(padded);
   std::uint8_t* bytes = ctx.arena.take<std::uint8_t>(x.rows * stride);
   ctx.threads.parallel_for(x.rows, ceil_div(std::int64_t{1} << 17, stride),
                            [&](std::int64_t begin, std::int64_t end, int) {
@@ -151,9 +155,33 @@ Input prepare_i8(Context& ctx, const Weight& weight, const Activation& x) {
           .outlier_count = x.outlier_count};
 }
 
+/// f32 x of an i8 weight: rows 2 t and 2 t + 1 are the digits of token t.
+Input prepare_digits(Context& ctx, const Weight& weight, const Activation& x) {
+  const std::int64_t padded = ceil_div(weight.cols(), 4) * 4, stride = row_stride(padded);
+  std::uint8_t* bytes = ctx.arena.take<std::uint8_t>(2 * x.rows * stride);
+  float* scale = ctx.arena.take<float>(2 * x.rows);
+  std::int8_t* room = ctx.arena.take<std::int8_t>(ctx.threads.threads() * 2 * x.cols);
+  ctx.threads.parallel_for(
+      x.rows, ceil_div(std::int64_t{1} << 15, x.cols),
+      [&](std::int64_t begin, std::int64_t end, int thread) {
+        std::int8_t* const high = room + thread * 2 * x.cols;
+        std::int8_t* const low = high + x.cols;
+        for (std::int64_t t = begin; t < end; ++t) {
+          const float most = ctx.kernels.quantize->absmax(x.f32(t), x.cols);
+          const float step = most < 1e-30f ? 1.0f : most / 32639.0f;
+          ctx.kernels.quantize->digits(x.f32(t), step, high, low, x.cols);
+          ctx.kernels.linear->prepare_i8(high, x.cols, bytes + 2 * t * stride, padded);
+          ctx.kernels.linear->prepare_i8(low, x.cols, bytes + (2 * t + 1) * stride, padded);
+          scale[2 * t] = 256.0f * step;
+          scale[2 * t + 1] = step;
+        }
+      });
+  return {.digits = 2, .bytes = bytes, .stride = stride, .scale = scale, .scale_step = 1};
+}
+
 Input prepare_groups(Context& ctx, const Weight& weight, const Activation& x) {
   const std::int64_t group = weight.group_size, groups = weight.cols() / group;
-  const std::int64_t stride = (ceil_div(x.cols, 64) | 1) * 64;  // as above
+  const std::int64_t stride = row_stride(x.cols);
   std::uint8_t* bytes = ctx.arena.take<std::uint8_t>(x.rows * stride);
   std::int32_t* sums = ctx.arena.take<std::int32_t>(x.rows * groups);
   ctx.threads.parallel_for(
@@ -188,7 +216,9 @@ Input prepare_f32(Context& ctx, const Activation& x) {
 }
 
 Input prepare(Context& ctx, const Weight& weight, const Activation& x) {
-  if (weight.data.dtype() == DType::i8) return prepare_i8(ctx, weight, x);
+  if (weight.data.dtype() == DType::i8) {
+    return x.dtype == DType::i8 ? prepare_i8(ctx, weight, x) : prepare_digits(ctx, weight, x);
+  }
   const bool in_groups = weight.is_4bit() || weight.is_coded();
   return in_groups && x.dtype == DType::i8 ? prepare_groups(ctx, weight, x) : prepare_f32(ctx, x);
 }
@@ -272,12 +302,14 @@ void add_outliers(const LinearKernels& kernels, const Weight& weight, const Inpu
   }
 }
 
-/// One block into f32 memory. `own` holds its rows if the weight is not packed.
+/// One block into f32 memory, whose tokens are rows of the input, one for each digit; the bias is
+/// added where they are whole tokens. `own` holds the block's rows if the weight is not packed.
 void multiply(const Context& ctx, const Weight& weight, const PackedRows& own, const Input& x,
               const Block& b, float* y, std::int64_t y_stride) {
   const LinearKernels& kernels = *ctx.kernels.linear;
   const std::int64_t rows = b.row_end - b.row_begin, tokens = b.token_end - b.token_begin;
-  const float* bias = weight.bias.empty() ? nullptr : weight.bias.as<float>().data() + b.row_begin;
+  const bool has_bias = !weight.bias.empty() && x.digits == 1;
+  const float* bias = has_bias ? weight.bias.as<float>().data() + b.row_begin : nullptr;
   if (weight.is_4bit()) {
     multiply_4bit(*ctx.kernels.linear4, weight, own, x, b, bias, y, y_stride);
     return;
@@ -335,14 +367,24 @@ void multiply(const Context& ctx, const Weight& weight, const PackedRows& own, c
   }
 }
 
+/// Adds the rows of a token's two digits into the first, then the bias. y [2 tokens, rows].
+void join_digits(const Weight& weight, const Block& b, float* y) {
+  const std::int64_t rows = b.row_end - b.row_begin;
+  const float* bias = weight.bias.empty() ? nullptr : weight.bias.as<float>().data() + b.row_begin;
+  for (std::int64_t t = 0; t < b.token_end - b.token_begin; ++t) {
+    float* const high = y + 2 * t * rows;
+    for (std::int64_t r = 0; r < rows; ++r) high[r] += high[rows + r];
+    for (std::int64_t r = 0; bias && r < rows; ++r) high[r] += bias[r];
+  }
+}
+
 /// f32 y, or i8 y with static scales, which need no more of the row than the block at hand.
 void product(Context& ctx, const Weight& weight, const Activation& x, const Activation& y) {
   const Input input = prepare(ctx, weight, x);
   const Partition split = partition(ctx.threads, weight, x);
-  float* chunks = nullptr;
-  if (y.dtype == DType::i8) {
-    chunks = ctx.arena.take<float>(ctx.threads.threads() * kRowChunk * kTokenChunk);
-  }
+  constexpr std::int64_t kChunk = kRowChunk * kTokenChunk;
+  const bool in_chunks = y.dtype == DType::i8 || input.digits == 2;
+  float* chunks = in_chunks ? ctx.arena.take<float>(ctx.threads.threads() * kChunk) : nullptr;
   const bool unpacked = is_unpacked(weight);
   const std::int64_t packed_bytes = kRowChunk / 16 * (unpacked ? packed_stride(weight) : 0);
   PackedRows room;
@@ -350,33 +392,40 @@ void product(Context& ctx, const Weight& weight, const Activation& x, const Acti
     room = {ctx.arena.take<std::uint8_t>(ctx.threads.threads() * packed_bytes),
             ctx.arena.take<std::int32_t>(ctx.threads.threads() * kRowChunk)};
   }
+  // Many tokens: a few rows of the weight at a time, which then stay in cache for all of them.
+  const std::int64_t inputs = x.rows * input.digits, token_chunk = kTokenChunk / input.digits;
+  const std::int64_t few = in_chunks ? kChunk / inputs / 32 * 32 : weight.rows();
+  const std::int64_t row_chunk = inputs <= 4 && !unpacked ? few : row_chunk_of(weight);
   const auto run = [&](std::int64_t begin, std::int64_t end, int thread) {
     Block whole{0, weight.rows(), 0, x.rows};
     (split.by_tokens ? whole.token_begin : whole.row_begin) = begin;
     (split.by_tokens ? whole.token_end : whole.row_end) = end;
-    // Many tokens: a few rows of the weight at a time, which then stay in cache for all of them.
-    const bool streams = x.rows <= 4 && !chunks && !unpacked;
-    const std::int64_t row_chunk = streams ? weight.rows() : row_chunk_of(weight);
     const PackedRows own{room.bytes + thread * packed_bytes, room.row_sum + thread * kRowChunk};
-    const std::int64_t token_chunk = chunks ? kTokenChunk : x.rows;
     for (Block b = whole; b.row_begin < whole.row_end; b.row_begin = b.row_end) {
       b.row_end = std::min(whole.row_end, b.row_begin + row_chunk);
       if (unpacked) pack_rows(ctx, weight, b.row_begin, b.row_end, own);
+      if (!in_chunks) {
+        float* target = const_cast<Activation&>(y).f32(b.token_begin) + b.row_begin;
+        multiply(ctx, weight, own, input, b, target, y.stride);
+        continue;
+      }
+      const std::int64_t rows = b.row_end - b.row_begin;
+      const Activation part = y.columns(b.row_begin, b.row_end);
+      float* const chunk = chunks + thread * kChunk;
       for (b.token_begin = whole.token_begin; b.token_begin < whole.token_end;
            b.token_begin = b.token_end) {
         b.token_end = std::min(whole.token_end, b.token_begin + token_chunk);
-        if (!chunks) {
-          float* target = const_cast<Activation&>(y).f32(b.token_begin) + b.row_begin;
-          multiply(ctx, weight, own, input, b, target, y.stride);
-          continue;
-        }
-        float* chunk = chunks + thread * kRowChunk * kTokenChunk;
-        multiply(ctx, weight, own, input, b, chunk, kRowChunk);
-        const Activation part = y.columns(b.row_begin, b.row_end);
+        const Block of_inputs{b.row_begin, b.row_end, b.token_begin * input.digits,
+                              b.token_end * input.digits};
+        multiply(ctx, weight, own, input, of_inputs, chunk, rows);
+        if (input.digits == 2) join_digits(weight, b, chunk);
         for (std::int64_t t = b.token_begin; t < b.token_end; ++t) {
-          store_row(*ctx.kernels.quantize, chunk + (t - b.token_begin) * kRowChunk, part, t);
+          store_row(*ctx.kernels.quantize, chunk + (t - b.token_begin) * input.digits * rows, part,
+                    t);
         }
       }
+      b.token_begin = whole.token_begin;
+      b.token_end = whole.token_end;
     }
   };
   ctx.threads.parallel_for(split.by_tokens ? x.rows : weight.rows(), split.grain, run);
@@ -389,9 +438,8 @@ void linear(Context& ctx, const Weight& weight, const Activation& x, const Activ
   assert(x.dtype == DType::f32 || (x.dtype == DType::i8 && x.scale));
   assert(is_float(weight.data.dtype()) || x.dtype == DType::f32 ||
          (x.strategy != Strategy::channel && x.strategy != Strategy::group));
-  assert(weight.data.dtype() != DType::i8 ||
-         (x.dtype == DType::i8 &&
-          (weight.strategy == Strategy::tensor || weight.strategy == Strategy::channel)));
+  assert(weight.data.dtype() != DType::i8 || weight.strategy == Strategy::tensor ||
+         weight.strategy == Strategy::channel);
   assert(!weight.is_4bit() || !x.outliers);
   assert(!weight.is_coded() || (x.dtype == DType::i8 && !x.outliers));
   assert(!weight.is_4bit() || weight.packed4 || weight.scale.dtype() == DType::bf16);

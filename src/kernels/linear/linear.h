@@ -9,7 +9,10 @@
 //  * x split by outliers: then y = fma(o, s_w[row], y), o = fma(x_k, float(q_w), o) over the
 //  token's
 //    outliers by column from +0. Not with 4-bit weights.
-//  * i8 weight, f32 x: refused (quantize x first).
+//  * i8 weight, f32 x: x is rounded to 16 bits by token, s = max|x| / 32639 (1 if that maximum is
+//    below 1e-30), q = clamp(rne(x / s), -32639, 32639) = 256 h + l as in quantize_kernels.h, and
+//    y = float(sum of h q_w) * (256 s * s_w[row]) + float(sum of l q_w) * (s * s_w[row]), both sums
+//    exact in int32; then + bias.
 //  * 4-bit weight in groups of columns, i8 x: acc_g = sum of q_x q_w over group g, exact in int32;
 //    y = fma(float(acc_g), s_w[row, g], y) over the groups in order from +0; then y * s_x, then
 //    + bias.

@@ -230,10 +230,14 @@ TEST(Linear, FloatWeightsAgreeWithDoubleAndToTheBitEverywhere) {
 TEST(Linear, EveryNumberOfTokensGivesTheBitsOfOneToken) {
   Rng rng(2);
   const std::int64_t cols = 509;  // rows of 512 floats are those that linear() spreads
-  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
+  for (const auto& [dtype, input] : {std::pair{DType::f32, DType::f32},
+                                     {DType::f16, DType::f32},
+                                     {DType::bf16, DType::f32},
+                                     {DType::i8, DType::i8},
+                                     {DType::i8, DType::f32}}) {
     for (const std::int64_t tokens : kTokens) {
       const Weight weight = random_weight(rng, dtype, 33, cols);
-      const Matrix x = dtype == DType::i8 ? random_i8(rng, tokens, cols, Strategy::token)
+      const Matrix x = input == DType::i8 ? random_i8(rng, tokens, cols, Strategy::token)
                                           : random_f32(rng, tokens, cols);
       const Matrix like(DType::f32, tokens, 33);
       const Matrix y = run(Isa::reference, 1, weight, x.view, like);
@@ -307,6 +311,55 @@ TEST(Linear, Int8ExtremesNeverSaturate) {
   }
 }
 
+TEST(Linear, FloatInputsOfInt8WeightsHaveSixteenBits) {
+  Rng rng(9);
+  for (const std::int64_t rows : {1, 17, 80, 7000}) {
+    for (const std::int64_t cols : {1, 5, 64, 300}) {
+      for (const std::int64_t tokens : {1, 2, 3, 50}) {
+        if (rows == 7000 && tokens > 2) continue;
+        const Weight weight = random_weight(
+            rng, DType::i8, rows, cols, rows % 2 ? Strategy::channel : Strategy::tensor, cols % 2);
+        Matrix x = random_f32(rng, tokens, cols);
+        if (tokens > 1) std::fill_n(x.view.f32(0), cols, 0.0F);
+        if (tokens > 2) x.view.f32(2)[0] = -1e25F;
+        const Matrix like(DType::f32, tokens, rows);
+        const Matrix y = run(Isa::reference, 1, weight, x.view, like);
+        for (std::int64_t t = 0; t < tokens; ++t) {
+          float most = 0;
+          for (std::int64_t k = 0; k < cols; ++k)
+            most = std::max(most, std::fabs(x.view.f32(t)[k]));
+          const float step = most < 1e-30F ? 1.0F : most / 32639.0F;
+          for (std::int64_t r = 0; r < rows; ++r) {
+            std::int64_t high = 0, low = 0;
+            double sum = 0, size = 0;
+            for (std::int64_t k = 0; k < cols; ++k) {
+              const auto w = static_cast<std::int64_t>(value_of(weight.data, r * cols + k));
+              const auto q = static_cast<std::int64_t>(std::nearbyint(x.view.f32(t)[k] / step));
+              const std::int64_t h = (q + 128) >> 8;
+              high += h * w;
+              low += (q - 256 * h) * w;
+              sum += x.view.f32(t)[k] * static_cast<double>(w);
+              size += std::fabs(static_cast<double>(w));
+            }
+            const auto scale = static_cast<float>(
+                value_of(weight.scale, weight.strategy == Strategy::channel ? r : 0));
+            float expected = static_cast<float>(high) * (256.0F * step * scale);
+            expected += static_cast<float>(low) * (step * scale);
+            const double bias = weight.bias.empty() ? 0 : value_of(weight.bias, r);
+            if (!weight.bias.empty()) expected += static_cast<float>(bias);
+            ASSERT_EQ(y.view.f32(t)[r], expected) << rows << "x" << cols << ", token " << t;
+            // Half a step for each input, and the float roundings of the result.
+            const double whole = sum * scale + bias;
+            ASSERT_NEAR(expected, whole,
+                        0.5001 * step * size * scale + 1e-6 * (std::fabs(whole) + std::fabs(bias)));
+          }
+        }
+        expect_same_everywhere(weight, x.view, like, y);
+      }
+    }
+  }
+}
+
 TEST(Linear, QuantizedOutputsAreTheQuantizedFloatOutput) {
   Rng rng(4);
   struct Kind {
@@ -315,11 +368,12 @@ TEST(Linear, QuantizedOutputsAreTheQuantizedFloatOutput) {
   };
   for (const Kind kind : {Kind{Strategy::tensor, false}, Kind{Strategy::channel, false},
                           Kind{Strategy::token, true}, Kind{Strategy::tensor, true}}) {
-    for (const DType dtype : {DType::i8, DType::bf16}) {
+    for (const auto& [dtype, input] :
+         {std::pair{DType::i8, DType::i8}, {DType::i8, DType::f32}, {DType::bf16, DType::f32}}) {
       for (const std::int64_t tokens : {1, 3, 100}) {
         const std::int64_t rows = 150, cols = 65;
         const Weight weight = random_weight(rng, dtype, rows, cols);
-        const Matrix x = dtype == DType::i8 ? random_i8(rng, tokens, cols, Strategy::token)
+        const Matrix x = input == DType::i8 ? random_i8(rng, tokens, cols, Strategy::token)
                                             : random_f32(rng, tokens, cols);
         Matrix like(DType::i8, tokens, rows, kind.strategy, kind.dynamic);
         for (float& scale : like.scale.mutable_as<float>()) {

@@ -98,7 +98,6 @@ TEST_P(Unpacked, ProductsHaveTheBitsOfPackedOnes) {
               four_bits ? int4_weight(rng, rows, cols, 64) : int8_weight(rng, rows, cols);
           const Weight reference = packed(weight);
           for (const bool integers : {true, false}) {
-            if (!integers && !four_bits) continue;
             for (int threads : {1, 3}) {
               TestContext test(GetParam(), threads);
               TestActivation q({DType::i8, Strategy::token, true}, tokens, cols, 0);

@@ -31,6 +31,16 @@ void quantize_channels(const float* x, const float* scale, std::int8_t* q, std::
   });
 }
 
+void digits(const float* x, float scale, std::int8_t* high, std::int8_t* low, std::int64_t n) {
+  const Vec s = broadcast(scale), most = broadcast(32639.0f), least = broadcast(-32639.0f);
+  for_blocks<kLanes>(n, [&](std::int64_t i, auto part) {
+    const Ints q = round_to_int(min(max(load(x + i, part) / s, least), most));
+    const Ints h = shift_right_signed<8>(q + broadcast_int(128));
+    store_i8(high + i, h, part);
+    store_i8(low + i, q + h * broadcast_int(static_cast<std::uint32_t>(-256)), part);
+  });
+}
+
 void dequantize(const std::int8_t* q, float scale, float* x, std::int64_t n) {
   const Vec s = broadcast(scale);
   for_blocks<kLanes>(n, [&](std::int64_t i, auto part) {
@@ -44,8 +54,8 @@ void dequantize_channels(const std::int8_t* q, const float* scale, float* x, std
   });
 }
 
-constexpr QuantizeKernels kQuantizeKernels{absmax, quantize, quantize_channels, dequantize,
-                                           dequantize_channels};
+constexpr QuantizeKernels kQuantizeKernels{absmax, quantize,   quantize_channels,
+                                           digits, dequantize, dequantize_channels};
 
 }  // namespace
 }  // namespace krait

@@ -12,6 +12,9 @@ struct QuantizeKernels {
   void (*quantize)(const float* x, float scale, std::int8_t* q, std::int64_t n);
   /// The same with scale[i].
   void (*quantize_channels)(const float* x, const float* scale, std::int8_t* q, std::int64_t n);
+  /// 16 bits in two digits: q = clamp(rne(x[i] / scale), -32639, 32639), -32639 for NaN, is
+  /// 256 high[i] + low[i] with low in [-128, 127] and high in [-127, 127].
+  void (*digits)(const float* x, float scale, std::int8_t* high, std::int8_t* low, std::int64_t n);
   /// x[i] = scale * q[i]
   void (*dequantize)(const std::int8_t* q, float scale, float* x, std::int64_t n);
   void (*dequantize_channels)(const std::int8_t* q, const float* scale, float* x, std::int64_t n);

@@ -43,6 +43,31 @@ TEST_P(Quantize, MicrokernelsMatchTheFormulaForAnyLength) {
   }
 }
 
+TEST_P(Quantize, DigitsAreThoseOfSixteenBits) {
+  const QuantizeKernels& k = *microkernels(GetParam()).quantize;
+  constexpr float inf = std::numeric_limits<float>::infinity();
+  Rng rng(4);
+  for (std::int64_t n : kSizes) {
+    std::vector<float> values = random_floats(rng, n, 3.0);
+    const std::vector<float> edges = {0.5f,    1.5f,    -0.5f,  127.5f,       128.0f,
+                                      -128.0f, -129.0f, 32639., 32640.f,      1e30f,
+                                      -inf,    inf,     -0.0f,  std::nanf("")};
+    // Divided by a power of two, edges stay what they are.
+    for (std::size_t i = 0; i < std::min(values.size() / 2, edges.size()); ++i) {
+      values[2 * i] = edges[i] / 8192.0f;
+    }
+    const Guarded<float> x(values);
+    Guarded<std::int8_t> high(n), low(n);
+    k.digits(x.data(), 1.0f / 8192.0f, high.data(), low.data(), n);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const float scaled = std::isnan(x[i]) ? -inf : std::nearbyint(x[i] * 8192.0f);
+      const int q = static_cast<int>(std::max(-32639.0f, std::min(32639.0f, scaled)));
+      EXPECT_EQ(256 * high[i] + low[i], q) << x[i];
+      EXPECT_NE(high[i], -128);
+    }
+  }
+}
+
 TEST_P(Quantize, RoundsHalfToEvenSaturatesAndSurvivesExtremes) {
   const QuantizeKernels& k = *microkernels(GetParam()).quantize;
   constexpr float inf = std::numeric_limits<float>::infinity();
