@@ -5,8 +5,9 @@ r"""Distill a checkpoint into weights of few levels: ternary, or 2 bits.
 The student is the teacher's architecture; its matrices (table, head and all products whose inputs
 divide into groups of 16 or more) are those of grids.py in every step, everything else is bf16. The
 loss is KL(teacher || student) over all tokens (and, with --share, cross-entropy). The teacher's
-weights are the start. Writes the student to OUT/export in the Hugging Face layout: its matrices
-are scale times digit exactly, so that rounding them to the same grid loses nothing.
+weights are the start. Writes the student to OUT/export in the Hugging Face layout: rotated as
+recipes/krait-ternary.json does, its matrices are scale times digit, so that rounding them to the
+same grid loses nothing.
 
 Running the same command again resumes from the last checkpoint; SIGTERM and SIGINT write one.
 """

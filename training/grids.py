@@ -9,8 +9,8 @@ import torch
 import ops
 import quantized
 
-# name -> digits, where the search for a scale starts (so many times the mean of |w|), and its rounds.
-# Ternary weights are trained better with the digits of the start, fewer zeros than the least error has.
+# name -> digits, where the search for a scale starts (so many times the mean of |w|), its rounds.
+# Ternary weights train better with the digits of the start: fewer zeros than the least error has.
 GRIDS = {
     "ternary": ((-1, 0, 1), 1.1, 0),
     "int2": ((-2, -1, 0, 1), 1.2, 4),

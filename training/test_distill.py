@@ -72,6 +72,25 @@ def test_gradient():
     print(f"gradient: straight through to {len(parameters)} tensors, {len(on_grid)} on the grid")
 
 
+def test_recipe():
+    """krait-ternary rotates what rotation_block does and has codes for what is on a grid."""
+    recipe = json.loads((ROOT / "recipes" / "krait-ternary.json").read_text(encoding="utf-8"))
+    sites = {step["site"]: step["block"] for step in recipe["steps"] if step["name"] == "rotate"}
+    assert set(sites.values()) == {"power_of_two"}, sites
+    for family in families.FAMILIES:
+        for name, p in tiny(family).named_parameters():
+            role = name.removesuffix(".weight").rpartition(".")[2]
+            if not grids.is_matrix(name, p) or role == "dt_proj":  # int8; in wide models only
+                continue
+            rule = recipe["weights"]["embeddings" if role in quantized.TABLES else role]
+            assert (rule["bits"], rule["codes"], rule["group_size"]) == (2, "ternary", 64), name
+            role = "lm_head" if role in quantized.TABLES else quantized.SHARED_INPUT.get(role, role)
+            block = grids.rotation_block(name, p)
+            assert (block > 1) == (role + ".input" in sites), (family, name)
+            assert p.shape[1] % block == 0 and (block == 1 or p.shape[1] // block % 2), name
+    print(f"recipe: krait-ternary rotates as {len(families.FAMILIES)} families are distilled")
+
+
 def run(folder, out, *arguments):
     distill.main(["--teacher", str(folder / "teacher"), "--data", str(folder), "--out",
                   str(folder / out), "--tokens", "1280", "--batch", "2", "--context", "64",
@@ -229,6 +248,7 @@ def test_tune(folder):
 if __name__ == "__main__":
     test_quantize()
     test_gradient()
+    test_recipe()
     with tempfile.TemporaryDirectory() as folder:
         test_run(pathlib.Path(folder))
     with tempfile.TemporaryDirectory() as folder:
