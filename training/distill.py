@@ -17,6 +17,7 @@ import copy
 import json
 import pathlib
 import signal
+import subprocess
 import time
 
 import memory
@@ -31,6 +32,7 @@ from torch.func import functional_call
 import families
 import grids
 import ops
+import quantized
 import train
 
 
@@ -50,6 +52,41 @@ def validate(student, weights, teacher, data, context, count, kind=torch.bfloat1
     parts = [divergence(student, weights, teacher, *train.batch_at(data, windows[i:i + 8], context),
                         kind=kind)[1:] for i in range(0, count, 8)]
     return [sum(x).item() / len(parts) for x in zip(*parts)]
+
+
+class CodedTable:
+    """The table (the tied head) of a checkpoint of progressive.py: its codes stay as they are, what
+    is trained is the logarithm of a factor of each scale."""
+
+    def __init__(self, directory):
+        self.checkpoint = quantized.Checkpoint(directory)
+        (self.stem, self.digits), = self.checkpoint.digits.items()
+        self.name = self.stem + ".weight"
+        self.factor = torch.zeros_like(self.checkpoint.scales[self.stem], requires_grad=True)
+
+    def start(self):
+        """The weights of the plain model, the table left out."""
+        weights = self.checkpoint.weights(self.checkpoint.floats, self.checkpoint.scales)
+        return {name: w for name, w in weights.items() if name != self.name}
+
+    def scale(self):
+        return grids.Rounded.apply(self.checkpoint.scales[self.stem] * self.factor.exp())
+
+    def weight(self):
+        scale = self.scale()
+        stored = (self.digits.unflatten(1, (scale.shape[1], -1)) * scale[..., None]).flatten(1)
+        return self.checkpoint.plain(self.stem, stored)
+
+    def finish(self, krait, recipe, export, out):
+        """`export` as krait quantizes it, but with these codes for its table."""
+        subprocess.run([krait, "quantize", export, "-o", out / "rounded", "--recipe", recipe,
+                        "--force"], check=True, capture_output=True)
+        kept = self.checkpoint.coded()
+        name = self.name + "_scale"
+        kept[self.stem][name] = self.scale().detach().bfloat16().reshape(
+            kept[self.stem][name].shape)
+        done = quantized.Checkpoint(out / "rounded", kept)
+        done.write(out / "final", done.floats, done.scales, {"method": "distill.py --table"})
 
 
 def make_optimizer(parameters, args):
@@ -81,6 +118,10 @@ def main(arguments=None):
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--grid", choices=grids.GRIDS, default="ternary")
     parser.add_argument("--group", type=int, default=64)
+    parser.add_argument("--table", type=pathlib.Path,
+                        help="stage of progressive.py whose table keeps its codes: the start")
+    parser.add_argument("--krait", default="krait", help="the program, with --table")
+    parser.add_argument("--recipe", default="krait-ternary", help="of the result, with --table")
     parser.add_argument("--tokens", type=int, default=3_440_640, help="a tenth of pretraining's")
     parser.add_argument("--stop-after", type=int, help="end early, at this step")
     parser.add_argument("--batch", type=int, default=2)
@@ -108,9 +149,17 @@ def main(arguments=None):
     _, teacher = families.load_export(args.teacher)
     teacher.requires_grad_(False)
     student = copy.deepcopy(teacher)
-    parameters = grids.latents(dict(teacher.named_parameters()))
+    table = args.table and CodedTable(args.table)
+    parameters = grids.latents(table.start() if table else dict(teacher.named_parameters()))
+    if table:
+        parameters[table.name + "_factor"] = table.factor
     optimizer = make_optimizer(parameters, args)
-    student_weights = lambda: grids.student_weights(parameters, args.grid, args.group)
+
+    def student_weights():
+        free = {n: p for n, p in parameters.items() if not n.endswith("_factor")}
+        weights = grids.student_weights(free, args.grid, args.group)
+        return {**weights, table.name: table.weight()} if table else weights
+
     args.out.mkdir(parents=True, exist_ok=True)
     checkpoint, done = args.out / "checkpoint.pt", 0
     if checkpoint.exists():
@@ -120,9 +169,10 @@ def main(arguments=None):
                 p.copy_(saved["parameters"][name])
         optimizer.load_state_dict(saved["optimizer"])
         done = saved["step"]
-    stored, entropy = grids.bits_per_weight(parameters, args.grid, args.group)
-    print(f"{args.grid}: {stored:.3f} bits per weight in 2-bit codes, {entropy:.3f} at least; "
-          f"{steps * args.batch * args.context:,} tokens, from step {done} to {steps}", flush=True)
+    if not table:
+        stored, entropy = grids.bits_per_weight(parameters, args.grid, args.group)
+        print(f"{args.grid}: {stored:.3f} bits per weight in 2-bit codes, {entropy:.3f} at least")
+    print(f"{steps * args.batch * args.context:,} tokens, from step {done} to {steps}", flush=True)
 
     log = open(args.out / "log.jsonl", "a", encoding="utf-8")
 
@@ -175,6 +225,8 @@ def main(arguments=None):
     log.close()
     if last == steps:
         export(args.teacher, student_weights(), args.out / "export")
+        if table:
+            table.finish(args.krait, args.recipe, args.out / "export", args.out)
 
 
 if __name__ == "__main__":

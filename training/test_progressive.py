@@ -13,6 +13,7 @@ import numpy as np
 import tokenizers
 import torch
 
+import distill
 import export
 import families
 import progressive
@@ -63,6 +64,38 @@ def test_stages(krait, folder):
     print(f"stages: codes kept, KL {kl[-1]:.4f}, in krait {found:.4f}")
 
 
+def test_table(krait, folder):
+    """Behind a stage with a coded table: its codes stay, layers become ternary, krait reads both."""
+    recipe = json.loads((ROOT / "recipes" / "krait-ternary.json").read_text(encoding="utf-8"))
+    for role in ("embeddings", "lm_head"):
+        recipe["weights"][role]["codes"] = "trellis"
+    (folder / "ternary.json").write_text(json.dumps(recipe), encoding="utf-8")
+    np.fromfile(folder / "train.bin", dtype=np.uint16)[:4000].tofile(folder / "valid.bin")
+    stage, out = folder / "run" / "stage-0" / "tuned", folder / "ternary"
+    distill.main(["--teacher", str(folder / "teacher"), "--data", str(folder), "--out", str(out),
+                  "--table", str(stage), "--krait", krait, "--recipe",
+                  str(folder / "ternary.json"), "--tokens", "5120", "--batch", "2", "--context",
+                  "64", "--validation-windows", "8"])
+    started, final = (quantized.Checkpoint(path).coded() for path in (stage, out / "final"))
+    (stem, tensors), = started.items()
+    for part in ("codes", "table", "shape"):
+        assert torch.equal(final[stem][f"{stem}.weight_{part}"], tensors[f"{stem}.weight_{part}"])
+    scale = f"{stem}.weight_scale"
+    assert not torch.equal(final[stem][scale], tensors[scale])
+    assert len(final) == 1 + 3 * 2
+    digits = quantized.Checkpoint(out / "final").digits
+    assert all(set(d.unique().tolist()) <= {-1, 0, 1} for s, d in digits.items()
+               if s in final and s != stem)
+    log = [json.loads(line) for line in open(out / "log.jsonl", encoding="utf-8")]
+    assert log[-1]["held_out_kl"] < log[0]["held_out_kl"], log
+    compared = subprocess.run([krait, "compare", out / "export", out / "final", "-f",
+                               folder / "text", "--json"], check=True, capture_output=True)
+    found = json.loads(compared.stdout)["kl_mean"]  # inputs are rounded, nothing else
+    assert found < 0.1 * log[-1]["held_out_kl"], (found, log[-1])
+    print(f"table: codes kept, held out {log[-1]['held_out_kl']}, export to final {found:.5f}")
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         test_stages(sys.argv[1], pathlib.Path(scratch))
+        test_table(sys.argv[1], pathlib.Path(scratch))
