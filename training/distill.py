@@ -5,8 +5,9 @@ r"""Distill a checkpoint into weights of few levels: ternary, or 2 bits.
 The student is the teacher's architecture; its matrices (table, head and all products whose inputs
 divide into groups of 16 or more) are those of grids.py in every step, everything else is bf16. The
 loss is KL(teacher || student) over all tokens (and, with --share, cross-entropy). The teacher's
-weights are the start. Writes the student to OUT/export in the Hugging Face layout: its matrices
-are scale times digit exactly, so that rounding them to the same grid loses nothing.
+weights are the start. Writes the student to OUT/export in the Hugging Face layout: rotated as
+recipes/krait-ternary.json does, its matrices are scale times digit, so that rounding them to the
+same grid loses nothing.
 
 Running the same command again resumes from the last checkpoint; SIGTERM and SIGINT write one.
 """
@@ -82,16 +83,16 @@ def main(arguments=None):
     parser.add_argument("--group", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=3_440_640, help="a tenth of pretraining's")
     parser.add_argument("--stop-after", type=int, help="end early, at this step")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--context", type=int, default=512)
-    parser.add_argument("--peak", type=float, default=1e-3)
+    parser.add_argument("--peak", type=float, default=5e-4)
     parser.add_argument("--others", type=float, default=1.0,
                         help="learning rate of what is no matrix, relative to the matrices'")
     parser.add_argument("--beta2", type=float, default=0.95)
     parser.add_argument("--warmup", type=float, default=0.05, help="share of the steps")
     parser.add_argument("--share", type=float, default=0.0, help="of cross-entropy in the loss")
-    parser.add_argument("--checkpoint-every", type=int, default=50)
-    parser.add_argument("--validate-every", type=int, default=100)
+    parser.add_argument("--checkpoint-every", type=int, default=200)
+    parser.add_argument("--validate-every", type=int, default=400)
     parser.add_argument("--validation-windows", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
@@ -107,7 +108,7 @@ def main(arguments=None):
     _, teacher = families.load_export(args.teacher)
     teacher.requires_grad_(False)
     student = copy.deepcopy(teacher)
-    parameters = {n: p.detach().clone().requires_grad_() for n, p in teacher.named_parameters()}
+    parameters = grids.latents(dict(teacher.named_parameters()))
     optimizer = make_optimizer(parameters, args)
     student_weights = lambda: grids.student_weights(parameters, args.grid, args.group)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -154,7 +155,7 @@ def main(arguments=None):
         optimizer.step()
         optimizer.zero_grad()
         recent.append((kl.item(), nll.item()))
-        if step % 20 == 0 or step == last:
+        if step % 40 == 0 or step == last:
             seconds = time.time() - clock
             kl, nll = (sum(x) / len(recent) for x in zip(*recent))
             rate = len(recent) * args.batch * args.context / seconds

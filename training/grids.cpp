@@ -25,10 +25,11 @@ void nearest_of_grid(int groups, int size, int rounds, float start, const float*
       float sum = 0;
       for (int i = 0; i < size; ++i) sum += std::abs(x[i]);
       float scale = start * std::max(sum / size, 1e-20f);
-      for (int round = 0; round < rounds; ++round) {
+      for (int round = 0; round < std::max(1, rounds); ++round) {
         float products = 0, squares = 0;
         for (int i = 0; i < size; ++i) {
           const float d = nearest(x[i], scale, digits, levels);
+          if (rounds == 0) out[i] = d;
           products += d * x[i];
           squares += d * d;
         }
@@ -37,6 +38,7 @@ void nearest_of_grid(int groups, int size, int rounds, float start, const float*
       Bf16 stored;
       put(&stored, scale);
       scales[g] = to_float(stored);
+      if (rounds == 0) continue;
       for (int i = 0; i < size; ++i) out[i] = nearest(x[i], scales[g], digits, levels);
     }
   });

@@ -7,12 +7,14 @@ zeros can run away (the "zero-ratio collapse" of Ternary Mamba, 2026, arXiv 2606
 import torch
 
 import ops
+import quantized
 
-# name -> digits, and where the search for a scale starts: so many times the mean of |w|.
+# name -> digits, where the search for a scale starts (so many times the mean of |w|), its rounds.
+# Ternary weights train better with the digits of the start: fewer zeros than the least error has.
 GRIDS = {
-    "ternary": ((-1, 0, 1), 1.5),
-    "int2": ((-2, -1, 0, 1), 1.2),
-    "quarters": ((-3, -1, 1, 3), 0.62),
+    "ternary": ((-1, 0, 1), 1.1, 0),
+    "int2": ((-2, -1, 0, 1), 1.2, 4),
+    "quarters": ((-3, -1, 1, 3), 0.62, 4),
 }
 
 
@@ -29,13 +31,29 @@ def is_matrix(name, tensor):
             and group_of(tensor.shape[1], 64) >= 16)
 
 
+def rotation_block(name, tensor):
+    """The block of the rotation of a parameter's input in recipes/krait-ternary.json, 1 if there is
+    none: the largest power of two that divides its columns, of all that is on a grid but x_proj and
+    dt_proj, whose inputs krait does not rotate."""
+    if not is_matrix(name, tensor) or "x_proj" in name or "dt_proj" in name:
+        return 1
+    return tensor.shape[1] & -tensor.shape[1]
+
+
+def latents(parameters):
+    """{name: weight of the plain model} -> what student_weights starts from: W H^T."""
+    return {name: quantized.rotate(p.detach(), rotation_block(name, p)).clone().requires_grad_()
+            for name, p in parameters.items()}
+
+
 @torch.no_grad()
-def quantize(w, grid, group, rounds=4):
+def quantize(w, grid, group):
     """w [rows, columns] -> digits [rows, groups, group], scales [rows, groups, 1] as bf16 has them.
 
-    Lloyd's iteration: nearest digits, then the scale of the least squared error for them.
+    Lloyd's iteration: nearest digits, then the scale of the least squared error for them. Without
+    rounds the digits are the nearest at the start's scale.
     """
-    digits, start = GRIDS[grid]
+    digits, start, rounds = GRIDS[grid]
     w = w.contiguous().unflatten(-1, (-1, group))
     q, scale = torch.empty_like(w), w.new_empty(*w.shape[:-1], 1)
     ops.call("nearest_of_grid", torch.float32, scale.numel(), group, rounds, start, len(digits),
@@ -51,17 +69,17 @@ def digits_of(w, scale, digits):
 
 
 @torch.no_grad()
-def quantize_reference(w, grid, group, rounds=4):
+def quantize_reference(w, grid, group):
     """quantize in plain PyTorch."""
-    digits, start = GRIDS[grid]
+    digits, start, rounds = GRIDS[grid]
     w = w.unflatten(-1, (-1, group))
     scale = start * w.abs().mean(-1, keepdim=True).clamp(min=1e-20)
-    for _ in range(rounds):
+    for _ in range(max(1, rounds)):
         q = digits_of(w, scale, digits)
         better = (w * q).sum(-1, keepdim=True) / q.square().sum(-1, keepdim=True)
         scale = torch.where(better > 0, better, scale)  # NaN if all digits are 0
     scale = scale.bfloat16().float()
-    return digits_of(w, scale, digits), scale
+    return digits_of(w, scale, digits) if rounds else q, scale
 
 
 class Quantized(torch.autograd.Function):
@@ -93,10 +111,16 @@ class Rounded(torch.autograd.Function):
 
 
 def student_weights(parameters, grid, group):
-    """{name: parameter} -> {name: what the student computes with}: the matrices on the grid, all
-    else as bf16 holds it."""
-    return {name: Quantized.apply(p, grid, group_of(p.shape[1], group)) if is_matrix(name, p)
-            else Rounded.apply(p) for name, p in parameters.items()}
+    """latents() -> {name: what the student computes with}: the matrices on the grid and rotated
+    back, all else as bf16 holds it."""
+    weights = {}
+    for name, p in parameters.items():
+        if is_matrix(name, p):
+            on_grid = Quantized.apply(p, grid, group_of(p.shape[1], group))
+            weights[name] = quantized.rotate(on_grid, rotation_block(name, p), back=True)
+        else:
+            weights[name] = Rounded.apply(p)
+    return weights
 
 
 def bits_per_weight(parameters, grid, group):

@@ -51,6 +51,14 @@ def hadamard(block):
     return torch.from_numpy(h / np.sqrt(block)).float()
 
 
+def rotate(w, block, back=False):
+    """W H^T of w [rows, columns], H in blocks; or back, W H."""
+    if block == 1:
+        return w
+    h = hadamard(block)
+    return (w.unflatten(1, (-1, block)) @ (h if back else h.t())).flatten(1)
+
+
 def unpack_int4(words, columns):
     """I32 [rows, columns / 8] -> digits [rows, columns], the first in the lowest four bits."""
     shifts = torch.arange(0, 32, 4, dtype=torch.int32)
@@ -140,10 +148,7 @@ class Checkpoint:
 
     def plain(self, stem, stored):
         """Stored weights [rows, columns] -> those of the plain model."""
-        block = self.block(stem)
-        if block == 1:
-            return stored
-        return (stored.unflatten(1, (-1, block)) @ hadamard(block)).flatten(1)
+        return rotate(stored, self.block(stem), back=True)
 
     def weights(self, floats, scales):
         result = {}

@@ -29,10 +29,11 @@ def tiny(name, seed=0, vocab_size=64):
 
 
 def test_quantize():
-    """The fused search against PyTorch: bf16 scales, digits of the grid, a local optimum."""
+    """The fused search against PyTorch: bf16 scales, digits of the grid, and a
+    local optimum: for other digits too where these were searched."""
     w = torch.randn(24, 192, generator=torch.Generator().manual_seed(1))
     w[3] = 0
-    for grid, (digits, _) in grids.GRIDS.items():
+    for grid, (digits, _, rounds) in grids.GRIDS.items():
         for group in (16, 64, 192):
             q, scale = grids.quantize(w, grid, group)
             wanted, wanted_scale = grids.quantize_reference(w, grid, group)
@@ -44,7 +45,7 @@ def test_quantize():
             groups = w.unflatten(-1, (-1, group))
             best = (groups - q * scale).square().sum()
             for moved in (0.9 * scale, 1.1 * scale):
-                other = grids.digits_of(groups, moved, digits)
+                other = grids.digits_of(groups, moved, digits) if rounds else q
                 assert best <= (groups - other * moved).square().sum()
     q, scale = grids.quantize(w, "ternary", 64)
     again, scale_again = grids.quantize((q * scale).flatten(-2), "ternary", 64)
@@ -53,9 +54,9 @@ def test_quantize():
 
 
 def test_gradient():
-    """Straight through: the gradient of the matrices is that of the weights in use."""
+    """Straight through: the gradient of the latents is that of the weights in use, rotated."""
     model = tiny("mamba")
-    parameters = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters()}
+    parameters = grids.latents(dict(model.named_parameters()))
     weights = grids.student_weights(parameters, "ternary", 64)
     on_grid = [n for n, p in parameters.items() if grids.is_matrix(n, p)]
     assert len(on_grid) == 1 + 3 * model.config.num_hidden_layers, on_grid
@@ -65,9 +66,29 @@ def test_gradient():
     for w in (weights, in_use):
         distill.divergence(model, w, teacher, ids, target, 0.25, torch.float32)[0].backward()
     for name, p in parameters.items():
-        assert torch.equal(p.grad, in_use[name].grad), name
+        wanted = quantized.rotate(in_use[name].grad, grids.rotation_block(name, p))
+        assert torch.allclose(p.grad, wanted, rtol=1e-4, atol=1e-7), name
         assert p.grad.abs().sum() > 0, name
     print(f"gradient: straight through to {len(parameters)} tensors, {len(on_grid)} on the grid")
+
+
+def test_recipe():
+    """krait-ternary rotates what rotation_block does and has codes for what is on a grid."""
+    recipe = json.loads((ROOT / "recipes" / "krait-ternary.json").read_text(encoding="utf-8"))
+    sites = {step["site"]: step["block"] for step in recipe["steps"] if step["name"] == "rotate"}
+    assert set(sites.values()) == {"power_of_two"}, sites
+    for family in families.FAMILIES:
+        for name, p in tiny(family).named_parameters():
+            role = name.removesuffix(".weight").rpartition(".")[2]
+            if not grids.is_matrix(name, p) or role == "dt_proj":  # int8; in wide models only
+                continue
+            rule = recipe["weights"]["embeddings" if role in quantized.TABLES else role]
+            assert (rule["bits"], rule["codes"], rule["group_size"]) == (2, "ternary", 64), name
+            role = "lm_head" if role in quantized.TABLES else quantized.SHARED_INPUT.get(role, role)
+            block = grids.rotation_block(name, p)
+            assert (block > 1) == (role + ".input" in sites), (family, name)
+            assert p.shape[1] % block == 0 and (block == 1 or p.shape[1] // block % 2), name
+    print(f"recipe: krait-ternary rotates as {len(families.FAMILIES)} families are distilled")
 
 
 def run(folder, out, *arguments):
@@ -92,12 +113,15 @@ def test_run(folder):
                 assert w.dtype == torch.bfloat16, name
                 continue
             group = grids.group_of(w.shape[1], 64)
-            q, scale = grids.quantize(w.float(), grid, group, rounds=20)
-            groups = w.float().unflatten(-1, (-1, group))
-            levels = [len(g.unique()) for g in groups.flatten(0, 1)]
-            assert max(levels) <= len(grids.GRIDS[grid][0]), (grid, name)
-            if grid == "ternary":
-                assert w.dtype == torch.bfloat16 and torch.equal(q * scale, groups), name
+            w = quantized.rotate(w.float(), grids.rotation_block(name, w))
+            q, scale = grids.quantize(w, grid, group)
+            groups = w.unflatten(-1, (-1, group))
+            error = (q * scale - groups).abs().max().item()
+            if grid == "ternary":  # its own nearest: nothing but the rounding of the rotation
+                assert error < 1e-6 * groups.abs().max().item(), (name, error)
+            values = (groups / groups.abs().amax(-1, keepdim=True) * 1000).round()
+            assert max(len(g.unique()) for g in values.flatten(0, 1)) <= len(
+                grids.GRIDS[grid][0]), (grid, name)
         families.load_export(folder / grid / "export")
     run(folder, "resumed", "--stop-after", "4")
     run(folder, "resumed")
@@ -224,6 +248,7 @@ def test_tune(folder):
 if __name__ == "__main__":
     test_quantize()
     test_gradient()
+    test_recipe()
     with tempfile.TemporaryDirectory() as folder:
         test_run(pathlib.Path(folder))
     with tempfile.TemporaryDirectory() as folder:
