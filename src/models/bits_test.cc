@@ -74,7 +74,7 @@ void add_cache_case(const std::string& model, const TestCheckpoint& base, std::v
 /// Float but for an int8 state: rows with scales of their own, or static scales by groups of
 /// channels, which differ from head to head.
 void add_state_cases(const TestCheckpoint& base, std::vector<Case>& list) {
-  for (const char* rounding : {"nearest", "stochastic"}) {
+  for (const char* rounding : {"nearest", "dithered"}) {
     list.push_back({fmt::format("mamba2_state_{}", rounding), base});
     list.back().checkpoint.config["quantization_config"]["krait"]["activations"]["ssm_state"] = {
         {"bits", 8}, {"strategy", "channel"}, {"dynamic", true}, {"rounding", rounding}};

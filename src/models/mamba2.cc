@@ -131,8 +131,9 @@ void Mamba2::mix(Context& ctx, const Layer& l, const Batch& batch, const Activat
   for_each_sequence(
       ctx, batch, [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
         const auto rows = [&](const Activation& a) { return a.row_range(begin, end); };
-        const SsdState h = state_of(l, state);
+        SsdState h = state_of(l, state);
         ssd(own, params, {rows(x), rows(dt), rows(B), rows(C)}, h, rows(y));
+        h.position += end - begin;
         if (own.tap) observe_state(own, l, h);
       });
 
@@ -158,7 +159,7 @@ SsdState Mamba2::state_of(const Layer& layer, SequenceState& state) const {
   if (dtype != DType::i8) return result;
   if (layer.ssm_state.numerics.args.dynamic) {
     result.row_scale = static_cast<float*>(state.buffer(layer.row_scale_buffer));
-    result.stochastic = layer.ssm_state.numerics.stochastic;
+    result.dithered = layer.ssm_state.numerics.dithered;
     result.seed = layer.row_scale_buffer;
   } else if (!layer.state_scales.table.empty()) {
     const StateScales& scales = layer.state_scales;
@@ -193,7 +194,9 @@ void Mamba2::observe_state(Context& ctx, const Layer& layer, const SsdState& sta
       value = f16_to_f32(static_cast<const std::uint16_t*>(state.data)[i]);
     }
     if (state.dtype == DType::i8) {
-      value = state_scale(state, h, n, p, N, P) * static_cast<const std::int8_t*>(state.data)[i];
+      const float u = state.dithered ? ssd_noise(state, i) : 0.0f;
+      value = state_scale(state, h, n, p, N, P) *
+              (static_cast<float>(static_cast<const std::int8_t*>(state.data)[i]) - u);
     }
     static_cast<float*>(rows.data)[(h * P + p) * N + n] = value;
   }

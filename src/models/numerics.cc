@@ -33,7 +33,7 @@ std::string choices(const ActivationSite& site, bool product_input) {
   if (site.is_state) {
     return site.states > 0
                ? "16-bit float; 8-bit int, tensor, channel or group, static; 8-bit int, "
-                 "channel, dynamic, rounding nearest or stochastic"
+                 "channel, dynamic, rounding nearest or dithered"
                : "16-bit float; 8-bit int, tensor or channel, static";
   }
   return product_input ? "8-bit int, tensor, static or dynamic; 8-bit int, token, dynamic, with or "
@@ -101,9 +101,9 @@ ActivationNumerics parse_one(const Json& entry, const ActivationSite& site, bool
   args.outlier_threshold =
       static_cast<float>(config_positive(entry, {"outlier_threshold"}).value_or(0));
   const std::string rounding = config_string(entry, "rounding");
-  numerics.stochastic = rounding == "stochastic";
-  const bool known_rounding = rounding.empty() || (rounding == "nearest" || numerics.stochastic);
-  const bool valid = known_rounding && (!numerics.stochastic || (site.is_state && args.dynamic)) &&
+  numerics.dithered = rounding == "dithered";
+  const bool known_rounding = rounding.empty() || (rounding == "nearest" || numerics.dithered);
+  const bool valid = known_rounding && (!numerics.dithered || (site.is_state && args.dynamic)) &&
                      (type.empty() || type == "int" || type == "float") && parsed &&
                      config_bool(entry, "symmetric").value_or(true) &&
                      has_kernel(args, site, product_input);

@@ -162,7 +162,7 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
 void plan_activations(const std::map<std::string, std::int64_t>& blocks, QuantizationPlan& plan) {
   for (const auto& [role, rule] : plan.recipe.activations) {
     ActivationNumerics& numerics = plan.numerics[role];
-    numerics = {.quantized = true, .args = rule.args, .stochastic = rule.stochastic};
+    numerics = {.quantized = true, .args = rule.args, .dithered = rule.dithered};
     const auto is_state = [wanted = &role](const ActivationSite& site) {
       return site.role == *wanted && site.is_state;
     };
@@ -178,12 +178,14 @@ void plan_activations(const std::map<std::string, std::int64_t>& blocks, Quantiz
     const QuantArgs& args = rule->second.args;
     if (args.is_float || args.dynamic) continue;
     plan.static_sites.push_back(static_cast<int>(i));
-    if (args.strategy != Strategy::group) continue;
+    if (args.strategy == Strategy::tensor) continue;
     const ActivationSite& site = plan.layout.activations[i];
     QuantizationPlan::Groups& groups = plan.groups[static_cast<int>(i)];
-    groups.count = static_cast<int>(site.groups);
+    const std::int64_t count =
+        args.strategy == Strategy::channel ? site.channels : std::int64_t{site.groups};
+    groups.count = static_cast<int>(count);
     for (std::int64_t c = 0; c < site.channels; ++c) {
-      groups.of_channel.push_back(static_cast<int>(c * site.groups / site.channels));
+      groups.of_channel.push_back(static_cast<int>(c * count / site.channels));
     }
   }
 }
@@ -200,7 +202,7 @@ ScaleTensors scale_tensors(const QuantizationPlan& plan, std::size_t i) {
   const std::string name = site.name + "_scale";
   const auto groups = plan.groups.find(index);
   if (groups == plan.groups.end()) return {{name, DType::f32, {1}}};
-  if (!site.is_state) return {{name, DType::f32, {site.channels}}};
+  if (!site.is_state || site.states == 0) return {{name, DType::f32, {site.channels}}};
   return {{name, DType::f32, {groups->second.count, site.states}},
           {site.name + "_group", DType::i32, {site.channels}}};
 }

@@ -251,7 +251,7 @@ const std::vector<Variant>& variants() {
         {"/weights/lm_head", int8},
         {"/activations/lm_head.input", token}}},
       {"rows_nearest", "quamba2-w8a8", {{"/activations/ssm_state", rows("nearest")}}},
-      {"rows_stochastic", "krait-w8a8", {{"/activations/ssm_state", rows("stochastic")}}},
+      {"rows_dithered", "krait-w8a8", {{"/activations/ssm_state", rows("dithered")}}},
   };
   return all;
 }
@@ -337,13 +337,15 @@ TEST(Quamba2Recipe, RefusesWhatMakesNoSense) {
   expect_refused(q, "/steps/0/channels", 9, {"\"channels\" must be 1 to 8, got 9"});
   expect_refused(q, "/steps/0/clusters", 9, {"steps[0]", "unknown key \"clusters\""});
   expect_refused(q, "/steps/1", cluster_step(2, 2), {"\"cluster", "occurs twice"});
+  expect_refused(q, "/activations/z/strategy", "channel",
+                 {"activations.z as 8 bits, int, channel"});
   expect_refused(q, "/activations/z/strategy", "group", {"activations.z as 8 bits, int, group"});
   expect_refused(q, "/activations/in_proj.input/strategy", "group",
                  {"activations.in_proj.input as 8 bits, int, group, static"});
   expect_refused(q, "/activations/x/dynamic", true, {"observer is for static"});
-  expect_refused(q, "/activations/B/rounding", "up", {"unknown rounding \"up\"", "stochastic"});
-  expect_refused(q, "/activations/B/rounding", "stochastic",
-                 {"activations.B", "stochastic rounding is for states"});
+  expect_refused(q, "/activations/B/rounding", "up", {"unknown rounding \"up\"", "dithered"});
+  expect_refused(q, "/activations/B/rounding", "dithered",
+                 {"activations.B", "dithered rounding is for states"});
   expect_refused(q, "/shared_scales", Json::array({{"B", "C"}}),
                  {"shared_scales: B has a scale for each of several groups"});
   const Json rows = {{"bits", 8}, {"strategy", "channel"}, {"dynamic", true}};
@@ -356,7 +358,7 @@ TEST(Quamba2Recipe, RefusesWhatMakesNoSense) {
   expect_refused("krait-w8a8", "/activations/x", rows, {"activations.x as 8 bits, int, channel"});
   // Mamba-1's state has no such kernel.
   expect_refused("krait-w8a8", "/activations/ssm_state", rows,
-                 {"ssm_state as 8 bits, int, channel, dynamic", "int, tensor, static"},
+                 {"ssm_state as 8 bits, int, channel, dynamic", "int, tensor or channel, static"},
                  layout_of(tiny_mamba({.D = 24, .E = 40})));
   expect_error(
       [] {

@@ -323,21 +323,25 @@ TEST(Quantize, WeightsAreRoundedByTheirScales) {
 }
 
 TEST(Quantize, StaticScalesAreWhatTheFloatModelShows) {
-  /// Largest magnitude of every site over the samples, one token sequence each.
+  /// Largest magnitudes of every site's channels over the samples, one token sequence each.
   struct Watch final : Tap {
-    std::map<int, float> largest;
+    std::map<int, std::vector<float>> largest;
     void observe(int site, const Activation& value) override {
+      std::vector<float>& most = largest[site];
+      most.resize(static_cast<std::size_t>(value.cols));
       for (std::int64_t r = 0; r < value.rows; ++r) {
-        for (std::int64_t c = 0; c < value.cols; ++c) {
-          largest[site] = std::max(largest[site], std::fabs(value.f32(r)[c]));
+        for (std::size_t c = 0; c < most.size(); ++c) {
+          most[c] = std::max(most[c], std::fabs(value.f32(r)[c]));
         }
       }
     }
   } watch;
   const QuantizeFixture fixture;
-  QuantizeOptions options = fixture.options("static-w8a8");
-  options.samples = 100;  // all there are: the order does not matter to absmax
-  quantize(fixture.directory / "model", fixture.directory / "out", options);
+  for (const char* recipe : {"static-w8a8", "channel-w8a8"}) {
+    QuantizeOptions options = fixture.options(recipe);
+    options.samples = 100;  // all there are: the order does not matter to absmax
+    quantize(fixture.directory / "model", fixture.directory / recipe, options);
+  }
   TestRuntime runtime;
   runtime.ctx.tap = &watch;
   const auto model =
@@ -347,16 +351,29 @@ TEST(Quantize, StaticScalesAreWhatTheFloatModelShows) {
     SequenceState state(model->state_layout());
     all_logits(runtime.ctx, *model, std::span(ids).subspan(begin, 33), state);
   }
-  const Checkpoint output = open_checkpoint(fixture.directory / "out");
-  int checked = 0;
+  const Checkpoint output = open_checkpoint(fixture.directory / "static-w8a8");
+  const Checkpoint channels = open_checkpoint(fixture.directory / "channel-w8a8");
+  int checked = 0, by_channel = 0;
   for (const auto& [index, largest] : watch.largest) {
     const ActivationSite& site = model->layout().activations[static_cast<std::size_t>(index)];
     if (site.is_state || site.role == "lm_head.input") continue;
-    EXPECT_FLOAT_EQ(output.tensors->get(site.name + "_scale").as<float>()[0], largest / 127)
-        << site.name;
+    const Tensor scale = output.tensors->get(site.name + "_scale");
+    const Tensor each = channels.tensors->get(site.name + "_scale");
+    const float most = *std::max_element(largest.begin(), largest.end());
+    EXPECT_FLOAT_EQ(scale.as<float>()[0], most / 127) << site.name;
+    if (each.elements() == 1) {
+      EXPECT_EQ(each.as<float>()[0], scale.as<float>()[0]) << site.name;
+    } else {
+      ASSERT_EQ(each.elements(), std::ssize(largest)) << site.name;
+      for (std::size_t c = 0; c < largest.size(); ++c) {
+        EXPECT_FLOAT_EQ(each.as<float>()[c], std::max(largest[c], 1e-6f) / 127) << site.name;
+      }
+      ++by_channel;
+    }
     ++checked;
   }
   EXPECT_EQ(checked, 18);
+  EXPECT_EQ(by_channel, 10);  // conv1d.input, z, B, C and dt_proj.output of two layers
 }
 
 TEST(Quantize, SharedScalesAreTheLargestOfTheirLayer) {

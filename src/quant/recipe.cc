@@ -104,11 +104,11 @@ ActivationRule parse_activation_rule(const Json& json, const std::string& where)
         "{}: an observer is for static integer scales only, this one is {}", where,
         rule.args.is_float ? "float" : "dynamic");
   const std::string rounding = fields.text("rounding", "nearest");
-  if (rounding != "nearest" && rounding != "stochastic") {
+  if (rounding != "nearest" && rounding != "dithered") {
     fail(invalid_argument, "{}: unknown rounding {}", where,
-         unknown_name(rounding, {"nearest", "stochastic"}));
+         unknown_name(rounding, {"nearest", "dithered"}));
   }
-  rule.stochastic = rounding == "stochastic";
+  rule.dithered = rounding == "dithered";
   if (fields.has("observer"))
     rule.observer = parse_observer(fields.at("observer"), where + ".observer");
   return rule;

@@ -17,7 +17,7 @@
 //                                  {"name": "mse"}} |
 //                    "ssm_state": {"bits": 16, "type": "float"} |
 //                                 {"bits": 8, "strategy": "channel", "dynamic": true,
-//                                  "rounding": "nearest" | "stochastic"}, ... },
+//                                  "rounding": "nearest" | "dithered"}, ... },
 //   "shared_scales": [["conv1d.input", "z"], ...],        the largest scale of each list is used by
 //   all "steps": [{"name": "cluster", "site": "x", "heads": 4, "channels": 4},
 //             {"name": "smooth", "site": "in_proj.input", "alpha": 0.5},
@@ -67,7 +67,7 @@ inline bool has_codes(const QuantArgs& args) {
 struct ActivationRule {
   QuantArgs args;
   ObserverArgs observer;    ///< static scales only
-  bool stochastic = false;  ///< dynamic states only
+  bool dithered = false;  ///< dynamic states only
 };
 
 struct RecipeStep {

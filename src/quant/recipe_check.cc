@@ -179,8 +179,18 @@ void check_weights(const Recipe& recipe, const ModelLayout& layout) {
   }
 }
 
+std::set<std::string> inputs_of_products(const ModelLayout& layout) {
+  std::set<std::string> inputs;
+  for (const LinearSite& linear : layout.linears) {
+    if (linear.input_site < 0) continue;
+    inputs.insert(layout.activations[static_cast<std::size_t>(linear.input_site)].role);
+  }
+  return inputs;
+}
+
 void check_activations(const Recipe& recipe, const ModelLayout& layout) {
   const Roles known = roles_of(layout.activations);
+  const std::set<std::string> inputs = inputs_of_products(layout);
   for (const auto& [role, rule] : recipe.activations) {
     if (!contains(known, role)) {
       fail(invalid_argument, "recipe {}: {} has no activation site {}", recipe.name,
@@ -189,11 +199,15 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
     const QuantArgs& a = rule.args;
     const ActivationSite& site = first_of(layout.activations, role);
     const bool by_group = a.strategy == Strategy::group && site.groups > 0;
-    const bool is_static = !a.dynamic && (a.strategy == Strategy::tensor || by_group);
+    // A step "cluster" changes the order of channels.
+    const bool has_channels =
+        !inputs.contains(role) && site.states == 0 && !recipe.find_step("cluster");
+    const bool by_channel = a.strategy == Strategy::channel && has_channels;
+    const bool is_static = !a.dynamic && (a.strategy == Strategy::tensor || by_group || by_channel);
     const bool by_row =
         a.dynamic && a.strategy == Strategy::channel && a.bits == 8 && site.states > 0;
-    check(by_row || !rule.stochastic, invalid_argument,
-          "recipe {}: activations.{}: stochastic rounding is for states of Mamba-2 with a dynamic "
+    check(by_row || !rule.dithered, invalid_argument,
+          "recipe {}: activations.{}: dithered rounding is for states of Mamba-2 with a dynamic "
           "scale per channel",
           recipe.name, role);
     if (site.is_cache) {
@@ -210,25 +224,30 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
           "recipe {}: no kernel keeps activations.{} as {}; there are 16 bits, float, and 8 bits, "
           "int, tensor{}",
           recipe.name, role, describe(a, true),
-          site.states > 0 ? " or group, static; and 8 bits, int, channel, dynamic" : ", static");
+          site.states > 0 ? " or group, static; and 8 bits, int, channel, dynamic"
+                          : " or channel, static");
     } else {
       const bool is_dynamic =
           a.dynamic && (a.strategy == Strategy::tensor || a.strategy == Strategy::token);
       check(a.bits == 8 && !a.is_float && (is_static || is_dynamic), invalid_argument,
             "recipe {}: no kernel keeps activations.{} as {}; there are 8 bits, int, tensor{}, "
             "static; 8 bits, int, tensor, dynamic; and 8 bits, int, token, dynamic",
-            recipe.name, role, describe(a, true), site.groups > 0 ? " or group" : "");
+            recipe.name, role, describe(a, true),
+            site.groups > 0 && has_channels ? ", group or channel"
+            : site.groups > 0               ? " or group"
+            : has_channels                  ? " or channel"
+                                            : "");
     }
   }
 }
 
 /// Splitting is for what products of int8 weights read, a token at a time.
 void check_outliers(const Recipe& recipe, const ModelLayout& layout) {
-  std::set<std::string> inputs, inputs_of_groups;
+  const std::set<std::string> inputs = inputs_of_products(layout);
+  std::set<std::string> inputs_of_groups;
   for (const LinearSite& linear : layout.linears) {
     if (linear.input_site < 0) continue;
     const std::string& role = layout.activations[static_cast<std::size_t>(linear.input_site)].role;
-    inputs.insert(role);
     const WeightRule* rule = recipe.find_weight(linear.name, linear.role);
     const bool has_groups = rule && rule->args.strategy == Strategy::group;
     if (has_groups) inputs_of_groups.insert(role);

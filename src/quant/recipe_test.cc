@@ -32,6 +32,7 @@ void expect_refused(const char* pointer, const Json& value,
 
 TEST(Recipe, AllThatShipParseAndFitAModel) {
   EXPECT_EQ(recipe_names(), (std::vector<std::string>{"bf16",
+                                                      "channel-w8a8",
                                                       "dynamic-w8a8",
                                                       "f16",
                                                       "f32",
@@ -290,17 +291,20 @@ TEST(CheckRecipe, ListsRolesSitesAndNumerics) {
   expect_refused("/weights/A_log/strategy", "channel", {"weights.A_log", "8 bits, int, tensor"});
   expect_refused("/weights/norm", {{"bits", 8}},
                  {"weights.norm cannot be quantized", "A_log", "D"});
-  expect_refused("/activations/z/bits", 4,
-                 {"activations.z as 4 bits", "8 bits, int, tensor, static", "token, dynamic"});
+  expect_refused(
+      "/activations/z/bits", 4,
+      {"activations.z as 4 bits", "8 bits, int, tensor or channel, static", "token, dynamic"});
   expect_refused("/activations/z/strategy", "token", {"activations.z", "token, static"});
-  expect_refused("/activations/z/strategy", "channel", {"activations.z", "channel, static"});
+  expect_refused("/activations/x_proj.input/strategy", "channel",
+                 {"activations.x_proj.input", "channel, static", "8 bits, int, tensor, static"});
   expect_refused("/activations/ssm_state/bits", 8, {"ssm_state", "16 bits, float"});
   expect_refused("/activations/ssm_state", {{"bits", 8}, {"dynamic", true}},
-                 {"ssm_state", "8 bits, int, tensor, static"});
+                 {"ssm_state", "8 bits, int, tensor or channel, static"});
   expect_refused("/shared_scales/0", {"z", "ssm_state"}, {"ssm_state has no static scale"});
   expect_refused("/shared_scales/0", {"z", "Z"}, {"shared_scales", "\"Z\"", "did you mean \"z\""});
   expect_refused("/shared_scales/0", {"z", "B"}, {"B is named twice"});
   EXPECT_NO_THROW(check_changed("/activations/ssm_state", {{"bits", 8}}));
+  EXPECT_NO_THROW(check_changed("/activations/ssm_state", {{"bits", 8}, {"strategy", "channel"}}));
   EXPECT_NO_THROW(check_changed("/weights/conv1d.weight/strategy", "channel"));
 }
 

@@ -25,7 +25,7 @@ Microkernel microkernel(const SsdKernels& kernels, const SsdState& state) {
   if (state.dtype == DType::f16) return kernels.run_f16;
   if (state.clusters.table) return kernels.run_i8_clusters;
   if (state.scale) return kernels.run_i8;
-  return state.stochastic ? kernels.run_i8_rows_stochastic : kernels.run_i8_rows;
+  return state.dithered ? kernels.run_i8_rows_dithered : kernels.run_i8_rows;
 }
 
 /// mix() of ssd.h for one position.
@@ -37,11 +37,11 @@ SsdKey noise_key(std::uint64_t seed, std::int64_t position) {
   return {static_cast<std::uint32_t>(z), static_cast<std::uint32_t>(z >> 32)};
 }
 
-/// The keys of all tokens, if they are needed.
+/// The keys of all tokens and, before the first, of the one before, if they are needed.
 const SsdKey* noise_keys(Context& ctx, const SsdState& state, std::int64_t tokens) {
-  if (!state.stochastic) return nullptr;
-  auto* keys = ctx.arena.take<SsdKey>(tokens);
-  for (std::int64_t t = 0; t < tokens; ++t) keys[t] = noise_key(state.seed, state.position + t);
+  if (!state.dithered) return nullptr;
+  auto* keys = ctx.arena.take<SsdKey>(tokens + 1) + 1;
+  for (std::int64_t t = -1; t < tokens; ++t) keys[t] = noise_key(state.seed, state.position + t);
   return keys;
 }
 
@@ -255,6 +255,16 @@ void run_tokens(Context& ctx, const SsdParams& params, const Stretch& in, const 
 }
 
 }  // namespace
+
+float ssd_noise(const SsdState& state, std::int64_t i) {
+  const SsdKey key = noise_key(state.seed, state.position - 1);
+  std::uint32_t x = static_cast<std::uint32_t>(i) * 0x9e3779b9u + key.low;
+  x ^= x >> 16;
+  x *= 0x7feb352du;
+  x ^= x >> 15;
+  x = (x + key.high) * 0x846ca68bu;
+  return static_cast<float>(2 * (static_cast<std::int32_t>(x) >> 8) + 1) * 0x1p-25f;
+}
 
 void ssd(Context& ctx, const SsdParams& params, const SsdInputs& in, SsdState state,
          const Activation& y) {

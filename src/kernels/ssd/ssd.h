@@ -11,8 +11,8 @@
 //   for n = 0..N-1: S[n, p] = fma(a, S[n, p], dx[p] * B[n])
 //                   y[p] = fma(C[n], S[n, p], y[p]) starting from y[p] = D[p] * x[p]
 // and then S is rounded to the state's numerics after every token (f32: nothing; f16: round to
-// nearest even; i8: q = clamp(rne(S * (1 / s) + u)), S = q * s). exp2 and softplus are those of
-// kernels/vec_math.h.
+// nearest even; i8: q = clamp(rne(S * (1 / s) + u)), S = (q - u) * s). exp2 and softplus are those
+// of kernels/vec_math.h.
 //
 // Chunks (section 6 of the paper). The tokens at positions kQ, ..., kQ + Q - 1 of the sequence,
 // Q = kSsdChunk, are a chunk. A call that has all of them takes them at once, with an f32 state, as
@@ -33,10 +33,12 @@
 // decode included, give the same bits.
 //
 // s is given (static), or measured after every token (dynamic): s[p] = max(max_n |S[n, p]|, 1e-30)
-// / 127, and then q is in [-127, 127]. u is 0, or noise that makes the expected value of q what it
-// was before rounding (stochastic rounding): uniform on the odd multiples of 2^-25 in (-1/2, 1/2),
-// and a function of seed, position, h, n and p alone. With c = (h N + n) P + p, and low and high
-// the halves of mix(seed 2^40 + position), all modulo 2^32:
+// / 127, and then q is in [-127, 127]. u is 0, or noise that is added before rounding and taken off
+// again (subtractive dither: Schuchman 1964, "Dither Signals and Their Effect on Quantization
+// Noise"): the error is then uniform, of mean 0 and the same variance 1/12 for every S, instead of
+// 0 for what moves by less than half a step. u is uniform on the odd multiples of 2^-25 in (-1/2,
+// 1/2) and a function of seed, position, h, n and p alone. With c = (h N + n) P + p, and low and
+// high the halves of mix(seed 2^40 + position), all modulo 2^32:
 //   x = c * 0x9e3779b9 + low; x ^= x >> 16; x *= 0x7feb352d; x ^= x >> 15;
 //   x = (x + high) * 0x846ca68b; u = (2 floor(x / 2^8) + 1) 2^-25 with x read as signed
 // The multipliers are those of lowbias32 (Wellons 2018, "Prospecting for Hash Functions"); mix() is
@@ -77,8 +79,8 @@ struct SsdState {
   const float* scale = nullptr;  ///< static, [H P]
   SsdClusterScales clusters{};   ///< static
   float* row_scale = nullptr;    ///< dynamic, [H P]: part of the state, read and updated
-  bool stochastic = false;       ///< dynamic: how it is rounded
-  std::uint64_t seed = 0;        ///< stochastic: below 2^24, one for each state of a sequence
+  bool dithered = false;         ///< dynamic: with noise u
+  std::uint64_t seed = 0;        ///< dithered: below 2^24, one for each state of a sequence
   std::int64_t position = 0;     ///< of the first token of x in the sequence
 };
 
@@ -96,6 +98,10 @@ struct SsdParams {
   const float* dt_bias;                          ///< [H]
   float dt_min, dt_max;                          ///< bounds of delta; dt_max may be infinity
 };
+
+/// u of a dithered state that stands at `position`, that is of the token before it, for its value i
+/// in memory order: S = (q - u) * s. For those who look at a state.
+float ssd_noise(const SsdState& state, std::int64_t i);
 
 /// One sequence; the state is read and updated. y [T, H P] f32, no overlap with inputs.
 void ssd(Context& ctx, const SsdParams& params, const SsdInputs& in, SsdState state,

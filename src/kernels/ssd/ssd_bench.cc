@@ -10,7 +10,7 @@ namespace {
 
 // One layer with heads of 64 channels, 128 states and one group; inputs f32. The state is read and
 // written once per call of one token.
-enum class Kept { f32, f16, i8, i8_clusters, i8_rows, i8_rows_stochastic };
+enum class Kept { f32, f16, i8, i8_clusters, i8_rows, i8_rows_dithered };
 
 void ssd(benchmark::State& state, Kept kept) {
   BenchContext bench(state);
@@ -27,7 +27,7 @@ void ssd(benchmark::State& state, Kept kept) {
   const DType dtype = kept == Kept::f32 ? DType::f32 : kept == Kept::f16 ? DType::f16 : DType::i8;
   float* const values = bench.floats(N * C);
   if (dtype != DType::f32) std::fill_n(values, N * C, 0.0f);
-  SsdState s{.data = values, .dtype = dtype, .stochastic = kept == Kept::i8_rows_stochastic};
+  SsdState s{.data = values, .dtype = dtype, .dithered = kept == Kept::i8_rows_dithered};
   // Four clusters of heads with four of channels each.
   std::vector<std::int32_t> table;
   std::vector<std::int8_t> slot;
@@ -59,7 +59,7 @@ BENCHMARK_CAPTURE(ssd, f16, Kept::f16)->Apply(for_each_case);
 BENCHMARK_CAPTURE(ssd, i8, Kept::i8)->Apply(for_each_case);
 BENCHMARK_CAPTURE(ssd, i8_clusters, Kept::i8_clusters)->Apply(for_each_case);
 BENCHMARK_CAPTURE(ssd, i8_rows, Kept::i8_rows)->Apply(for_each_case);
-BENCHMARK_CAPTURE(ssd, i8_rows_stochastic, Kept::i8_rows_stochastic)->Apply(for_each_case);
+BENCHMARK_CAPTURE(ssd, i8_rows_dithered, Kept::i8_rows_dithered)->Apply(for_each_case);
 
 // An f32 state over a prompt at Mamba-2's shapes of 130m, 2.7b and 8b (8 groups): in chunks, and as
 // the recurrence with B and C laid out for it and all decays at hand.

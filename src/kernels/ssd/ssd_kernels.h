@@ -42,8 +42,8 @@ struct SsdRun {
   const std::int8_t* slot;  ///< by clusters: [head_dim]
   float* row_scale;         ///< dynamic int8 state: [head_dim]
   float* scratch;           ///< dynamic: [states, 16]
-  const SsdKey* keys;       ///< stochastic: [tokens]
-  std::uint32_t counter;    ///< stochastic: of the head's first state
+  const SsdKey* keys;       ///< dithered: [tokens]
+  std::uint32_t counter;    ///< dithered: of the head's first state
   float* y;                 ///< [tokens, head_dim], rows `y_stride` apart
   std::int64_t y_stride;
 };
@@ -80,7 +80,7 @@ struct SsdKernels {
   void (*run_i8)(const SsdRun& run);
   void (*run_i8_clusters)(const SsdRun& run);
   void (*run_i8_rows)(const SsdRun& run);
-  void (*run_i8_rows_stochastic)(const SsdRun& run);
+  void (*run_i8_rows_dithered)(const SsdRun& run);
   void (*scores)(const SsdScores& scores);
   void (*chunk)(const SsdChunk& chunk);
 };

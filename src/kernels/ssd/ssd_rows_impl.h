@@ -12,7 +12,7 @@ namespace {
 constexpr std::uint32_t kGoldenRatio = 0x9e3779b9;
 
 /// The noise of one token for one vector of channels, state by state from n = 0 on.
-template <bool stochastic>
+template <bool dithered>
 struct RowNoise {
   RowNoise(const SsdRun& run, std::int64_t p, std::int64_t t) {
     const std::uint32_t first = (run.counter + static_cast<std::uint32_t>(p)) * kGoldenRatio;
@@ -43,18 +43,16 @@ struct RowScale {
     const Vec scale = max(largest, broadcast(1e-30f)) / broadcast(127.0f);
     return {scale, broadcast(1.0f) / scale};
   }
-  template <bool stochastic>
-  Ints quantized(Vec s, RowNoise<stochastic>& noise) const {
-    Vec v = s * inverse;
-    if constexpr (stochastic) v = v + noise.next();
-    return round_to_int(min(max(v, broadcast(-127.0f)), broadcast(127.0f)));
+  /// q of s and noise u.
+  Ints quantized(Vec s, Vec u) const {
+    return round_to_int(min(max(s * inverse + u, broadcast(-127.0f)), broadcast(127.0f)));
   }
   Vec scale, inverse;
 };
 
 /// The rows of the channels from p on through all tokens; `step` tokens of B and C lie side by
 /// side.
-template <bool stochastic, int step, typename P>
+template <bool dithered, int step, typename P>
 void ssd_rows_block(const SsdRun& run, std::int64_t p, P part) {
   auto* const state = static_cast<std::int8_t*>(run.state) + p;
   const Vec D = load(run.D + p, part);
@@ -66,7 +64,7 @@ void ssd_rows_block(const SsdRun& run, std::int64_t p, P part) {
     const Vec dx = broadcast(run.delta[t * run.step_stride]) * x;
     Vec y = D * x, largest = broadcast(0.0f);
     for (std::int64_t n = 0; n < run.states; ++n) {
-      const Vec before = to_float(read(n)) * rows.scale;
+      const Vec before = read(n) * rows.scale;
       const Vec s = fma(decay, before, dx * broadcast(run.B[n * step + t]));
       y = fma(broadcast(run.C[n * step + t]), s, y);
       largest = max(abs(s), largest);
@@ -75,28 +73,34 @@ void ssd_rows_block(const SsdRun& run, std::int64_t p, P part) {
     store(run.y + t * run.y_stride + p, y, part);
     rows = RowScale::of(largest);
   };
-  take(0, [&](std::int64_t n) { return load_i8(state + n * run.head_dim, part); });
-  for (int t = 1; t < run.tokens; ++t) {
-    RowNoise<stochastic> noise(run, p, t - 1);
-    take(t, [&](std::int64_t n) {
-      return rows.quantized(load(run.scratch + n * kLanes, Whole{}), noise);
+  {
+    RowNoise<dithered> noise(run, p, -1);
+    take(0, [&](std::int64_t n) {
+      return to_float(load_i8(state + n * run.head_dim, part)) - noise.next();
     });
   }
-  RowNoise<stochastic> noise(run, p, run.tokens - 1);
+  for (int t = 1; t < run.tokens; ++t) {
+    RowNoise<dithered> noise(run, p, t - 1);
+    take(t, [&](std::int64_t n) {
+      const Vec u = noise.next();
+      return to_float(rows.quantized(load(run.scratch + n * kLanes, Whole{}), u)) - u;
+    });
+  }
+  RowNoise<dithered> noise(run, p, run.tokens - 1);
   for (std::int64_t n = 0; n < run.states; ++n) {
-    const Ints q = rows.quantized(load(run.scratch + n * kLanes, Whole{}), noise);
-    store_i8(state + n * run.head_dim, q, part);
+    const Vec s = load(run.scratch + n * kLanes, Whole{});
+    store_i8(state + n * run.head_dim, rows.quantized(s, noise.next()), part);
   }
   store(run.row_scale + p, rows.scale, part);
 }
 
-template <bool stochastic>
+template <bool dithered>
 void ssd_rows(const SsdRun& run) {
   for_blocks<kLanes>(run.head_dim, [&](std::int64_t p, auto part) {
     if (run.tokens == 1) {
-      ssd_rows_block<stochastic, 1>(run, p, part);
+      ssd_rows_block<dithered, 1>(run, p, part);
     } else {
-      ssd_rows_block<stochastic, kSsdBlock>(run, p, part);
+      ssd_rows_block<dithered, kSsdBlock>(run, p, part);
     }
   });
 }

@@ -19,9 +19,9 @@ inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 /// How a state is kept: int8 with static scales per channel or per state and cluster of channels,
 /// or with dynamic ones per row.
-enum class Kept { f32, f16, i8, i8_clusters, i8_rows, i8_rows_stochastic };
+enum class Kept { f32, f16, i8, i8_clusters, i8_rows, i8_rows_dithered };
 inline constexpr Kept kAllKept[] = {Kept::f32,         Kept::f16,     Kept::i8,
-                                    Kept::i8_clusters, Kept::i8_rows, Kept::i8_rows_stochastic};
+                                    Kept::i8_clusters, Kept::i8_rows, Kept::i8_rows_dithered};
 
 struct SsdOptions {
   std::int64_t tokens = 1, heads = 2, head_dim = 16, groups = 1, states = 16;
@@ -77,8 +77,9 @@ struct SsdCase {
       slot.push_back(static_cast<std::int8_t>(rng.below(kSsdClusters)));
     }
   }
+  static constexpr std::uint64_t kSeed = 3;
   bool is_dynamic() const {
-    return options.state == Kept::i8_rows || options.state == Kept::i8_rows_stochastic;
+    return options.state == Kept::i8_rows || options.state == Kept::i8_rows_dithered;
   }
   bool is_int8() const { return options.state != Kept::f32 && options.state != Kept::f16; }
 
@@ -109,21 +110,37 @@ struct SsdCase {
             .dtype = DType::i8,
             .clusters = {cluster_scale.data(), cluster_inverse.data(), table.data(), slot.data()}};
       case Kept::i8_rows:
-      case Kept::i8_rows_stochastic:
+      case Kept::i8_rows_dithered:
         break;
     }
     return {.data = state_i8.data(),
             .dtype = DType::i8,
             .row_scale = state_scale.data(),
-            .stochastic = options.state == Kept::i8_rows_stochastic,
-            .seed = 3,
+            .dithered = options.state == Kept::i8_rows_dithered,
+            .seed = kSeed,
             .position = options.position + t};
   }
-  /// State i in memory order, (head, n, p), and the step between its neighbours.
-  double value(std::size_t i) const {
+  /// State i in memory order, (head, n, p), as the token at `t` finds it, and the step between its
+  /// neighbours.
+  double value(std::size_t i, std::int64_t t) const {
     if (options.state == Kept::f16) return f16_to_f32(state_f16[i]);
-    if (is_int8()) return static_cast<double>(scale(i)) * state_i8[i];
-    return state_f32[i];
+    if (!is_int8()) return state_f32[i];
+    const double u = options.state == Kept::i8_rows_dithered ? noise(i, t - 1) : 0.0;
+    return static_cast<double>(scale(i)) * (state_i8[i] - u);
+  }
+  /// The noise of ssd.h, literally, after the token at `t`.
+  double noise(std::size_t i, std::int64_t t) const {
+    std::uint64_t z = (std::uint64_t{kSeed} << 40) +
+                      static_cast<std::uint64_t>(options.position + t) + 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    std::uint32_t x = static_cast<std::uint32_t>(i) * 0x9e3779b9u + static_cast<std::uint32_t>(z);
+    x ^= x >> 16;
+    x *= 0x7feb352du;
+    x ^= x >> 15;
+    x = (x + static_cast<std::uint32_t>(z >> 32)) * 0x846ca68bu;
+    return static_cast<double>(2 * std::int64_t{static_cast<std::int32_t>(x) >> 8} + 1) * 0x1p-25;
   }
   float scale(std::size_t i) const {
     const auto P = static_cast<std::size_t>(options.head_dim);
