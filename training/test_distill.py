@@ -82,8 +82,9 @@ def test_recipe():
             role = name.removesuffix(".weight").rpartition(".")[2]
             if not grids.is_matrix(name, p) or role == "dt_proj":  # int8; in wide models only
                 continue
+            codes = "trellis" if role in quantized.TABLES + quantized.HEADS else "ternary"
             rule = recipe["weights"]["embeddings" if role in quantized.TABLES else role]
-            assert (rule["bits"], rule["codes"], rule["group_size"]) == (2, "ternary", 64), name
+            assert (rule["bits"], rule["codes"], rule["group_size"]) == (2, codes, 64), name
             role = "lm_head" if role in quantized.TABLES else quantized.SHARED_INPUT.get(role, role)
             block = grids.rotation_block(name, p)
             assert (block > 1) == (role + ".input" in sites), (family, name)

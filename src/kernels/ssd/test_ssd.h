@@ -135,12 +135,12 @@ struct SsdCase {
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     z ^= z >> 31;
-    std::uint32_t x = static_cast<std::uint32_t>(i) * 0x9e3779b9u + static_cast<std::uint32_t>(z);
-    x ^= x >> 16;
-    x *= 0x7feb352du;
-    x ^= x >> 15;
-    x = (x + static_cast<std::uint32_t>(z >> 32)) * 0x846ca68bu;
-    return static_cast<double>(2 * std::int64_t{static_cast<std::int32_t>(x) >> 8} + 1) * 0x1p-25;
+    std::uint32_t c = static_cast<std::uint32_t>(i) * 0x9e3779b9u + static_cast<std::uint32_t>(z);
+    c ^= c >> 16;
+    c *= 0x7feb352du;
+    c ^= c >> 15;
+    c = (c + static_cast<std::uint32_t>(z >> 32)) * 0x846ca68bu;
+    return static_cast<double>(2 * std::int64_t{static_cast<std::int32_t>(c) >> 8} + 1) * 0x1p-25;
   }
   float scale(std::size_t i) const {
     const auto P = static_cast<std::size_t>(options.head_dim);
