@@ -147,7 +147,7 @@ struct SsdCase {
     const auto N = static_cast<std::size_t>(options.states);
     const std::size_t head = i / (P * N), n = i / P % N, channel = head * P + i % P;
     if (options.state != Kept::i8_clusters) return state_scale[channel];
-    const auto column = static_cast<std::size_t>(slot[channel]);
+    const auto column = static_cast<std::size_t>(static_cast<unsigned char>(slot[channel]));
     return cluster_scale[(static_cast<std::size_t>(table[head]) * N + n) * kSsdClusters + column];
   }
   void run(Context& ctx, const Activation& y, std::int64_t chunk = 1 << 30) {
