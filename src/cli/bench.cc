@@ -87,7 +87,11 @@ Work work_per_token(Engine::Impl& engine, bool with_head) {
   const auto& linears = engine.model->layout().linears;
   const auto head = std::find_if(linears.begin(), linears.end(),
                                  [](const LinearSite& site) { return site.role == "lm_head"; });
-  WorkTap tap(with_head || head == linears.end() ? "" : head->name);
+  std::string left_out;
+  if (!with_head && head != linears.end()) {
+    left_out = head->tied_to.empty() ? head->name : head->tied_to;
+  }
+  WorkTap tap(std::move(left_out));
   SequenceState state(engine.model->state_layout());
   std::vector<float> logits(static_cast<std::size_t>(engine.model->info().vocab_rows));
   engine.context.tap = &tap;
