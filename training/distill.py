@@ -60,7 +60,7 @@ class CodedTable:
 
     def __init__(self, directory):
         self.checkpoint = quantized.Checkpoint(directory)
-        (self.stem, self.digits), = self.checkpoint.digits.items()
+        self.stem, = self.checkpoint.digits
         self.name = self.stem + ".weight"
         self.factor = torch.zeros_like(self.checkpoint.scales[self.stem], requires_grad=True)
 
@@ -73,9 +73,7 @@ class CodedTable:
         return grids.Rounded.apply(self.checkpoint.scales[self.stem] * self.factor.exp())
 
     def weight(self):
-        scale = self.scale()
-        stored = (self.digits.unflatten(1, (scale.shape[1], -1)) * scale[..., None]).flatten(1)
-        return self.checkpoint.plain(self.stem, stored)
+        return self.checkpoint.weights({}, {self.stem: self.scale()})[self.name]
 
     def finish(self, krait, recipe, export, out):
         """`export` as krait quantizes it, but with these codes for its table."""

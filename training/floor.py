@@ -2,7 +2,7 @@ r"""What rounding to 8 bits costs at least, taken apart: KL of a Mamba with inpu
 
     python floor.py --model ../models/krait-demo --data runs/data
 
-Products multiply rounded floats: x H and W H rounded to max |.| / 127 of a row, or of groups of a
+Products multiply rounded floats: x H^T and W H^T rounded to max |.| / 127 of a row, or of groups of a
 row, H as krait-w8a8 has it; everything else is float32. Prints the mean KL to the float model for
 each way to round, on windows of held-out tokens.
 """
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 import families
-from quantized import hadamard
+from quantized import rotate
 
 FLOAT = None  # not rounded; otherwise the size of groups, 0: whole rows
 
@@ -33,10 +33,6 @@ WAYS = {
 }
 
 
-def rotated(x, block):
-    return (x.unflatten(-1, (-1, block)) @ hadamard(block)).flatten(-2) if block > 1 else x
-
-
 def rounded(x, group):
     """x [..., n] to 255 levels for each group of the last dimension."""
     if group is FLOAT:
@@ -47,7 +43,7 @@ def rounded(x, group):
 
 
 def product(x, weight, block, inputs, weights):
-    return rounded(rotated(x, block), inputs) @ rounded(rotated(weight, block), weights).t()
+    return rounded(rotate(x, block), inputs) @ rounded(rotate(weight, block), weights).t()
 
 
 def mix(m, xz, inputs, weights):
@@ -75,7 +71,7 @@ def logits(model, ids, inputs, weights, head_input, head_weight):
 
     backbone, table = model.backbone, model.head()
     width = table.shape[1] & -table.shape[1]  # krait-w8a8's blocks for the head: a power of two
-    rows = rotated(rounded(rotated(table, width), head_weight), width)  # this H is its own inverse
+    rows = rotate(rounded(rotate(table, width), head_weight), width, back=True)
     residual = F.embedding(ids, rows)
     for layer in backbone.layers:
         m, x = layer.mixer, norm(residual, layer.norm.weight)

@@ -52,11 +52,11 @@ def hadamard(block):
 
 
 def rotate(w, block, back=False):
-    """W H^T of w [rows, columns], H in blocks; or back, W H."""
+    """W H^T of w [..., columns], H in blocks; or back, W H."""
     if block == 1:
         return w
     h = hadamard(block)
-    return (w.unflatten(1, (-1, block)) @ (h if back else h.t())).flatten(1)
+    return (w.unflatten(-1, (-1, block)) @ (h if back else h.t())).flatten(-2)
 
 
 def unpack_int4(words, columns):
