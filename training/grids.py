@@ -1,4 +1,4 @@
-"""Weights of few levels: scale times digit, one scale for a group of columns of a row.
+"""Weights of few levels: scale times digit, one scale for each row.
 
 The scale follows from the weights: it is never a parameter. Where scales are learned, the share of
 zeros can run away (the "zero-ratio collapse" of Ternary Mamba, 2026, arXiv 2606.18114).
@@ -18,17 +18,9 @@ GRIDS = {
 }
 
 
-def group_of(columns, group):
-    """The largest power of two not above `group` that divides the columns: krait's rule."""
-    while columns % group:
-        group //= 2
-    return group
-
-
 def is_matrix(name, tensor):
-    """Whether a parameter is the matrix of a product, or the table, of at least groups of 16."""
-    return (name.endswith(".weight") and tensor.dim() == 2 and "router" not in name
-            and group_of(tensor.shape[1], 64) >= 16)
+    """Whether a parameter is the matrix of a product, or the table."""
+    return name.endswith(".weight") and tensor.dim() == 2 and "router" not in name
 
 
 def rotation_block(name, tensor):
@@ -47,16 +39,16 @@ def latents(parameters):
 
 
 @torch.no_grad()
-def quantize(w, grid, group):
-    """w [rows, columns] -> digits [rows, groups, group], scales [rows, groups, 1] as bf16 has them.
+def quantize(w, grid):
+    """w [rows, columns] -> digits [rows, columns], scales [rows, 1] as bf16 has them.
 
     Lloyd's iteration: nearest digits, then the scale of the least squared error for them. Without
     rounds the digits are the nearest at the start's scale.
     """
     digits, start, rounds = GRIDS[grid]
-    w = w.contiguous().unflatten(-1, (-1, group))
-    q, scale = torch.empty_like(w), w.new_empty(*w.shape[:-1], 1)
-    ops.call("nearest_of_grid", torch.float32, scale.numel(), group, rounds, start, len(digits),
+    w = w.contiguous()
+    q, scale = torch.empty_like(w), w.new_empty(len(w), 1)
+    ops.call("nearest_of_grid", torch.float32, len(w), w.shape[1], rounds, start, len(digits),
              torch.tensor(digits, dtype=torch.float32), w, q, scale, torch.get_num_threads())
     return q, scale
 
@@ -69,10 +61,9 @@ def digits_of(w, scale, digits):
 
 
 @torch.no_grad()
-def quantize_reference(w, grid, group):
+def quantize_reference(w, grid):
     """quantize in plain PyTorch."""
     digits, start, rounds = GRIDS[grid]
-    w = w.unflatten(-1, (-1, group))
     scale = start * w.abs().mean(-1, keepdim=True).clamp(min=1e-20)
     for _ in range(max(1, rounds)):
         q = digits_of(w, scale, digits)
@@ -89,13 +80,13 @@ class Quantized(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, w, grid, group):
-        q, scale = quantize(w, grid, group)
-        return (q * scale).flatten(-2)
+    def forward(ctx, w, grid):
+        q, scale = quantize(w, grid)
+        return q * scale
 
     @staticmethod
     def backward(ctx, dw):
-        return dw, None, None
+        return dw, None
 
 
 class Rounded(torch.autograd.Function):
@@ -110,26 +101,22 @@ class Rounded(torch.autograd.Function):
         return dw
 
 
-def student_weights(parameters, grid, group):
+def student_weights(parameters, grid):
     """latents() -> {name: what the student computes with}: the matrices on the grid and rotated
     back, all else as bf16 holds it."""
     weights = {}
     for name, p in parameters.items():
         if is_matrix(name, p):
-            on_grid = Quantized.apply(p, grid, group_of(p.shape[1], group))
+            on_grid = Quantized.apply(p, grid)
             weights[name] = quantized.rotate(on_grid, rotation_block(name, p), back=True)
         else:
             weights[name] = Rounded.apply(p)
     return weights
 
 
-def bits_per_weight(parameters, grid, group):
-    """(in 2-bit codes, with log2(levels) bits a digit): scales and floats of bf16 count."""
-    stored = entropy = count = 0
-    levels = torch.tensor(len(GRIDS[grid][0])).log2().item()
-    for name, p in parameters.items():
-        size = 16 / group_of(p.shape[1], group) if is_matrix(name, p) else 0
-        stored += p.numel() * (2 + size if size else 16)
-        entropy += p.numel() * (levels + size if size else 16)
-        count += p.numel()
-    return stored / count, entropy / count
+def bits_per_weight(parameters, grid):
+    """As krait stores them: a ternary digit in 1.6 bits, others in 2, scales and floats in 16."""
+    digit = 1.6 if grid == "ternary" else 2
+    bits = [p.numel() * (digit + 16 / p.shape[1] if is_matrix(name, p) else 16)
+            for name, p in parameters.items()]
+    return sum(bits) / sum(p.numel() for p in parameters.values())

@@ -83,6 +83,12 @@ def decode(codes, table, rows, columns):
     return torch.from_numpy(digits.astype(np.float32))
 
 
+def unpack_trits(trits, rows, columns):
+    """Digits [rows, columns] of U8 [ceil(rows columns / 5)]: each the sum of (digit + 1) 3^k."""
+    digits = trits[:, None].int() // torch.tensor([1, 3, 9, 27, 81]) % 3 - 1
+    return digits.flatten()[:rows * columns].reshape(rows, columns).float()
+
+
 class Checkpoint:
     """`floats`: tensors that are float in the checkpoint; `scales`: of matrices, by product's name,
     and of parameters in int8, by theirs; weights(floats, scales) -> the parameters of the plain
@@ -111,6 +117,9 @@ class Checkpoint:
                 rows, columns = self.tensors[stem + ".weight_shape"].tolist()
                 self.digits[stem] = decode(tensor, self.tensors[stem + ".weight_table"], rows,
                                            columns)
+            elif last == "weight_trits":
+                rows, columns = self.tensors[stem + ".weight_shape"].tolist()
+                self.digits[stem] = unpack_trits(tensor, rows, columns)
             elif tensor.dtype == torch.int8 and name + "_scale" in self.tensors:
                 self.integers[name] = tensor.float()
             elif tensor.is_floating_point() and not name.endswith("_scale"):
@@ -127,10 +136,10 @@ class Checkpoint:
             self.scales[name] = scale.float().reshape(-1, *[1] * (integers.dim() - 1))
 
     def coded(self):
-        """{product: {name: tensor}} of the products stored as codes."""
-        stems = [n.removesuffix(".weight_codes") for n in self.tensors if n.endswith("_codes")]
-        return {stem: {f"{stem}.weight_{part}": self.tensors[f"{stem}.weight_{part}"]
-                       for part in ("codes", "table", "shape", "scale")} for stem in stems}
+        """{product: {name: tensor}} of the products stored as codes or ternary digits."""
+        stems = [n.rpartition(".")[0] for n in self.tensors if n.endswith(("_codes", "_trits"))]
+        return {stem: {n: t for n, t in self.tensors.items() if n.startswith(stem + ".weight_")}
+                for stem in stems}
 
     def scale_name(self, stem):
         """The tensor of scales[stem]."""

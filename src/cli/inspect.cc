@@ -55,7 +55,9 @@ std::vector<Group> group_tensors(const ModelLayout& layout,
                                     : info.shape;
     const std::int64_t elements = holds.elements();
     const std::string shape = holds.str();
-    const std::string dtype = codes ? fmt::format("codes, {} bits", info.shape[1] * 4 / codes->cols)
+    const std::string dtype = name.ends_with("_trits") ? "ternary"
+                              : codes
+                                  ? fmt::format("codes, {} bits", info.shape[1] * 4 / codes->cols)
                               : is_packed ? "I4"
                                           : std::string(name_of(info.dtype));
     Group* group = nullptr;
@@ -72,11 +74,11 @@ std::vector<Group> group_tensors(const ModelLayout& layout,
   };
   for (const LinearSite& site : layout.linears) {
     const std::string name = site.name + ".weight";
-    for (const std::string& form : {name + "_packed", name + "_codes"}) {
+    for (const std::string& form : {name + "_packed", name + "_codes", name + "_trits"}) {
       if (!tensors.contains(form)) continue;
       const std::int64_t scales = tensors.at(name + "_scale").shape[1];
       add(site.role, "linear", form, fmt::format("groups of {}", site.cols / scales),
-          form.ends_with("_codes") ? &site : nullptr);
+          form.ends_with("_packed") ? nullptr : &site);
     }
     add(site.role, "linear", name, scale_words(tensors, name, site.rows));
     const std::string bias = site.name + ".bias";

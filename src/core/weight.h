@@ -40,6 +40,10 @@ struct PackedCodes {
   Tensor lines;  ///< u8 [ceil(rows/16), bytes per 16 rows], padded to a multiple of 64
 };
 
+/// Columns of a group of codes, at most: 16 rows of a group, decoded, must stay in the first-level
+/// cache.
+constexpr std::int64_t kMaxCodeGroup = 1024;
+
 /// The matrix of y = x W^T (+ bias): data [rows = outputs, cols = inputs], row-major, as on disk.
 /// Weights of 4 bits are always in groups: data is i32 [rows, cols / 8], each word eight values
 /// q + 8 with q in [-8, 7], the first column in the lowest bits.
@@ -50,7 +54,7 @@ struct PackedCodes {
 /// around the end of the word (modulo 2 C b bits). With a table that looks at the lowest b bits of
 /// w only this is a code for each weight by itself; otherwise it is a tail-biting trellis code
 /// (docs/quantization.md#codes). A row beyond the last of an odd number is there and ignored.
-/// Always in groups of columns, a multiple of 16.
+/// Always in groups of columns, a multiple of 16, at most kMaxCodeGroup.
 struct Weight {
   std::string name;                         ///< of the checkpoint's product, for those who watch
   Tensor data;                              ///< f32, f16, bf16, i8, or i32: 4 bits, or u8: codes

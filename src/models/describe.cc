@@ -115,7 +115,7 @@ std::int64_t count_layers(const Json& config, const TensorCheck& tensors, std::s
 
 bool head_is_tied(const Json& config, const TensorSource& tensors, const std::string& table,
                   const std::string& head) {
-  for (const char* form : {".weight_packed", ".weight_codes"}) {
+  for (const char* form : {".weight_packed", ".weight_codes", ".weight_trits"}) {
     if (tensors.contains(head + form)) return false;
   }
   if (!tensors.contains(head + ".weight")) {

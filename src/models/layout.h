@@ -16,9 +16,8 @@ namespace krait {
 
 /// A matrix product y = x W^T (+ bias), or the embedding table. Its tensors are name + ".weight",
 /// ".weight_scale" (int8) and ".bias" (if has_bias); in 4 bits ".weight_packed", ".weight_scale"
-/// and
-/// ".weight_shape" instead, as codes ".weight_codes", ".weight_table", ".weight_scale" and
-/// ".weight_shape".
+/// and ".weight_shape" instead, as codes ".weight_codes", ".weight_table", ".weight_scale" and
+/// ".weight_shape", as ternary digits ".weight_trits", ".weight_scale" and ".weight_shape".
 struct LinearSite {
   std::string name;       ///< "backbone.layers.0.mixer.in_proj"
   std::string role;       ///< "in_proj": what recipes target; the same in every layer

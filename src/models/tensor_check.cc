@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "core/printable.h"
+#include "core/trits.h"
 
 namespace krait {
 namespace {
@@ -14,7 +15,8 @@ namespace {
 // More than this many differences mean the wrong file, and a longer list helps nobody.
 constexpr std::size_t kMaxProblems = 64;
 
-constexpr std::string_view kWeightPacked = ".weight_packed", kWeightCodes = ".weight_codes";
+constexpr std::string_view kWeightPacked = ".weight_packed", kWeightCodes = ".weight_codes",
+                           kWeightTrits = ".weight_trits";
 constexpr std::int64_t kMaxWords = std::int64_t{1} << 40;  // eight times that is still a dimension
 
 /// What weight_shape says of a matrix stored as codes, whose own shape leaves open how many bits a
@@ -44,8 +46,8 @@ TensorCheck::TensorCheck(const TensorSource& tensors) : where_(tensors.where()) 
     if (name.ends_with(kWeightPacked) && shape.rank() == 2 && shape[1] <= kMaxWords) {
       const std::string weight = name.substr(0, name.size() - kPacked.size());
       unpacked_[weight] = {weight, info.dtype, {shape[0], shape[1] * 8}};
-    } else if (name.ends_with(kWeightCodes)) {
-      const std::string weight = name.substr(0, name.size() - std::string_view("_codes").size());
+    } else if (name.ends_with(kWeightCodes) || name.ends_with(kWeightTrits)) {
+      const std::string weight = name.substr(0, name.rfind('_'));
       if (const auto stored = shape_of_codes(tensors, weight)) {
         unpacked_[weight] = {weight, info.dtype, *stored};
       }
@@ -183,12 +185,25 @@ void TensorCheck::expect_codes(const LinearSite& site) {
   }
 }
 
+void TensorCheck::expect_trits(const LinearSite& site) {
+  const std::string name = site.name + ".weight";
+  expect_dtype(use(name + "_trits", {trit_bytes(site.rows * site.cols)}), DType::u8);
+  expect_groups(site, "trits", site.cols % 16 == 0 ? 16 : site.cols);
+  if (const auto it = tensors_.find(name + "_scale"); it != tensors_.end()) {
+    expect_dtype(&it->second.info, DType::bf16);
+  }
+}
+
 void TensorCheck::expect(const LinearSite& site) {
   if (!site.tied_to.empty()) return;
   const std::string name = site.name + ".weight";
-  const bool codes = tensors_.contains(name + "_codes");
-  if (!tensors_.contains(name) && (codes || tensors_.contains(name + "_packed"))) {
-    codes ? expect_codes(site) : expect_packed(site);
+  const bool codes = tensors_.contains(name + "_codes"), trits = tensors_.contains(name + "_trits");
+  if (!tensors_.contains(name) && (codes || trits || tensors_.contains(name + "_packed"))) {
+    if (codes) {
+      expect_codes(site);
+    } else {
+      trits ? expect_trits(site) : expect_packed(site);
+    }
     if (site.has_bias) expect_float(site.name + ".bias", {site.rows});
     return;
   }

@@ -17,8 +17,7 @@ class TensorCheck {
   explicit TensorCheck(const TensorSource& tensors);
 
   /// The tensor of that name, or nullptr. NAME.weight is there also if it is stored in 4 bits or as
-  /// codes, then with the dtype of NAME.weight_packed or NAME.weight_codes and the shape that it
-  /// stands for.
+  /// codes, then with the dtype of what is there and the shape that it stands for.
   const TensorInfo* find(std::string_view name) const;
   std::size_t size() const noexcept { return tensors_.size(); }
   const std::string& where() const noexcept { return where_; }
@@ -29,8 +28,9 @@ class TensorCheck {
   /// A matrix in F32, F16 or BF16, or I8 with a weight_scale [1], [rows] or [rows, 1], or in 4 bits
   /// as weight_packed I32 [rows, cols / 8] with a weight_scale [rows, groups] and weight_shape [2]
   /// (not for the embedding table), or as codes of b bits, weight_codes U8 [ceil(rows / 2), cols b
-  /// / 4] with a weight_table I8 [64], weight_scale BF16 [rows, groups] and weight_shape [2]; and
-  /// its bias.
+  /// / 4] with a weight_table I8 [64], weight_scale BF16 [rows, groups] and weight_shape [2],
+  /// or as ternary digits, weight_trits U8 [ceil(rows cols / 5)] with such a weight_scale (one
+  /// group where the columns are no multiple of 16) and weight_shape; and its bias.
   void expect(const LinearSite& site);
   /// A float parameter, or I8 with a scale of one value or one per row, where it is quantizable.
   void expect(const ParamSite& site);
@@ -52,6 +52,7 @@ class TensorCheck {
   const TensorInfo* use(const std::string& name, const Shape& shape);
   void expect_packed(const LinearSite& site);
   void expect_codes(const LinearSite& site);
+  void expect_trits(const LinearSite& site);
   /// weight_scale [rows, groups], of groups of a multiple of `unit` columns, and weight_shape of
   /// what is stored as `form`.
   void expect_groups(const LinearSite& site, std::string_view form, std::int64_t unit);

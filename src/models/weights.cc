@@ -1,10 +1,14 @@
 #include "models/weights.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "core/check.h"
+#include "core/trits.h"
 #include "kernels/linear/linear.h"
 
 namespace krait {
@@ -112,7 +116,43 @@ Weight load_4bit(Context& ctx, const TensorSource& tensors, const LinearSite& si
   return weight;
 }
 
-/// NAME.weight_codes and its companions. Only the shapes are kept beside the packed form.
+/// int8 weights as they are multiplied: no second copy is kept beside the packed form.
+void finish_int8(Context& ctx, Weight& weight, bool packed) {
+  check_linear(weight, weight.name + ".weight");
+  if (!packed) return;
+  pack(ctx, weight);
+  weight.data = Tensor(TensorView{nullptr, DType::i8, weight.data.shape()}, nullptr);
+}
+
+/// Scales of codes [rows, groups] for groups that the kernels take: where they are too wide each is
+/// cut into the fewest that are not, with the same scale.
+Tensor cut_groups(const Tensor& scale, std::int64_t cols) {
+  const std::int64_t rows = scale.shape()[0], groups = scale.shape()[1];
+  std::int64_t cuts = 1;
+  while (cols / (groups * cuts) > kMaxCodeGroup || cols % (groups * cuts * 16) != 0) ++cuts;
+  if (cuts == 1) return scale;
+  Tensor result(DType::bf16, {rows, groups * cuts});
+  const std::span<std::uint16_t> out = result.mutable_as<std::uint16_t>();
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i] = scale.as<std::uint16_t>()[i / static_cast<std::size_t>(cuts)];
+  }
+  return result;
+}
+
+/// Codes as they are multiplied. Only the shapes are kept beside the packed form.
+void finish_codes(Context& ctx, Weight& weight, bool packed) {
+  const std::int64_t cols = weight.cols();
+  weight.scale = cut_groups(weight.scale, cols);
+  weight.strategy = Strategy::group;
+  weight.group_size = static_cast<int>(cols / weight.scale.shape()[1]);
+  check_linear(weight, weight.name + ".weight");
+  if (!packed) return;
+  pack(ctx, weight);
+  weight.data = Tensor(TensorView{nullptr, DType::u8, weight.data.shape()}, nullptr);
+  weight.scale = Tensor(TensorView{nullptr, DType::bf16, weight.scale.shape()}, nullptr);
+}
+
+/// NAME.weight_codes and its companions.
 Weight load_codes(Context& ctx, const TensorSource& tensors, const LinearSite& site, bool packed) {
   const std::string name = site.name + ".weight";
   check_shape(tensors, name + "_shape", site);
@@ -122,17 +162,78 @@ Weight load_codes(Context& ctx, const TensorSource& tensors, const LinearSite& s
   weight.code_bits = static_cast<int>(weight.data.shape()[1] * 4 / site.cols);
   weight.table = tensors.get(name + "_table");
   weight.scale = tensors.get(name + "_scale");
-  weight.strategy = Strategy::group;
-  weight.group_size = static_cast<int>(site.cols / weight.scale.shape()[1]);
   if (site.has_bias) weight.bias = to_f32(tensors.get(site.name + ".bias").view());
-  check_linear(weight, name);
+  finish_codes(ctx, weight, packed);
   if (!packed) return weight;
-  pack(ctx, weight);
   for (const std::string_view part : {"_codes", "_scale"}) {
     tensors.release(fmt::format("{}{}", name, part));
   }
-  weight.data = Tensor(TensorView{nullptr, DType::u8, weight.data.shape()}, nullptr);
-  weight.scale = Tensor(TensorView{nullptr, DType::bf16, weight.scale.shape()}, nullptr);
+  return weight;
+}
+
+/// Ternary codes of core/weight.h, 0, 1 and 3 for 0, 1 and -1: u8 [ceil(rows / 2), cols / 2], a
+/// byte for two columns of two rows.
+Tensor codes_of(std::span<const std::int8_t> digits, std::int64_t rows, std::int64_t cols) {
+  Tensor codes(DType::u8, {(rows + 1) / 2, cols / 2});
+  const std::span<std::uint8_t> out = codes.mutable_as<std::uint8_t>();
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = 0; c < cols; ++c) {
+      const unsigned own =
+          static_cast<unsigned>(digits[static_cast<std::size_t>(r * cols + c)]) & 3;
+      std::uint8_t& byte = out[static_cast<std::size_t>((r / 2 * cols + c) / 2)];
+      const unsigned shift = static_cast<unsigned>(c % 2 * 4 + r % 2 * 2);
+      byte = static_cast<std::uint8_t>((r % 2 + c % 2 == 0 ? 0 : byte) | own << shift);
+    }
+  }
+  return codes;
+}
+
+/// The entry of a window of 6 bits, of which the lowest two are the weight's own.
+Tensor ternary_table() {
+  Tensor table(DType::i8, {64});
+  for (std::size_t w = 0; w < 64; ++w) {
+    table.mutable_as<std::int8_t>()[w] = std::array<std::int8_t, 4>{0, 1, 0, -1}[w % 4];
+  }
+  return table;
+}
+
+/// NAME.weight_trits and its companions: codes, or int8 by row where the columns fill no words.
+Weight load_trits(Context& ctx, const TensorSource& tensors, const LinearSite& site, bool packed) {
+  const std::string name = site.name + ".weight";
+  check_shape(tensors, name + "_shape", site);
+  const Tensor trits = tensors.get(name + "_trits"), scale = tensors.get(name + "_scale");
+  Tensor digits(DType::i8, {site.rows, site.cols});
+  const auto count = static_cast<std::size_t>(digits.elements());
+  std::atomic<std::int64_t> bad = -1;
+  ctx.threads.parallel_for(
+      trits.elements(), 1 << 14, [&](std::int64_t begin, std::int64_t end, int) {
+        const auto first = static_cast<std::size_t>(begin), last = static_cast<std::size_t>(end);
+        const std::span<std::int8_t> out = digits.mutable_as<std::int8_t>();
+        if (!unpack_trits(trits.as<std::uint8_t>().subspan(first, last - first),
+                          out.subspan(5 * first, std::min(5 * last, count) - 5 * first))) {
+          bad = begin;
+        }
+      });
+  check(bad < 0, ErrorCode::bad_data,
+        "{}: {}_trits: expected bytes of five ternary digits, at most {}, and zeros beyond the "
+        "{} of the matrix; from byte {} on there are others",
+        tensors.where(), name, kMaxTrits, count, bad.load());
+  Weight weight;
+  weight.name = site.name;
+  if (site.has_bias) weight.bias = to_f32(tensors.get(site.name + ".bias").view());
+  if (site.cols % 16 == 0) {
+    weight.data = codes_of(digits.as<std::int8_t>(), site.rows, site.cols);
+    weight.code_bits = 2;
+    weight.table = ternary_table();
+    weight.scale = scale;
+    finish_codes(ctx, weight, packed);
+  } else {
+    weight.data = std::move(digits);
+    weight.strategy = Strategy::channel;
+    weight.scale = expand_scale(to_f32(scale.view()), site.rows);
+    finish_int8(ctx, weight, packed);
+  }
+  tensors.release(name + "_trits");
   return weight;
 }
 
@@ -141,6 +242,9 @@ Weight load_codes(Context& ctx, const TensorSource& tensors, const LinearSite& s
 Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& site, bool packed) {
   if (tensors.contains(site.name + ".weight_codes")) {
     return load_codes(ctx, tensors, site, packed);
+  }
+  if (tensors.contains(site.name + ".weight_trits")) {
+    return load_trits(ctx, tensors, site, packed);
   }
   if (!tensors.contains(site.name + ".weight") && tensors.contains(site.name + ".weight_packed")) {
     return load_4bit(ctx, tensors, site, packed);
@@ -154,11 +258,12 @@ Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& 
     weight.strategy = scale.elements() == 1 ? Strategy::tensor : Strategy::channel;
     weight.scale = expand_scale(scale, scale.elements());  // [rows, 1] on disk, [rows] here
   }
-  check_linear(weight, site.name + ".weight");
-  if (weight.data.dtype() != DType::i8) return weight;
-  if (packed) pack(ctx, weight);           // and keep no second copy
-  tensors.release(site.name + ".weight");  // read once, by check_linear()
-  if (packed) weight.data = Tensor(TensorView{nullptr, DType::i8, weight.data.shape()}, nullptr);
+  if (weight.data.dtype() != DType::i8) {
+    check_linear(weight, site.name + ".weight");
+    return weight;
+  }
+  finish_int8(ctx, weight, packed);
+  tensors.release(site.name + ".weight");
   return weight;
 }
 

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/rng.h"
+#include "core/trits.h"
 #include "quant/steps.h"
 
 namespace krait {
@@ -92,11 +93,22 @@ TEST(PackCodes, LiesAsTheContractSays) {
   }
 }
 
-TEST(PackRounded, KeepsIntegersAndDigits) {
+TEST(PackRounded, KeepsTernaryDigits) {
+  const RoundedMatrix m{{1, 0, -1, -1, 1, 1, 0, 0, 1, -1, 1, 0}, {0.5f, 2.0f}};
+  const QuantizedTensor made =
+      pack_rounded(m, 2, 6, format_codes(2, Codes::ternary, 6), Strategy::channel);
+  EXPECT_EQ(made.scale.shape(), (Shape{2, 1}));
+  ASSERT_EQ(made.q.shape(), Shape{3});
+  std::vector<std::int8_t> digits(12);
+  EXPECT_TRUE(unpack_trits(made.q.as<std::uint8_t>(), digits));
+  EXPECT_EQ(digits, m.q);
+}
+
+TEST(PackRounded, KeepsIntegers) {
   const std::int64_t rows = 3, cols = 32;
   for (const IntegerFormat& format :
        {format_codes(2, Codes::integer, 16), format_codes(3, Codes::integer, 32),
-        format_codes(4, Codes::integer, 32), format_codes(2, Codes::ternary, 16)}) {
+        format_codes(4, Codes::integer, 32)}) {
     Rng rng(3);
     RoundedMatrix m{std::vector<std::int8_t>(static_cast<std::size_t>(rows * cols)),
                     std::vector<float>(static_cast<std::size_t>(rows * cols / format.group), 0.5f)};

@@ -17,6 +17,10 @@ std::string weight_text(const WeightRule& rule) {
                : fmt::format("{} codes of {} bits in groups of at most {}",
                              name_of(rule.args.codes), rule.args.bits, rule.args.group_size);
   }
+  if (rule.args.codes != Codes::integer) {
+    return fmt::format("{} codes of {} bits, a step for each row", name_of(rule.args.codes),
+                       rule.args.bits);
+  }
   return fmt::format("int{} per {}", rule.args.bits,
                      rule.by_part ? "part" : name_of(rule.args.strategy));
 }

@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "core/float16.h"
 #include "core/rng.h"
+#include "core/trits.h"
 #include "quant/codes.h"
 #include "quant/rotate.h"
 #include "quant/rtn.h"
@@ -47,10 +48,15 @@ TensorPlan plan_tensor(const std::string& source, const std::string& name, const
   plan.hadamard_block = block;
   if (target.by_part) plan.parts = parts;
   if (target.dtype == DType::i32 || target.dtype == DType::u8) {
-    plan.group_size = group_within(target.group_size, shape[1]);
+    plan.group_size =
+        target.strategy == Strategy::channel ? shape[1] : group_within(target.group_size, shape[1]);
     if (target.dtype == DType::u8) {
       plan.code_bits = target.bits;
       plan.codes = target.codes;
+    }
+    if (target.dtype == DType::u8 && target.codes == Codes::ternary) {
+      plan.output = {name + "_trits", DType::u8, {trit_bytes(shape[0] * shape[1])}};
+    } else if (target.dtype == DType::u8) {
       plan.output = {name + "_codes", DType::u8, {(shape[0] + 1) / 2, shape[1] * target.bits / 4}};
       plan.table = {name + "_table", DType::i8, {64}};
     } else {
@@ -295,7 +301,7 @@ std::vector<std::pair<TensorInfo, Tensor>> companions(const TensorPlan& tensor) 
     std::memcpy(shape.mutable_as<std::byte>().data(), dims, sizeof dims);
     result.emplace_back(tensor.shape, std::move(shape));
   }
-  if (tensor.is_coded()) {
+  if (!tensor.table.name.empty()) {
     Tensor table(DType::i8, {64});
     std::ranges::copy(code_table(tensor.code_bits, tensor.codes),
                       table.mutable_as<std::int8_t>().begin());
@@ -366,7 +372,7 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
     sink.declare(tensor.output);
     if (!tensor.scale.name.empty()) sink.declare(tensor.scale);
     if (!tensor.shape.name.empty()) sink.declare(tensor.shape);
-    if (tensor.is_coded()) sink.declare(tensor.table);
+    if (!tensor.table.name.empty()) sink.declare(tensor.table);
   }
   for (std::size_t i = 0; i < plan.static_sites.size(); ++i) {
     const ScaleTensors scales = scale_tensors(plan, i);

@@ -19,8 +19,8 @@ namespace krait {
 
 /// One tensor of the output, with its scale if it is of integers.
 struct TensorPlan {
-  std::string source;                    ///< the tensor it is made of; "": zeros, a new bias
-  TensorInfo output;                     ///< 4 bits: name + "_packed", i32; codes: "_codes", u8
+  std::string source;  ///< the tensor it is made of; "": zeros, a new bias
+  TensorInfo output;   ///< 4 bits: name + "_packed", i32; codes: "_codes" or "_trits", u8
   Strategy strategy = Strategy::tensor;  ///< integers
   int smoothing = -1;                    ///< >= 0: see smooth(), before everything else
   std::int64_t hadamard_block = 0;       ///< > 0: rows are rotated first
@@ -30,7 +30,7 @@ struct TensorPlan {
   Shape source_shape{};
   int code_bits = 0;  ///< codes
   Codes codes = Codes::integer;
-  TensorInfo table{};                 ///< codes: name + "_table"
+  TensorInfo table{};                 ///< codes but ternary ones: name + "_table"
   std::vector<std::int64_t> parts{};  ///< of the rows, if each has its scale
   int linear = -1;  ///< into ModelLayout::linears: the weights of that product, of no table
 

@@ -37,7 +37,7 @@ bool is_coded(const QuantizationPlan& plan, const LinearSite& site) {
   const std::string& owner = site.tied_to.empty() || plan.unties_head ? site.name : site.tied_to;
   const auto tensor = std::find_if(
       plan.tensors.begin(), plan.tensors.end(),
-      [&](const TensorPlan& t) { return t.is_coded() && t.table.name == owner + ".weight_table"; });
+      [&](const TensorPlan& t) { return t.is_coded() && t.shape.name == owner + ".weight_shape"; });
   return tensor != plan.tensors.end();
 }
 

@@ -6,7 +6,7 @@
 //   "weights":     { "<linear or param role, or the name of a product>": {"bits": 8,
 //                                               "strategy": "tensor" | "part" | "channel"} |
 //                                              {"bits": 2 | 3 | 4, "strategy": "group",
-//                                               "group_size": 32 | 64 | 128,
+//                                               "group_size": 32 | 64 | 128, or "channel",
 //                                               "codes": "integer" | "ternary" | "trellis"} |
 //                                              {"dtype": "f32" | "f16" | "bf16"} , ... },
 //   "activations": { "<activation role>": {"bits": 8, "strategy": "tensor" | "group" | "token",
@@ -66,7 +66,7 @@ inline bool has_codes(const QuantArgs& args) {
 
 struct ActivationRule {
   QuantArgs args;
-  ObserverArgs observer;    ///< static scales only
+  ObserverArgs observer;  ///< static scales only
   bool dithered = false;  ///< dynamic states only
 };
 

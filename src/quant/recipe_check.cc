@@ -129,6 +129,7 @@ Recipe leave_out_absent(const Recipe& recipe, const ModelLayout& layout) {
 void check_columns(const Recipe& recipe, const ModelLayout& layout, const std::string& role,
                    const QuantArgs& args) {
   for (const LinearSite& site : layout.linears) {
+    if (args.codes == Codes::ternary && args.strategy == Strategy::channel) continue;
     const int multiple = has_codes(args) || site.input_site < 0 ? 16 : 8;
     check(!is_called(site, role) || site.cols % multiple == 0, invalid_argument,
           "recipe {}: weights.{} of {} bits need a multiple of {} columns, {} has {}", recipe.name,
@@ -168,13 +169,19 @@ void check_weights(const Recipe& recipe, const ModelLayout& layout) {
     const bool of_8_bits = args.bits == 8 && args.group_size == 0 &&
                            (args.strategy == Strategy::tensor || rule.by_part ||
                             (args.strategy == Strategy::channel && by_channel));
-    const bool of_few_bits =
-        args.bits >= 2 && args.bits <= 4 && args.strategy == Strategy::group && is_linear &&
+    const bool has_groups =
+        args.strategy == Strategy::group &&
         (args.group_size == 32 || args.group_size == 64 || args.group_size == 128);
+    const bool has_rows = args.strategy == Strategy::channel && args.group_size == 0 &&
+                          !rule.by_part && has_codes(args);
+    const bool of_few_bits =
+        args.bits >= 2 && args.bits <= 4 && is_linear && (has_groups || has_rows);
     check(of_8_bits || of_few_bits, invalid_argument,
           "recipe {}: no kernel reads weights.{} as {}; there are 8 bits, int, tensor{}{}",
           recipe.name, role, describe(args, false), by_channel ? " or channel" : "",
-          is_linear ? "; and 2, 3 and 4 bits, int, group, group_size 32, 64 or 128" : "");
+          is_linear ? "; and 2, 3 and 4 bits, int, group, group_size 32, 64 or 128, or, of codes, "
+                      "channel"
+                    : "");
     if (of_few_bits) check_columns(recipe, layout, role, args);
   }
 }

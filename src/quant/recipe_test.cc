@@ -354,10 +354,25 @@ TEST(CheckRecipe, KnowsWhereCodesAreRead) {
   other["codes"] = "trellis";
   other["bits"] = 8;
   expect_refused("/weights/in_proj", other, {"trellis codes have 2, 3 or 4 bits, got 8"});
-  other["bits"] = 3;
-  other["strategy"] = "channel";
-  expect_error([&] { check_changed("/weights/in_proj", other, wide); }, ErrorCode::invalid_argument,
-               {"in_proj as 3 bits, int, trellis, channel"});
+}
+
+TEST(CheckRecipe, ARowOfCodesMayHaveOneStep) {
+  Json codes = {{"bits", 3}, {"strategy", "channel"}, {"codes", "trellis"}};
+  const ModelLayout wide = layout_of({.D = 32, .E = 80});
+  EXPECT_NO_THROW(check_changed("/weights/in_proj", codes, wide));
+  EXPECT_NO_THROW(check_changed("/weights/embeddings", codes, wide));
+  expect_refused("/weights/in_proj", codes, {"of 3 bits need a multiple of 16 columns"});
+  codes["group_size"] = 64;
+  expect_error([&] { check_changed("/weights/in_proj", codes, wide); }, ErrorCode::invalid_argument,
+               {"in_proj as 3 bits, int, trellis, channel, group_size 64"});
+  // Ternary digits of a row need no words.
+  const Json ternary = {{"bits", 2}, {"strategy", "channel"}, {"codes", "ternary"}};
+  EXPECT_NO_THROW(check_changed("/weights/in_proj", ternary));
+  const Json group = {{"bits", 2}, {"strategy", "group"}, {"group_size", 64}, {"codes", "ternary"}};
+  expect_refused("/weights/in_proj", group, {"of 2 bits need a multiple of 16 columns"});
+  const Json four = {{"bits", 4}, {"strategy", "channel"}};
+  expect_refused("/weights/in_proj", four,
+                 {"in_proj as 4 bits, int, channel", "of codes, channel"});
 }
 
 TEST(CheckRecipe, RulesForProductsAreCheckedAsThoseOfRoles) {

@@ -118,9 +118,10 @@ class LayerRounder {
     const auto head = std::find_if(linears.begin(), linears.end(),
                                    [](const LinearSite& site) { return !site.tied_to.empty(); });
     if (head == linears.end() || plan_.unties_head) return;
-    const auto table = std::find_if(
-        plan_.tensors.begin(), plan_.tensors.end(),
-        [&](const TensorPlan& t) { return t.table.name == head->tied_to + ".weight_table"; });
+    const auto table =
+        std::find_if(plan_.tensors.begin(), plan_.tensors.end(), [&](const TensorPlan& t) {
+          return t.is_coded() && t.shape.name == head->tied_to + ".weight_shape";
+        });
     if (table == plan_.tensors.end()) return;
     const std::int64_t n = head->cols;
     HeadTap tap(ctx_, plan_, head->input_site, calibrated_, n);

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/float16.h"
+#include "core/trits.h"
 #include "quant/codes.h"
 
 namespace krait {
@@ -229,6 +230,11 @@ std::vector<std::uint8_t> own_bits(std::span<const std::int8_t> q, int bits) {
 QuantizedTensor pack_rounded(const RoundedMatrix& rounded, std::int64_t rows, std::int64_t cols,
                              const IntegerFormat& format, Strategy strategy) {
   const std::vector<std::int8_t>& q = rounded.q;
+  if (format.codes == Codes::ternary) {
+    Tensor trits(DType::u8, {trit_bytes(rows * cols)});
+    pack_trits(q, trits.mutable_as<std::uint8_t>());
+    return {trits, bf16_steps(rounded.steps, rows, cols / format.group)};
+  }
   if (format.is_coded) {
     return {pack_codes(format.is_trellis() ? rounded.code : own_bits(q, format.bits), rows, cols,
                        format.bits),

@@ -4,11 +4,9 @@
 
 #include <cstdint>
 
-namespace krait {
+#include "core/weight.h"
 
-/// More columns than that share no scale: 16 rows of a group, decoded, must stay in the first-level
-/// cache.
-inline constexpr std::int64_t kMaxCodeGroup = 1024;
+namespace krait {
 
 /// A block of rows of a PackedCodes.
 struct CodedRows {
