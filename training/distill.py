@@ -2,11 +2,10 @@ r"""Distill a checkpoint into weights of few levels: ternary, or 2 bits.
 
     python distill.py --teacher ../models/krait-demo --data runs/data --out runs/demo-ternary
 
-The student is the teacher's architecture; its matrices (table, head and all products) are those of
-grids.py in every step, everything else is bf16. The
+The student is the teacher's architecture; its matrices (table, head and all products but dt_proj)
+are those of grids.py in every step, A_log has 4 bits, everything else is bf16. The
 loss is KL(teacher || student) over all tokens (and, with --share, cross-entropy). The teacher's
-weights are the start. With --trellis-table the table and the head, which is tied to it, are in
-2-bit trellis codes, and OUT/final is the checkpoint that krait makes of it. Writes the student to OUT/export in the Hugging Face layout: rotated as
+weights are the start. Writes the student to OUT/export in the Hugging Face layout: rotated as
 recipes/krait-ternary.json does, its matrices are scale times digit, so that rounding them to the
 same grid loses nothing.
 
@@ -27,7 +26,6 @@ if __name__ == "__main__":
     memory.keep()
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch.func import functional_call
 
@@ -36,9 +34,6 @@ import grids
 import ops
 import quantized
 import train
-
-
-RECIPE = pathlib.Path(__file__).parent.parent / "recipes" / "krait-ternary.json"
 
 
 def divergence(student, weights, teacher, ids, target, share=0.0, kind=torch.bfloat16):
@@ -59,66 +54,37 @@ def validate(student, weights, teacher, data, context, count, kind=torch.bfloat1
     return [sum(x).item() / len(parts) for x in zip(*parts)]
 
 
-class Kept(torch.autograd.Function):
-    """v -> value; the gradient passes straight through to v."""
+class CodedTable:
+    """The table (the tied head) of a checkpoint of progressive.py: its codes stay as they are, what
+    is trained is the logarithm of a factor of each scale."""
 
-    @staticmethod
-    def forward(ctx, v, value):
-        return value.clone()
+    def __init__(self, directory):
+        self.checkpoint = quantized.Checkpoint(directory)
+        self.stem, = self.checkpoint.digits
+        self.name = self.stem + ".weight"
+        self.factor = torch.zeros_like(self.checkpoint.scales[self.stem], requires_grad=True)
 
-    @staticmethod
-    def backward(ctx, dw):
-        return dw, None
+    def start(self):
+        """The weights of the plain model, the table left out."""
+        weights = self.checkpoint.weights(self.checkpoint.floats, self.checkpoint.scales)
+        return {name: w for name, w in weights.items() if name != self.name}
 
+    def scale(self):
+        return grids.Rounded.apply(self.checkpoint.scales[self.stem] * self.factor.exp())
 
-class TrellisTable:
-    """The table (the tied head) in trellis codes: krait encodes the latents anew every few steps,
-    and in between the student computes with the last codes."""
+    def weight(self):
+        return self.checkpoint.weights({}, {self.stem: self.scale()})[self.name]
 
-    def __init__(self, krait, recipe, teacher_directory, name, scratch):
-        """`recipe`: the rules for the table and the head, and their rotation, are taken from it."""
-        self.krait, self.recipe, self.directory = krait, recipe, teacher_directory
-        self.name, self.stem, self.scratch = name, name.removesuffix(".weight"), scratch
-        self.plain = safetensors.torch.load_file(teacher_directory / "model.safetensors")
-        ends = ("embeddings", "lm_head")
-        stored = json.loads(pathlib.Path(recipe).read_text(encoding="utf-8"))
-        scratch.mkdir(parents=True, exist_ok=True)
-        (scratch / "recipe.json").write_text(json.dumps({
-            "name": "table", "weights": {role: stored["weights"][role] for role in ends},
-            "activations": {"lm_head.input": stored["activations"]["lm_head.input"]},
-            "steps": [s for s in stored["steps"] if s.get("site") == "lm_head.input"]
-                     + [{"name": "rtn"}]}), encoding="utf-8")
-
-    def quantize(self, model, out, recipe):
-        subprocess.run([self.krait, "quantize", model, "-o", out, "--recipe", recipe, "--force"],
-                       check=True, capture_output=True)
-
-    @torch.no_grad()
-    def encode(self, latent):
-        block = grids.rotation_block(self.name, latent)
-        self.plain[self.name] = quantized.rotate(latent, block, back=True).contiguous()
-        families.save_like(self.directory, self.plain, self.scratch / "float")
-        self.quantize(self.scratch / "float", self.scratch / "coded", self.scratch / "recipe.json")
-        self.keep(quantized.Checkpoint(self.scratch / "coded").coded()[self.stem])
-
-    def keep(self, tensors):
-        """`tensors`: the coded ones of the table, by name."""
-        self.tensors = tensors
-        codes, table, shape, scale = (tensors[f"{self.name}_{part}"]
-                                      for part in ("codes", "table", "shape", "scale"))
-        digits = quantized.decode(codes, table, *shape.tolist())
-        self.value = (digits.unflatten(1, (scale.shape[1], -1))
-                      * scale.float()[..., None]).flatten(1)
-
-    def weight(self, latent):
-        block = grids.rotation_block(self.name, latent)
-        return quantized.rotate(Kept.apply(latent, self.value), block, back=True)
-
-    def finish(self, export, out):
+    def finish(self, krait, recipe, export, out):
         """`export` as krait quantizes it, but with these codes for its table."""
-        self.quantize(export, out / "rounded", self.recipe)
-        done = quantized.Checkpoint(out / "rounded", {self.stem: self.tensors})
-        done.write(out / "final", done.floats, done.scales, {"method": "distill.py --trellis-table"})
+        subprocess.run([krait, "quantize", export, "-o", out / "rounded", "--recipe", recipe,
+                        "--force"], check=True, capture_output=True)
+        kept = self.checkpoint.coded()
+        name = self.name + "_scale"
+        kept[self.stem][name] = self.scale().detach().bfloat16().reshape(
+            kept[self.stem][name].shape)
+        done = quantized.Checkpoint(out / "rounded", kept)
+        done.write(out / "final", done.floats, done.scales, {"method": "distill.py --table"})
 
 
 def make_optimizer(parameters, args):
@@ -149,12 +115,10 @@ def main(arguments=None):
     parser.add_argument("--data", type=pathlib.Path, required=True, help="from prepare.py")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--grid", choices=grids.GRIDS, default="ternary")
-    parser.add_argument("--trellis-table", action="store_true",
-                        help="table and head in trellis codes, all else on the grid")
-    parser.add_argument("--encode-every", type=int, default=16, help="steps, with --trellis-table")
-    parser.add_argument("--krait", default="krait", help="the program, with --trellis-table")
-    parser.add_argument("--recipe", type=pathlib.Path, default=RECIPE,
-                        help="JSON file, of the result, with --trellis-table")
+    parser.add_argument("--table", type=pathlib.Path,
+                        help="stage of progressive.py whose table keeps its codes: the start")
+    parser.add_argument("--krait", default="krait", help="the program, with --table")
+    parser.add_argument("--recipe", default="krait-ternary", help="of the result, with --table")
     parser.add_argument("--tokens", type=int, default=3_440_640, help="a tenth of pretraining's")
     parser.add_argument("--stop-after", type=int, help="end early, at this step")
     parser.add_argument("--batch", type=int, default=2)
@@ -182,16 +146,16 @@ def main(arguments=None):
     _, teacher = families.load_export(args.teacher)
     teacher.requires_grad_(False)
     student = copy.deepcopy(teacher)
-    parameters = grids.latents(dict(teacher.named_parameters()))
+    table = args.table and CodedTable(args.table)
+    parameters = grids.latents(table.start() if table else dict(teacher.named_parameters()))
+    if table:
+        parameters[table.name + "_factor"] = table.factor
     optimizer = make_optimizer(parameters, args)
-    head = families.head_name(teacher)
-    table = args.trellis_table and TrellisTable(args.krait, args.recipe, args.teacher, head,
-                                                args.out / "table")
 
     def student_weights():
-        free = {n: p for n, p in parameters.items() if not (table and n == head)}
+        free = {n: p for n, p in parameters.items() if not n.endswith("_factor")}
         weights = grids.student_weights(free, args.grid)
-        return {**weights, head: table.weight(parameters[head])} if table else weights
+        return {**weights, table.name: table.weight()} if table else weights
 
     args.out.mkdir(parents=True, exist_ok=True)
     checkpoint, done = args.out / "checkpoint.pt", 0
@@ -202,10 +166,6 @@ def main(arguments=None):
                 p.copy_(saved["parameters"][name])
         optimizer.load_state_dict(saved["optimizer"])
         done = saved["step"]
-        if table:
-            table.keep(saved["table"])
-    elif table:
-        table.encode(parameters[head])
     if not table:
         print(f"{args.grid}: {grids.bits_per_weight(parameters, args.grid):.3f} bits per weight")
     print(f"{steps * args.batch * args.context:,} tokens, from step {done} to {steps}", flush=True)
@@ -240,8 +200,6 @@ def main(arguments=None):
         norm = torch.nn.utils.clip_grad_norm_(list(parameters.values()), 1.0).item()
         optimizer.step()
         optimizer.zero_grad()
-        if table and step % args.encode_every == 0 and step < steps:
-            table.encode(parameters[head])
         recent.append((kl.item(), nll.item()))
         if step % 40 == 0 or step == last:
             seconds = time.time() - clock
@@ -256,8 +214,7 @@ def main(arguments=None):
             recent, clock = [], time.time()
         if step % args.checkpoint_every == 0 or step == last or stopping:
             train.save(checkpoint, step=step, optimizer=optimizer.state_dict(),
-                       parameters={n: p.detach() for n, p in parameters.items()},
-                       table=table and table.tensors)
+                       parameters={n: p.detach() for n, p in parameters.items()})
         if stopping:
             print(f"stopped after step {step}", flush=True)
             return
@@ -265,7 +222,7 @@ def main(arguments=None):
     if last == steps:
         export(args.teacher, student_weights(), args.out / "export")
         if table:
-            table.finish(args.out / "export", args.out)
+            table.finish(args.krait, args.recipe, args.out / "export", args.out)
 
 
 if __name__ == "__main__":

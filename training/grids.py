@@ -19,17 +19,21 @@ GRIDS = {
 
 
 def is_matrix(name, tensor):
-    """Whether a parameter is the matrix of a product, or the table."""
-    return name.endswith(".weight") and tensor.dim() == 2 and "router" not in name
+    """Whether a parameter is the matrix of a product, or the table. dt_proj stays in 8 bits: it is
+    one weight in a hundred, and in ternary digits cost as much as all steps by row together."""
+    return (name.endswith(".weight") and tensor.dim() == 2
+            and not any(role in name for role in ("router", "dt_proj")))
 
 
 def rotation_block(name, tensor):
     """The block of the rotation of a parameter's input in recipes/krait-ternary.json, 1 if there is
-    none: the largest power of two that divides its columns, of all that is on a grid but x_proj and
-    dt_proj, whose inputs krait does not rotate."""
-    if not is_matrix(name, tensor) or "x_proj" in name or "dt_proj" in name:
+    none: the largest that divides its columns, of all that is on a grid but x_proj, whose input
+    krait does not rotate."""
+    if not is_matrix(name, tensor) or "x_proj" in name:
         return 1
-    return tensor.shape[1] & -tensor.shape[1]
+    columns = tensor.shape[1]
+    return next(n for n in range(columns, 0, -1)
+                if columns % n == 0 and quantized.has_hadamard(n))
 
 
 def latents(parameters):
@@ -89,6 +93,18 @@ class Quantized(torch.autograd.Function):
         return dw, None
 
 
+class Straight(torch.autograd.Function):
+    """v, value -> value; the gradient passes straight through to v."""
+
+    @staticmethod
+    def forward(ctx, v, value):
+        return value
+
+    @staticmethod
+    def backward(ctx, dw):
+        return dw, None
+
+
 class Rounded(torch.autograd.Function):
     """w -> its bf16 value, as float32; the gradient passes straight through."""
 
@@ -101,14 +117,25 @@ class Rounded(torch.autograd.Function):
         return dw
 
 
+@torch.no_grad()
+def four_bits(w):
+    """w -> the nearest of 16 values, a step apart, from its least to its largest: krait's 4 bits of
+    a parameter."""
+    low = w.min()
+    step = ((w.max().double() - low.double()) / 15).float()
+    return step * ((w - low) / step).round() + low
+
+
 def student_weights(parameters, grid):
     """latents() -> {name: what the student computes with}: the matrices on the grid and rotated
-    back, all else as bf16 holds it."""
+    back, A_log of Mamba-1 in 4 bits, all else as bf16 holds it."""
     weights = {}
     for name, p in parameters.items():
         if is_matrix(name, p):
             on_grid = Quantized.apply(p, grid)
             weights[name] = quantized.rotate(on_grid, rotation_block(name, p), back=True)
+        elif name.endswith("A_log") and p.dim() == 2:
+            weights[name] = Straight.apply(p, four_bits(p))
         else:
             weights[name] = Rounded.apply(p)
     return weights

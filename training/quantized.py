@@ -31,6 +31,11 @@ def bordered_core(q, border):
     return core
 
 
+def has_hadamard(order):
+    power = order & -order
+    return order == power or (order // power in (3, 5, 7) and power % 4 == 0)
+
+
 @functools.cache
 def hadamard(block):
     """H [block,block], orthogonal: H_m (x) Sylvester's matrix (Paley 1933), as krait has it."""
@@ -120,6 +125,10 @@ class Checkpoint:
             elif last == "weight_trits":
                 rows, columns = self.tensors[stem + ".weight_shape"].tolist()
                 self.digits[stem] = unpack_trits(tensor, rows, columns)
+            elif name.endswith("_packed"):  # 4 bits of a parameter
+                stem = name.removesuffix("_packed")
+                zero = self.tensors[stem + "_zero_point"].float()
+                self.integers[stem] = unpack_int4(tensor, 8 * tensor.shape[1]) - zero
             elif tensor.dtype == torch.int8 and name + "_scale" in self.tensors:
                 self.integers[name] = tensor.float()
             elif tensor.is_floating_point() and not name.endswith("_scale"):

@@ -78,7 +78,7 @@ def test_table(krait, folder):
         assert torch.equal(final[stem][f"{stem}.weight_{part}"], tensors[f"{stem}.weight_{part}"])
     scale = f"{stem}.weight_scale"
     assert not torch.equal(final[stem][scale], tensors[scale])
-    assert len(final) == 1 + 4 * 2
+    assert len(final) == 1 + 3 * 2
     digits = quantized.Checkpoint(out / "final").digits
     assert all(set(d.unique().tolist()) <= {-1, 0, 1} for s, d in digits.items()
                if s in final and s != stem)

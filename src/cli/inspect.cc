@@ -49,7 +49,7 @@ std::vector<Group> group_tensors(const ModelLayout& layout,
     if (found == tensors.end() || !used.insert(name).second) return;
     const TensorInfo& info = found->second;
     // Words of eight 4-bit weights and codes are shown as what they hold.
-    const bool is_packed = name.ends_with(".weight_packed");
+    const bool is_packed = name.ends_with("_packed");
     const Shape holds = codes       ? Shape{codes->rows, codes->cols}
                         : is_packed ? Shape{info.shape[0], info.shape[1] * 8}
                                     : info.shape;
@@ -85,6 +85,7 @@ std::vector<Group> group_tensors(const ModelLayout& layout,
     add(site.role + ".bias", "parameter", bias, scale_words(tensors, bias, site.rows));
   }
   for (const ParamSite& site : layout.params) {
+    add(site.role, "parameter", site.name + "_packed", "per tensor");
     add(site.role, "parameter", site.name, scale_words(tensors, site.name, site.shape[0]));
   }
   Group scales{"scales", "scale", "-", "-", "-"};

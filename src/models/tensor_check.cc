@@ -15,8 +15,7 @@ namespace {
 // More than this many differences mean the wrong file, and a longer list helps nobody.
 constexpr std::size_t kMaxProblems = 64;
 
-constexpr std::string_view kWeightPacked = ".weight_packed", kWeightCodes = ".weight_codes",
-                           kWeightTrits = ".weight_trits";
+constexpr std::string_view kWeightCodes = ".weight_codes", kWeightTrits = ".weight_trits";
 constexpr std::int64_t kMaxWords = std::int64_t{1} << 40;  // eight times that is still a dimension
 
 /// What weight_shape says of a matrix stored as codes, whose own shape leaves open how many bits a
@@ -43,7 +42,7 @@ TensorCheck::TensorCheck(const TensorSource& tensors) : where_(tensors.where()) 
     std::string name = info.name;
     const Shape& shape = info.shape;
     constexpr std::string_view kPacked = "_packed";
-    if (name.ends_with(kWeightPacked) && shape.rank() == 2 && shape[1] <= kMaxWords) {
+    if (name.ends_with(kPacked) && shape.rank() == 2 && shape[1] <= kMaxWords) {
       const std::string weight = name.substr(0, name.size() - kPacked.size());
       unpacked_[weight] = {weight, info.dtype, {shape[0], shape[1] * 8}};
     } else if (name.ends_with(kWeightCodes) || name.ends_with(kWeightTrits)) {
@@ -158,6 +157,19 @@ void TensorCheck::expect_packed(const LinearSite& site) {
   }
 }
 
+void TensorCheck::expect_packed(const ParamSite& site) {
+  const bool fits = site.shape.rank() == 2 && site.shape[1] % 8 == 0;
+  if (!fits) {
+    tensors_.find(site.name + "_packed")->second.used = true;
+    problems_.push_back(fmt::format("{}_packed cannot be, {} has no rows of a multiple of 8",
+                                    site.name, site.shape.str()));
+    return;
+  }
+  expect_dtype(use(site.name + "_packed", {site.shape[0], site.shape[1] / 8}), DType::i32);
+  expect_dtype(use(site.name + "_scale", {1}), DType::f32);
+  expect_dtype(use(site.name + "_zero_point", {1}), DType::f32);
+}
+
 void TensorCheck::expect_codes(const LinearSite& site) {
   const std::string name = site.name + ".weight";
   const auto codes = tensors_.find(name + "_codes");
@@ -219,7 +231,10 @@ void TensorCheck::expect(const LinearSite& site) {
 
 void TensorCheck::expect(const ParamSite& site) {
   const TensorInfo* info = find(site.name);
-  if (site.quantizable && info && info->dtype == DType::i8) {
+  if (site.role == "A_log" && !tensors_.contains(site.name) &&
+      tensors_.contains(site.name + "_packed")) {
+    expect_packed(site);
+  } else if (site.quantizable && info && info->dtype == DType::i8) {
     use(site.name, site.shape);
     expect_scale(site.name + "_scale", site.shape[0]);
   } else {

@@ -267,7 +267,27 @@ Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& 
   return weight;
 }
 
+namespace {
+
+/// NAME_packed and its companions: scale (q - zero point).
+Tensor load_4bit_param(const TensorSource& tensors, const ParamSite& site) {
+  const Tensor words = tensors.get(site.name + "_packed");
+  const float scale = tensors.get(site.name + "_scale").as<float>()[0];
+  const float zero = tensors.get(site.name + "_zero_point").as<float>()[0];
+  Tensor result(DType::f32, site.shape);
+  const std::span<float> out = result.mutable_as<float>();
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const auto word = static_cast<std::uint32_t>(words.as<std::int32_t>()[i / 8]);
+    const int q = static_cast<int>(word >> (i % 8 * 4) & 15) - 8;
+    out[i] = scale * (static_cast<float>(q) - zero);
+  }
+  return result;
+}
+
+}  // namespace
+
 Tensor load_param(const TensorSource& tensors, const ParamSite& site) {
+  if (!tensors.contains(site.name)) return load_4bit_param(tensors, site);
   const Tensor data = tensors.get(site.name);
   if (data.dtype() != DType::i8) return to_f32(data.view());
   const std::int64_t rows = site.shape[0];

@@ -47,7 +47,11 @@ TensorPlan plan_tensor(const std::string& source, const std::string& name, const
   TensorPlan plan{source, {name, target.dtype, shape}, target.strategy};
   plan.hadamard_block = block;
   if (target.by_part) plan.parts = parts;
-  if (target.dtype == DType::i32 || target.dtype == DType::u8) {
+  if (target.dtype == DType::i32 && target.strategy == Strategy::tensor) {
+    plan.output = {name + "_packed", DType::i32, {shape[0], shape[1] / 8}};
+    plan.scale = {name + "_scale", DType::f32, {1}};
+    plan.zero_point = {name + "_zero_point", DType::f32, {1}};
+  } else if (target.dtype == DType::i32 || target.dtype == DType::u8) {
     plan.group_size =
         target.strategy == Strategy::channel ? shape[1] : group_within(target.group_size, shape[1]);
     if (target.dtype == DType::u8) {
@@ -254,6 +258,7 @@ std::size_t QuantizationPlan::output_bytes() const {
   }
   for (const TensorPlan& tensor : tensors) {
     bytes += bytes_of(tensor.output) + (tensor.scale.name.empty() ? 0 : bytes_of(tensor.scale)) +
+             (tensor.zero_point.name.empty() ? 0 : bytes_of(tensor.zero_point)) +
              (tensor.shape.name.empty() ? 0 : bytes_of(tensor.shape)) +
              (tensor.table.name.empty() ? 0 : bytes_of(tensor.table));
   }
@@ -356,6 +361,7 @@ QuantizedTensor nearest_integers(ThreadPool& threads, const TensorPlan& tensor, 
         round_nearest(threads, wide.as<float>(), rows, cols, {}, format, scale);
     return pack_rounded(rounded, rows, cols, format, tensor.strategy);
   }
+  if (!tensor.zero_point.name.empty()) return quantize_rtn_4bit_tensor(value.view(), tensor.source);
   if (tensor.group_size > 0) {
     return quantize_rtn_4bit(threads, value.view(), tensor.group_size, tensor.source);
   }
@@ -371,6 +377,7 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
   for (const TensorPlan& tensor : plan.tensors) {
     sink.declare(tensor.output);
     if (!tensor.scale.name.empty()) sink.declare(tensor.scale);
+    if (!tensor.zero_point.name.empty()) sink.declare(tensor.zero_point);
     if (!tensor.shape.name.empty()) sink.declare(tensor.shape);
     if (!tensor.table.name.empty()) sink.declare(tensor.table);
   }
@@ -398,6 +405,9 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
                                 : make(float_value(threads, tensor, tensors, calibrated));
       sink.write(tensor.output.name, quantized.q.view());
       sink.write(tensor.scale.name, quantized.scale.view());
+      if (!tensor.zero_point.name.empty()) {
+        sink.write(tensor.zero_point.name, quantized.zero_point.view());
+      }
       for (const auto& [info, made_once] : companions(tensor)) {
         sink.write(info.name, made_once.view());
       }

@@ -25,6 +25,7 @@ struct TensorPlan {
   int smoothing = -1;                    ///< >= 0: see smooth(), before everything else
   std::int64_t hadamard_block = 0;       ///< > 0: rows are rotated first
   TensorInfo scale{};                    ///< integers: name + "_scale"; name is "" otherwise
+  TensorInfo zero_point{};               ///< parameters in 4 bits: name + "_zero_point"
   std::int64_t group_size = 0;           ///< 4 bits and codes
   TensorInfo shape{};  ///< 4 bits and codes: name + "_shape", which holds source_shape
   Shape source_shape{};

@@ -101,6 +101,14 @@ void drop_single_groups(Recipe& recipe, const ModelLayout& layout) {
       rule.by_part = false;
       rule.args.strategy = Strategy::tensor;
     }
+    // A_log of Mamba-2 is a vector, and no rows of 8 make words of it.
+    const auto has_no_words = [](const ParamSite& site) {
+      return site.role == "A_log" && (site.shape.rank() != 2 || site.shape[1] % 8 != 0);
+    };
+    if (role == "A_log" && rule.args == QuantArgs{.bits = 4} &&
+        std::ranges::any_of(layout.params, has_no_words)) {
+      rule.args.bits = 8;
+    }
   }
 }
 
@@ -176,12 +184,14 @@ void check_weights(const Recipe& recipe, const ModelLayout& layout) {
                           !rule.by_part && has_codes(args);
     const bool of_few_bits =
         args.bits >= 2 && args.bits <= 4 && is_linear && (has_groups || has_rows);
-    check(of_8_bits || of_few_bits, invalid_argument,
+    const bool of_4_bits = args == QuantArgs{.bits = 4} && role == "A_log";
+    check(of_8_bits || of_few_bits || of_4_bits, invalid_argument,
           "recipe {}: no kernel reads weights.{} as {}; there are 8 bits, int, tensor{}{}",
           recipe.name, role, describe(args, false), by_channel ? " or channel" : "",
           is_linear ? "; and 2, 3 and 4 bits, int, group, group_size 32, 64 or 128, or, of codes, "
                       "channel"
-                    : "");
+          : role == "A_log" ? "; and 4 bits, int, tensor"
+                            : "");
     if (of_few_bits) check_columns(recipe, layout, role, args);
   }
 }

@@ -50,6 +50,7 @@ TEST(Recipe, AllThatShipParseAndFitAModel) {
                                                       "krait-w4a8-g128",
                                                       "krait-w4a8-h8",
                                                       "krait-w4a8",
+                                                      "krait-w8a16-h16",
                                                       "krait-w8a16",
                                                       "krait-w8a8-kv8",
                                                       "krait-w8a8-s8",
@@ -313,7 +314,15 @@ TEST(CheckRecipe, KnowsWhereFourBitsAreRead) {
   for (const char* role : {"/weights/in_proj", "/weights/x_proj", "/weights/lm_head"}) {
     EXPECT_NO_THROW(check_changed(role, four)) << role;
   }
-  expect_refused("/weights/A_log", four, {"weights.A_log as 4 bits"});
+  expect_refused("/weights/A_log", four, {"weights.A_log as 4 bits", "4 bits, int, tensor"});
+  const Json tensor = {{"bits", 4}, {"strategy", "tensor"}};
+  expect_refused("/weights/D", tensor, {"weights.D as 4 bits", "8 bits, int, tensor"});
+  Recipe recipe = load_recipe("quamba-w8a8");
+  recipe.weights["A_log"].args = QuantArgs{.bits = 4};
+  EXPECT_EQ(
+      fit_recipe(recipe, layout_of({.D = 24, .E = 40, .N = 16})).weights.at("A_log").args.bits, 4);
+  // 5 states fill no word, and the A_log of Mamba-2 is a vector.
+  EXPECT_EQ(fit_recipe(recipe, layout_of()).weights.at("A_log").args.bits, 8);
   expect_refused("/weights/dt_proj", four,
                  {"weights.dt_proj of 4 bits need a multiple of 8 columns", "dt_proj has 3"});
   Json other = four;

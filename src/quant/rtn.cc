@@ -203,6 +203,34 @@ QuantizedTensor quantize_rtn_4bit(ThreadPool& threads, const TensorView& view, s
   return result;
 }
 
+QuantizedTensor quantize_rtn_4bit_tensor(const TensorView& view, std::string_view name) {
+  check_float(view, name);
+  const int rank = view.shape.rank();
+  check(rank == 2 && view.shape[1] % 8 == 0, invalid_argument,
+        "tensor {} {} has no rows of a multiple of 8 columns", name, view.shape.str());
+  std::vector<float> w(static_cast<std::size_t>(view.elements()));
+  load_floats(view, 0, view.elements(), w.data());
+  check_finite(std::isfinite(absmax(w.data(), view.elements())), name, "");
+  const auto [least, largest] = std::minmax_element(w.begin(), w.end());
+  const float low = *least;
+  const double step = (static_cast<double>(*largest) - static_cast<double>(low)) / 15;
+  const float scale = step < 1e-30 ? 1.0F : static_cast<float>(step);
+  QuantizedTensor result{Tensor(DType::i32, {view.shape[0], view.shape[1] / 8}),
+                         Tensor(DType::f32, {1}), Tensor(DType::f32, {1})};
+  result.scale.mutable_as<float>()[0] = scale;
+  result.zero_point.mutable_as<float>()[0] = -8 - low / scale;
+  const std::span<std::int32_t> words = result.q.mutable_as<std::int32_t>();
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    std::uint32_t word = 0;
+    for (std::size_t k = 0; k < 8; ++k) {
+      const float q = std::clamp(std::nearbyint((w[8 * i + k] - low) / scale), 0.0F, 15.0F);
+      word |= static_cast<std::uint32_t>(q) << (4 * k);
+    }
+    words[i] = static_cast<std::int32_t>(word);
+  }
+  return result;
+}
+
 Tensor convert_float(ThreadPool& threads, const Tensor& tensor, DType dtype,
                      std::string_view name) {
   const TensorView& view = tensor.view();

@@ -16,6 +16,7 @@ struct QuantizedTensor {
   Tensor q;      ///< i8, the shape of the input; 4 bits: i32 [rows, cols / 8], see core/weight.h
   Tensor scale;  ///< f32 [1] (Strategy::tensor) or [rows, 1] (Strategy::channel); 4 bits: bf16
                  ///< [rows, cols / group]
+  Tensor zero_point{};  ///< 4 bits with Strategy::tensor: f32 [1]
 };
 
 /// The tensor as `rows` rows (its first dimension; rank 1 is one row) of float values.
@@ -40,6 +41,12 @@ std::int64_t group_within(std::int64_t at_most, std::int64_t cols);
 /// q = rne(w / s) with the f32 division, in [-8, 7]. Errors: as above.
 QuantizedTensor quantize_rtn_4bit(ThreadPool& threads, const TensorView& view, std::int64_t group,
                                   std::string_view name);
+
+/// A parameter [rows, cols], cols a multiple of 8, to 4 bits: 16 values from its least to its
+/// largest, value = s (q - z) with s = (max w - min w) / 15 in double, rounded once to f32 (1 where
+/// that is below 1e-30), z = -8 - min w / s and q = rne((w - min w) / s) - 8 in f32, in [-8, 7].
+/// Errors: as above.
+QuantizedTensor quantize_rtn_4bit_tensor(const TensorView& view, std::string_view name);
 
 /// Values rounded to nearest even in `dtype` (f32, f16, bf16). Errors: bad_data naming `name` for
 /// NaN or infinity, before or after the conversion. The same dtype borrows `tensor`'s memory.

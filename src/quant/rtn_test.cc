@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -183,6 +184,48 @@ TEST(QuantizeRtn4, NamesWhatItCannotDo) {
   EXPECT_EQ(group_within(128, 384), 128);
   EXPECT_EQ(group_within(64, 40), 8);
   EXPECT_EQ(group_within(64, 13), 1);
+}
+
+TEST(QuantizeRtn4Tensor, ReachesFromTheLeastToTheLargest) {
+  // From -0.5 to 7: steps of 0.5.
+  std::vector<float> w(16, 0.0F);
+  w[0] = -0.5F, w[1] = 7.0F, w[2] = 0.26F, w[3] = 0.24F, w[4] = 1.75F, w[5] = 2.25F;
+  const QuantizedTensor made = quantize_rtn_4bit_tensor(test_tensor({2, 8}, w).view(), "a");
+  EXPECT_EQ(made.scale.as<float>()[0], 0.5F);
+  EXPECT_EQ(made.zero_point.as<float>()[0], 1 - 8);
+  ASSERT_EQ(made.q.shape(), (Shape{2, 1}));
+  const std::array digits{0, 15, 2, 1, 4, 6};  // q + 8, halves to even
+  for (std::size_t i = 0; i < 16; ++i) {
+    const auto word = static_cast<std::uint32_t>(made.q.as<std::int32_t>()[i / 8]);
+    EXPECT_EQ(static_cast<int>(word >> (4 * (i % 8)) & 15), i < 6 ? digits[i] : 1) << i;
+  }
+}
+
+TEST(QuantizeRtn4Tensor, IsExactForItsOwnValuesAndForConstants) {
+  std::vector<float> w(64);
+  for (std::size_t i = 0; i < w.size(); ++i) w[i] = -0.3F + 0.21F * static_cast<float>(i * 5 % 16);
+  const QuantizedTensor made = quantize_rtn_4bit_tensor(test_tensor({4, 16}, w).view(), "a");
+  for (std::size_t i = 0; i < w.size(); ++i) {
+    const auto word = static_cast<std::uint32_t>(made.q.as<std::int32_t>()[i / 8]);
+    EXPECT_EQ(word >> (4 * (i % 8)) & 15, i * 5 % 16);
+  }
+  const QuantizedTensor same =
+      quantize_rtn_4bit_tensor(test_tensor({1, 8}, std::vector<float>(8, -3.0F)).view(), "a");
+  EXPECT_EQ(same.scale.as<float>()[0], 1);
+  EXPECT_EQ(same.zero_point.as<float>()[0], 3 - 8);
+  EXPECT_EQ(same.q.as<std::int32_t>()[0], 0);
+}
+
+TEST(QuantizeRtn4Tensor, NamesWhatItCannotDo) {
+  std::vector<float> values(16, 1.0F);
+  const auto refused = [&](const Shape& shape, ErrorCode code, const char* words) {
+    expect_error([&] { quantize_rtn_4bit_tensor(test_tensor(shape, values).view(), "layer.a"); },
+                 code, {"layer.a", words});
+  };
+  refused({4, 4}, ErrorCode::invalid_argument, "[4, 4] has no rows of a multiple of 8");
+  refused({16}, ErrorCode::invalid_argument, "[16] has no rows of a multiple of 8");
+  values[3] = std::numeric_limits<float>::quiet_NaN();
+  refused({2, 8}, ErrorCode::bad_data, "NaN or an infinite");
 }
 
 TEST(ConvertFloat, RoundsOnceAndRefusesOverflow) {
