@@ -156,7 +156,8 @@ SequenceState SequenceState::deserialize(std::string_view bytes,
                                           (size - layout->bytes) / layout->bytes_per_token ==
                                               static_cast<std::uint64_t>(position));
   check(fits, ErrorCode::bad_data,
-        "the saved state has position {} and {} bytes, expected {} bytes and {} per token",
+        "the saved state at position {} has {} bytes, expected {} bytes and {} per token: it is "
+        "damaged or of another version of krait",
         position, size, layout->bytes, layout->bytes_per_token);
   SequenceState state(std::move(layout));
   const char* from = payload.data();
