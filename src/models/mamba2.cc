@@ -333,15 +333,23 @@ Layer Mamba2::load_layer(Context& ctx, const TensorSource& tensors, int i,
   }
   const bool half_state = l.ssm_state.numerics.quantized && l.ssm_state.numerics.args.is_float;
   const DType ssm_dtype = l.ssm_state.is_int8() ? DType::i8 : half_state ? DType::f16 : DType::f32;
-  l.ssm_buffer = state.add("ssm_state", i, ssm_dtype, {c_.heads, c_.d_state, c_.head_dim()});
+  // Of a dynamic int8 state every token reads all, with half a chunk of what is recent, and adds to
+  // the latter; the last of a chunk reads and writes all.
+  constexpr double kEnds = 1.0 / kSsdChunk;
+  const bool by_row = l.ssm_state.is_int8() && l.ssm_state.numerics.args.dynamic;
+  const double passes = by_row ? 1 + 2 * kEnds : 2, recent_passes = 0.5 + 3 * kEnds;
+  l.ssm_buffer =
+      state.add("ssm_state", i, ssm_dtype, {c_.heads, c_.d_state, c_.head_dim()}, passes);
   if (ssm_dtype == DType::f32) state.chunk = kSsdChunk;
-  if (l.ssm_state.is_int8() && l.ssm_state.numerics.args.dynamic) {
-    l.row_scale_buffer = state.add("ssm_state_scale", i, DType::f32, {c_.heads, c_.head_dim()});
+  if (by_row) {
+    const auto add = [&](const char* name, const Shape& shape, double times) {
+      return state.add(name, i, DType::f32, shape, times);
+    };
+    l.row_scale_buffer = add("ssm_state_scale", {c_.heads, c_.head_dim()}, passes);
     l.recent_dx_buffer =
-        state.add("ssm_recent_dx", i, DType::f32, {c_.heads, kSsdChunk - 1, c_.head_dim()});
-    l.recent_B_buffer =
-        state.add("ssm_recent_B", i, DType::f32, {c_.groups, c_.d_state, kSsdChunk});
-    l.recent_decay_buffer = state.add("ssm_recent_decay", i, DType::f32, {c_.heads, kSsdChunk});
+        add("ssm_recent_dx", {c_.heads, kSsdChunk - 1, c_.head_dim()}, recent_passes);
+    l.recent_B_buffer = add("ssm_recent_B", {c_.groups, c_.d_state, kSsdChunk}, recent_passes);
+    l.recent_decay_buffer = add("ssm_recent_decay", {c_.heads, kSsdChunk}, 2);
   }
   if (!l.ssm_state.group.empty()) {
     const ActivationSite& described = find_site(layout_.activations, "ssm_state", i);

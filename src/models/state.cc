@@ -45,8 +45,10 @@ class Reader {
 
 }  // namespace
 
-std::size_t StateLayout::add(std::string name, int layer, DType dtype, const Shape& shape) {
+std::size_t StateLayout::add(std::string name, int layer, DType dtype, const Shape& shape,
+                             double passes) {
   buffers.push_back({std::move(name), layer, dtype, shape, false, bytes});
+  step_bytes += passes * static_cast<double>(row_bytes(buffers.back()));
   bytes += (row_bytes(buffers.back()) + 63) / 64 * 64;
   return buffers.size() - 1;
 }

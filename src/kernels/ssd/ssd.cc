@@ -181,7 +181,7 @@ void run_chunks(Context& ctx, const SsdParams& params, const Stretch& in, const 
 
 // ---- chunks of a dynamic int8 state that a call has in part -------------------------------------
 
-/// Lets what is recent of one head decay by `a` and adds a token, of which are there `before`.
+/// Lets what is recent of one head, `before` tokens, decay by `a` and adds a token.
 void decay_recent(float a, std::int64_t before, float* decay) {
   decay[0] = before == 0 ? a : decay[0] * a;
   for (std::int64_t s = 0; s < before; ++s) decay[s + 1] *= a;
