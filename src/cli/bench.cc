@@ -182,14 +182,14 @@ double measure(Engine::Impl& engine, std::vector<SequenceState>& states, const T
 }
 
 /// Bytes of memory that decoding a token of every sequence has to move, on average over a test: all
-/// weights are read once, the constant part of each state is read and written, of the rows that
-/// attention keeps all are read and one is written.
+/// weights are read once, the constant part of each state is read and written as its layout says,
+/// of the rows that attention keeps all are read and one is written.
 double decode_bytes(const Model& model, const Test& test) {
   const StateLayout& state = *model.state_layout();
   const double rows = test.depth + 0.5 * static_cast<double>(test.ids.size() + 1);
   return static_cast<double>(model.weight_bytes()) +
-         test.sequences * (2.0 * static_cast<double>(state.bytes) +
-                           (rows + 1) * static_cast<double>(state.bytes_per_token));
+         test.sequences *
+             (state.step_bytes + (rows + 1) * static_cast<double>(state.bytes_per_token));
 }
 
 /// Seconds that the multipliers need at least for a token.

@@ -109,7 +109,6 @@ std::string numerics_words(const ActivationNumerics& numerics) {
     text =
         fmt::format("int{} {} per {}", numerics.args.bits,
                     numerics.args.dynamic ? "dynamic" : "static", name_of(numerics.args.strategy));
-    if (numerics.dithered) text += ", dithered";
   }
   if (numerics.hadamard_block > 0) {
     text += fmt::format(", Hadamard of {}", numerics.hadamard_block);

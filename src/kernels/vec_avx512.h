@@ -92,16 +92,8 @@ inline Vec lookup(const float* table, Ints index) {
 inline Ints broadcast_int(std::uint32_t x) {
   return {_mm512_set1_epi32(static_cast<std::int32_t>(x))};
 }
-inline Ints lane_numbers() {
-  return {_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)};
-}
 inline Ints operator+(Ints a, Ints b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline Ints operator*(Ints a, Ints b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
-inline Ints operator^(Ints a, Ints b) { return {_mm512_xor_si512(a.v, b.v)}; }
-template <int bits>
-inline Ints shift_right(Ints a) {
-  return {_mm512_srli_epi32(a.v, bits)};
-}
 template <int bits>
 inline Ints shift_right_signed(Ints a) {
   return {_mm512_srai_epi32(a.v, bits)};

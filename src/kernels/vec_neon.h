@@ -134,20 +134,11 @@ inline Ints broadcast_int(std::uint32_t x) {
   const int32x4_t all = vdupq_n_s32(static_cast<std::int32_t>(x));
   return {all, all};
 }
-inline Ints lane_numbers() { return {int32x4_t{0, 1, 2, 3}, int32x4_t{4, 5, 6, 7}}; }
 inline Ints operator+(Ints a, Ints b) {
   return {vaddq_s32(a.low, b.low), vaddq_s32(a.high, b.high)};
 }
 inline Ints operator*(Ints a, Ints b) {
   return {vmulq_s32(a.low, b.low), vmulq_s32(a.high, b.high)};
-}
-inline Ints operator^(Ints a, Ints b) {
-  return {veorq_s32(a.low, b.low), veorq_s32(a.high, b.high)};
-}
-template <int bits>
-inline Ints shift_right(Ints a) {
-  return {vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a.low), bits)),
-          vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a.high), bits))};
 }
 template <int bits>
 inline Ints shift_right_signed(Ints a) {

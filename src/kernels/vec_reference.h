@@ -128,10 +128,6 @@ inline Vec lookup(const float* table, Ints index) {
 inline Ints broadcast_int(std::uint32_t x) {
   return each_lane<Ints>([&](int) { return static_cast<std::int32_t>(x); });
 }
-/// l in lane l.
-inline Ints lane_numbers() {
-  return each_lane<Ints>([](int l) { return l; });
-}
 template <typename F>
 inline Ints each_unsigned(Ints a, Ints b, F f) {
   return each_lane<Ints>([&](int l) {
@@ -144,14 +140,6 @@ inline Ints operator+(Ints a, Ints b) {
 }
 inline Ints operator*(Ints a, Ints b) {
   return each_unsigned(a, b, [](std::uint32_t x, std::uint32_t y) { return x * y; });
-}
-inline Ints operator^(Ints a, Ints b) {
-  return each_unsigned(a, b, [](std::uint32_t x, std::uint32_t y) { return x ^ y; });
-}
-/// Fills with zeros.
-template <int bits>
-inline Ints shift_right(Ints a) {
-  return each_unsigned(a, a, [](std::uint32_t x, std::uint32_t) { return x >> bits; });
 }
 /// Fills with the sign.
 template <int bits>

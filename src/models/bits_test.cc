@@ -4,8 +4,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
+#include "core/check.h"
 #include "kernels/ssd/ssd.h"
 #include "models/test_attention.h"
 #include "models/test_codes.h"
@@ -74,11 +76,9 @@ void add_cache_case(const std::string& model, const TestCheckpoint& base, std::v
 /// Float but for an int8 state: rows with scales of their own, or static scales by groups of
 /// channels, which differ from head to head.
 void add_state_cases(const TestCheckpoint& base, std::vector<Case>& list) {
-  for (const char* rounding : {"nearest", "dithered"}) {
-    list.push_back({fmt::format("mamba2_state_{}", rounding), base});
-    list.back().checkpoint.config["quantization_config"]["krait"]["activations"]["ssm_state"] = {
-        {"bits", 8}, {"strategy", "channel"}, {"dynamic", true}, {"rounding", rounding}};
-  }
+  list.push_back({"mamba2_state_rows", base});
+  list.back().checkpoint.config["quantization_config"]["krait"]["activations"]["ssm_state"] = {
+      {"bits", 8}, {"strategy", "channel"}, {"dynamic", true}};
   list.push_back({"mamba2_state_groups", base});
   TestCheckpoint& grouped = list.back().checkpoint;
   grouped.config["quantization_config"]["krait"]["activations"]["ssm_state"] = {
@@ -111,7 +111,7 @@ void add_codes_cases(std::vector<Case>& list) {
   add("jamba_codes", tiny_jamba({.V = kVocab, .D = 48, .F = 32}));
 }
 
-constexpr std::size_t kCases = 45;
+constexpr std::size_t kCases = 44;
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = [] {
@@ -209,6 +209,9 @@ TEST_P(ModelBits, CutsChangeNothing) {
   }
   if (loaded.model->state_layout()->chunk == 1) {
     EXPECT_TRUE(steps == whole);
+    for (const std::size_t calls : {7u, 15u, 17u, 29u}) {
+      EXPECT_TRUE(cut(loaded, calls) == steps) << "calls of " << calls;
+    }
   } else {  // chunks are rounded differently
     EXPECT_FALSE(steps.state == whole.state);
     // Where integers follow, a value on the border of two may be rounded to either.
@@ -301,6 +304,33 @@ TEST_P(ModelBits, OnlyAnF32StateOfMamba2HasChunks) {
               buffer.dtype == DType::f32;
   }
   EXPECT_EQ(layout.chunk, chunks ? kSsdChunk : 1);
+}
+
+// Before the tokens since the last chunk were part of an int8 state, it was smaller.
+TEST(ModelBitsCases, AreNotContinuedFromAStateOfAnotherLayout) {
+  const auto rows = std::ranges::find(cases(), std::string("mamba2_state_rows"), &Case::name);
+  Loaded loaded(rows->checkpoint);
+  const auto now = loaded.model->state_layout();
+  StateLayout before;
+  before.fingerprint = now->fingerprint;
+  for (const StateBuffer& buffer : now->buffers) {
+    if (buffer.name.starts_with("ssm_recent")) continue;
+    before.add(buffer.name, buffer.layer, buffer.dtype, buffer.shape);
+  }
+  ASSERT_LT(before.bytes, now->bytes);
+  SequenceState old(std::make_shared<const StateLayout>(before));
+  old.advance(20);
+  try {
+    SequenceState::deserialize(old.serialize(), now);
+    FAIL() << "a state of another layout was read";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::bad_data);
+    EXPECT_EQ(
+        std::string(error.what()),
+        fmt::format("the saved state at position 20 has {} bytes, expected {} bytes and 0 per "
+                    "token: it is damaged or of another version of krait",
+                    before.bytes, now->bytes));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Numerics, ModelBits, testing::Range(std::size_t{0}, kCases),

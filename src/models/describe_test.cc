@@ -422,20 +422,14 @@ TEST(Numerics, KnowsTheStatesOfMamba2) {
     return parse_numerics(config, layout).at(role);
   };
   Json rows = {{"bits", 8}, {"strategy", "channel"}, {"dynamic", true}};
-  EXPECT_FALSE(numerics("ssm_state", rows).dithered);
-  rows["rounding"] = "nearest";
-  EXPECT_FALSE(numerics("ssm_state", rows).dithered);
-  rows["rounding"] = "dithered";
-  EXPECT_TRUE(numerics("ssm_state", rows).dithered);
+  EXPECT_TRUE(numerics("ssm_state", rows).args.dynamic);
   const auto refused = [&](const char* role, Json entry) {
     return message_of(ErrorCode::unsupported, [&] { numerics(role, std::move(entry)); });
   };
   expect_contains(refused("x", rows), {"activations.x", "no kernel"});
-  rows["rounding"] = "up";
-  expect_contains(refused("ssm_state", rows), {"no kernel", "rounding nearest or dithered"});
-  rows["rounding"] = "dithered";
-  rows["dynamic"] = false;
-  expect_contains(refused("ssm_state", rows), {"no kernel"});
+  Json four = rows;
+  four["bits"] = 4;
+  expect_contains(refused("ssm_state", four), {"no kernel", "8-bit int, channel, dynamic"});
   expect_contains(refused("x", {{"bits", 8}, {"strategy", "group"}}), {"no kernel"});
 }
 

@@ -107,7 +107,6 @@ struct ActivationNumerics {
   bool quantized = false;  ///< false: f32 and the rest is ignored
   QuantArgs args;
   std::int64_t hadamard_block = 0;  ///< > 0: rotated by hadamard(block) before quantization
-  bool dithered = false;  ///< dynamic states: noise is added before rounding and taken off again
 };
 
 /// Sites of the model that config and tensors describe. Reads shapes only. Errors: unsupported for

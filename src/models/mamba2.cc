@@ -7,7 +7,6 @@
 #include <numbers>
 
 #include "core/check.h"
-#include "core/float16.h"
 #include "kernels/causal_conv1d/causal_conv1d.h"
 #include "kernels/gated_norm/gated_norm.h"
 #include "kernels/hadamard/hadamard.h"
@@ -47,7 +46,10 @@ struct Layer {
   Site in_proj_input, z, dt, ssm_state, out_proj_input;
   Tensor in_proj_scale;  // of the columns of in_proj's output, if static
   StateScales state_scales;
-  std::size_t ssm_buffer = 0, row_scale_buffer = 0;  // the latter of a dynamic int8 state only
+  std::size_t ssm_buffer = 0;
+  // Of a dynamic int8 state only.
+  std::size_t row_scale_buffer = 0, recent_dx_buffer = 0, recent_B_buffer = 0,
+              recent_decay_buffer = 0;
 };
 
 class Mamba2 final : public Decoder {
@@ -61,7 +63,8 @@ class Mamba2 final : public Decoder {
   void mix(Context& ctx, const Layer& layer, const Batch& batch, const Activation& hidden,
            float* out) const;
   SsdState state_of(const Layer& layer, SequenceState& state) const;
-  void observe_state(Context& ctx, const Layer& layer, const SsdState& state) const;
+  void observe_state(Context& ctx, const Layer& layer, const SsdParams& params,
+                     const SsdState& state) const;
 
   Mamba2Config c_;
   std::vector<Layer> layers_;
@@ -134,7 +137,7 @@ void Mamba2::mix(Context& ctx, const Layer& l, const Batch& batch, const Activat
         SsdState h = state_of(l, state);
         ssd(own, params, {rows(x), rows(dt), rows(B), rows(C)}, h, rows(y));
         h.position += end - begin;
-        if (own.tap) observe_state(own, l, h);
+        if (own.tap) observe_state(own, l, params, h);
       });
 
   // norm(y silu(z)) in out_proj's numerics, rotated where its weights are
@@ -158,9 +161,10 @@ SsdState Mamba2::state_of(const Layer& layer, SequenceState& state) const {
       .data = state.buffer(layer.ssm_buffer), .dtype = dtype, .position = state.position()};
   if (dtype != DType::i8) return result;
   if (layer.ssm_state.numerics.args.dynamic) {
-    result.row_scale = static_cast<float*>(state.buffer(layer.row_scale_buffer));
-    result.dithered = layer.ssm_state.numerics.dithered;
-    result.seed = layer.row_scale_buffer;
+    const auto floats = [&](std::size_t i) { return static_cast<float*>(state.buffer(i)); };
+    result.row_scale = floats(layer.row_scale_buffer);
+    result.recent = {floats(layer.recent_dx_buffer), floats(layer.recent_B_buffer),
+                     floats(layer.recent_decay_buffer)};
   } else if (!layer.state_scales.table.empty()) {
     const StateScales& scales = layer.state_scales;
     result.clusters = {scales.scale.as<float>().data(), scales.inverse.as<float>().data(),
@@ -171,34 +175,18 @@ SsdState Mamba2::state_of(const Layer& layer, SequenceState& state) const {
   return result;
 }
 
-/// The scale of state n of channel p of head h.
-float state_scale(const SsdState& state, std::int64_t h, std::int64_t n, std::int64_t p,
-                  std::int64_t N, std::int64_t P) {
-  if (state.row_scale) return state.row_scale[h * P + p];
-  if (state.scale) return state.scale[h * P + p];
-  const SsdClusterScales& by = state.clusters;
-  return by.scale[(by.table[h] * N + n) * kSsdClusters + by.slot[h * P + p]];
-}
-
 /// Shows a state to the tap as f32 [N, E], the shape that Mamba-1's has, as B and C before their
 /// rotation would have made it.
-void Mamba2::observe_state(Context& ctx, const Layer& layer, const SsdState& state) const {
+void Mamba2::observe_state(Context& ctx, const Layer& layer, const SsdParams& params,
+                           const SsdState& state) const {
   const std::int64_t N = c_.d_state, E = c_.d_inner, P = c_.head_dim();
   const Arena::Scope scope(ctx.arena);
+  float* const values = ctx.arena.take<float>(N * E);
+  ssd_state_values(params, state, values);
   const Activation rows = f32_activation(ctx.arena.take<float>(N * E), E, N);
   for (std::int64_t i = 0; i < N * E; ++i) {  // i = (h N + n) P + p
     const std::int64_t h = i / (N * P), n = i / P % N, p = i % P;
-    float value = 0;
-    if (state.dtype == DType::f32) value = static_cast<const float*>(state.data)[i];
-    if (state.dtype == DType::f16) {
-      value = f16_to_f32(static_cast<const std::uint16_t*>(state.data)[i]);
-    }
-    if (state.dtype == DType::i8) {
-      const float u = state.dithered ? ssd_noise(state, i) : 0.0f;
-      value = state_scale(state, h, n, p, N, P) *
-              (static_cast<float>(static_cast<const std::int8_t*>(state.data)[i]) - u);
-    }
-    static_cast<float*>(rows.data)[(h * P + p) * N + n] = value;
+    static_cast<float*>(rows.data)[(h * P + p) * N + n] = values[i];
   }
   if (const std::int64_t block = layer.xBC[1].output.numerics.hadamard_block) {
     hadamard_inverse(ctx, rows, block);
@@ -345,10 +333,23 @@ Layer Mamba2::load_layer(Context& ctx, const TensorSource& tensors, int i,
   }
   const bool half_state = l.ssm_state.numerics.quantized && l.ssm_state.numerics.args.is_float;
   const DType ssm_dtype = l.ssm_state.is_int8() ? DType::i8 : half_state ? DType::f16 : DType::f32;
-  l.ssm_buffer = state.add("ssm_state", i, ssm_dtype, {c_.heads, c_.d_state, c_.head_dim()});
+  // Of a dynamic int8 state every token reads all, with half a chunk of what is recent, and adds to
+  // the latter; the last of a chunk reads and writes all.
+  constexpr double kEnds = 1.0 / kSsdChunk;
+  const bool by_row = l.ssm_state.is_int8() && l.ssm_state.numerics.args.dynamic;
+  const double passes = by_row ? 1 + 2 * kEnds : 2, recent_passes = 0.5 + 3 * kEnds;
+  l.ssm_buffer =
+      state.add("ssm_state", i, ssm_dtype, {c_.heads, c_.d_state, c_.head_dim()}, passes);
   if (ssm_dtype == DType::f32) state.chunk = kSsdChunk;
-  if (l.ssm_state.is_int8() && l.ssm_state.numerics.args.dynamic) {
-    l.row_scale_buffer = state.add("ssm_state_scale", i, DType::f32, {c_.heads, c_.head_dim()});
+  if (by_row) {
+    const auto add = [&](const char* name, const Shape& shape, double times) {
+      return state.add(name, i, DType::f32, shape, times);
+    };
+    l.row_scale_buffer = add("ssm_state_scale", {c_.heads, c_.head_dim()}, passes);
+    l.recent_dx_buffer =
+        add("ssm_recent_dx", {c_.heads, kSsdChunk - 1, c_.head_dim()}, recent_passes);
+    l.recent_B_buffer = add("ssm_recent_B", {c_.groups, c_.d_state, kSsdChunk}, recent_passes);
+    l.recent_decay_buffer = add("ssm_recent_decay", {c_.heads, kSsdChunk}, 2);
   }
   if (!l.ssm_state.group.empty()) {
     const ActivationSite& described = find_site(layout_.activations, "ssm_state", i);

@@ -33,7 +33,7 @@ std::string choices(const ActivationSite& site, bool product_input) {
   if (site.is_state) {
     return site.states > 0
                ? "16-bit float; 8-bit int, tensor, channel or group, static; 8-bit int, "
-                 "channel, dynamic, rounding nearest or dithered"
+                 "channel, dynamic"
                : "16-bit float; 8-bit int, tensor or channel, static";
   }
   return product_input ? "8-bit int, tensor, static or dynamic; 8-bit int, token, dynamic, with or "
@@ -67,12 +67,11 @@ ActivationNumerics parse_one(const Json& entry, const ActivationSite& site, bool
   check(entry.is_object(), ErrorCode::bad_data, "{} must be an object", where);
   for (const auto& [key, value] : entry.items()) {
     const bool known = key == "bits" || key == "type" || key == "strategy" || key == "dynamic" ||
-                       key == "symmetric" || key == "hadamard_block" ||
-                       key == "outlier_threshold" || key == "rounding";
+                       key == "symmetric" || key == "hadamard_block" || key == "outlier_threshold";
     check(
         known, ErrorCode::bad_data,
         "{}: unknown key {}, known are: bits, type, strategy, dynamic, symmetric, hadamard_block, "
-        "outlier_threshold, rounding",
+        "outlier_threshold",
         where, printable(key));
   }
   ActivationNumerics numerics;
@@ -100,11 +99,7 @@ ActivationNumerics parse_one(const Json& entry, const ActivationSite& site, bool
   args.strategy = parsed.value_or(Strategy::group);
   args.outlier_threshold =
       static_cast<float>(config_positive(entry, {"outlier_threshold"}).value_or(0));
-  const std::string rounding = config_string(entry, "rounding");
-  numerics.dithered = rounding == "dithered";
-  const bool known_rounding = rounding.empty() || (rounding == "nearest" || numerics.dithered);
-  const bool valid = known_rounding && (!numerics.dithered || (site.is_state && args.dynamic)) &&
-                     (type.empty() || type == "int" || type == "float") && parsed &&
+  const bool valid = (type.empty() || type == "int" || type == "float") && parsed &&
                      config_bool(entry, "symmetric").value_or(true) &&
                      has_kernel(args, site, product_input);
   check(valid, ErrorCode::unsupported, "{}: no kernel for {}, there are: {}", where,

@@ -45,8 +45,10 @@ class Reader {
 
 }  // namespace
 
-std::size_t StateLayout::add(std::string name, int layer, DType dtype, const Shape& shape) {
+std::size_t StateLayout::add(std::string name, int layer, DType dtype, const Shape& shape,
+                             double passes) {
   buffers.push_back({std::move(name), layer, dtype, shape, false, bytes});
+  step_bytes += passes * static_cast<double>(row_bytes(buffers.back()));
   bytes += (row_bytes(buffers.back()) + 63) / 64 * 64;
   return buffers.size() - 1;
 }
@@ -156,7 +158,8 @@ SequenceState SequenceState::deserialize(std::string_view bytes,
                                           (size - layout->bytes) / layout->bytes_per_token ==
                                               static_cast<std::uint64_t>(position));
   check(fits, ErrorCode::bad_data,
-        "the saved state has position {} and {} bytes, expected {} bytes and {} per token",
+        "the saved state at position {} has {} bytes, expected {} bytes and {} per token: it is "
+        "damaged or of another version of krait",
         position, size, layout->bytes, layout->bytes_per_token);
   SequenceState state(std::move(layout));
   const char* from = payload.data();

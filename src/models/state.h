@@ -31,6 +31,7 @@ inline std::size_t row_bytes(const StateBuffer& buffer) noexcept {
 struct StateLayout {
   std::vector<StateBuffer> buffers;
   std::size_t bytes = 0;            ///< of the constant part
+  double step_bytes = 0;            ///< of it, read and written by a token on average
   std::size_t bytes_per_token = 0;  ///< of all rows of one token; 0 without attention
   /// Tokens that a forward pass may take at once: how a text is cut into calls changes no bit as
   /// long as calls end at multiples of it. 1: it never does.
@@ -38,8 +39,8 @@ struct StateLayout {
   std::string fingerprint;  ///< of architecture, shapes, numerics and weights: states of another
                             ///< model are refused
 
-  std::size_t add(std::string name, int layer, DType dtype,
-                  const Shape& shape);  ///< returns the index
+  /// Returns the index. A token reads and writes the buffer `passes` times on average.
+  std::size_t add(std::string name, int layer, DType dtype, const Shape& shape, double passes = 2);
   std::size_t add_per_token(std::string name, int layer, DType dtype, const Shape& row);
 };
 

@@ -47,6 +47,14 @@ TEST(State, BuffersAreAlignedAndStartAtZero) {
   EXPECT_EQ(state.position(), 0);
 }
 
+TEST(State, AStepReadsAndWritesABufferUnlessItIsSaidOtherwise) {
+  StateLayout layout;
+  layout.add("conv_state", 0, DType::i8, {3, 5});
+  EXPECT_EQ(layout.step_bytes, 2 * 15);
+  layout.add("ssm_state", 0, DType::f32, {2, 5}, 1.25);
+  EXPECT_EQ(layout.step_bytes, 30 + 50);
+}
+
 TEST(State, CopiesAreIndependent) {
   SequenceState a = filled();
   SequenceState b = a;

@@ -32,7 +32,6 @@ std::string activation_text(const ActivationNumerics& numerics) {
   } else if (numerics.quantized) {
     text = fmt::format("int{} per {}, {}", numerics.args.bits, name_of(numerics.args.strategy),
                        numerics.args.dynamic ? "dynamic" : "static");
-    if (numerics.dithered) text += ", dithered";
   }
   if (numerics.args.outlier_threshold > 0) {
     text += fmt::format(", magnitudes above {} float", numerics.args.outlier_threshold);

@@ -172,7 +172,7 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
 void plan_activations(const std::map<std::string, std::int64_t>& blocks, QuantizationPlan& plan) {
   for (const auto& [role, rule] : plan.recipe.activations) {
     ActivationNumerics& numerics = plan.numerics[role];
-    numerics = {.quantized = true, .args = rule.args, .dithered = rule.dithered};
+    numerics = {.quantized = true, .args = rule.args};
     const auto is_state = [wanted = &role](const ActivationSite& site) {
       return site.role == *wanted && site.is_state;
     };

@@ -233,9 +233,7 @@ struct Variant {
 const std::vector<Variant>& variants() {
   static const Json int8 = {{"bits", 8}, {"strategy", "channel"}};
   static const Json token = {{"bits", 8}, {"strategy", "token"}, {"dynamic", true}};
-  const auto rows = [](const char* rounding) -> Json {
-    return {{"bits", 8}, {"strategy", "channel"}, {"dynamic", true}, {"rounding", rounding}};
-  };
+  static const Json rows = {{"bits", 8}, {"strategy", "channel"}, {"dynamic", true}};
   static const std::vector<Variant> all = {
       {"as_shipped_w8a8", "quamba2-w8a8", Json::object()},
       {"as_shipped_w4a8", "quamba2-w4a8", Json::object()},
@@ -250,8 +248,8 @@ const std::vector<Variant>& variants() {
        {{"/weights/embeddings", int8},
         {"/weights/lm_head", int8},
         {"/activations/lm_head.input", token}}},
-      {"rows_nearest", "quamba2-w8a8", {{"/activations/ssm_state", rows("nearest")}}},
-      {"rows_dithered", "krait-w8a8", {{"/activations/ssm_state", rows("dithered")}}},
+      {"state_by_row", "quamba2-w8a8", {{"/activations/ssm_state", rows}}},
+      {"only_the_state_by_row", "krait-w8a8", {{"/activations/ssm_state", rows}}},
   };
   return all;
 }
@@ -343,9 +341,7 @@ TEST(Quamba2Recipe, RefusesWhatMakesNoSense) {
   expect_refused(q, "/activations/in_proj.input/strategy", "group",
                  {"activations.in_proj.input as 8 bits, int, group, static"});
   expect_refused(q, "/activations/x/dynamic", true, {"observer is for static"});
-  expect_refused(q, "/activations/B/rounding", "up", {"unknown rounding \"up\"", "dithered"});
-  expect_refused(q, "/activations/B/rounding", "dithered",
-                 {"activations.B", "dithered rounding is for states"});
+  expect_refused(q, "/activations/B/rounding", "nearest", {"unknown key \"rounding\""});
   expect_refused(q, "/shared_scales", Json::array({{"B", "C"}}),
                  {"shared_scales: B has a scale for each of several groups"});
   const Json rows = {{"bits", 8}, {"strategy", "channel"}, {"dynamic", true}};

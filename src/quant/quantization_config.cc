@@ -113,7 +113,6 @@ Json activations_json(const QuantizationPlan& plan) {
       if (!args.is_float) {
         entry["strategy"] = name_of(args.strategy);
         entry["dynamic"] = args.dynamic;
-        if (numerics.dithered) entry["rounding"] = "dithered";
         if (args.outlier_threshold > 0) entry["outlier_threshold"] = args.outlier_threshold;
       }
     }

@@ -86,9 +86,8 @@ ObserverArgs parse_observer(const Json& json, const std::string& where) {
 }
 
 ActivationRule parse_activation_rule(const Json& json, const std::string& where) {
-  const Fields fields(
-      json, where,
-      {"bits", "type", "strategy", "dynamic", "observer", "outlier_threshold", "rounding"});
+  const Fields fields(json, where,
+                      {"bits", "type", "strategy", "dynamic", "observer", "outlier_threshold"});
   ActivationRule rule;
   rule.args.bits = fields.integer("bits");
   const std::string type = fields.text("type", "int");
@@ -103,12 +102,6 @@ ActivationRule parse_activation_rule(const Json& json, const std::string& where)
   check(has_scale || !fields.has("observer"), invalid_argument,
         "{}: an observer is for static integer scales only, this one is {}", where,
         rule.args.is_float ? "float" : "dynamic");
-  const std::string rounding = fields.text("rounding", "nearest");
-  if (rounding != "nearest" && rounding != "dithered") {
-    fail(invalid_argument, "{}: unknown rounding {}", where,
-         unknown_name(rounding, {"nearest", "dithered"}));
-  }
-  rule.dithered = rounding == "dithered";
   if (fields.has("observer"))
     rule.observer = parse_observer(fields.at("observer"), where + ".observer");
   return rule;

@@ -16,8 +16,7 @@
 //                                  |
 //                                  {"name": "mse"}} |
 //                    "ssm_state": {"bits": 16, "type": "float"} |
-//                                 {"bits": 8, "strategy": "channel", "dynamic": true,
-//                                  "rounding": "nearest" | "dithered"}, ... },
+//                                 {"bits": 8, "strategy": "channel", "dynamic": true}, ... },
 //   "shared_scales": [["conv1d.input", "z"], ...],        the largest scale of each list is used by
 //   all "steps": [{"name": "cluster", "site": "x", "heads": 4, "channels": 4},
 //             {"name": "smooth", "site": "in_proj.input", "alpha": 0.5},
@@ -67,7 +66,6 @@ inline bool has_codes(const QuantArgs& args) {
 struct ActivationRule {
   QuantArgs args;
   ObserverArgs observer;  ///< static scales only
-  bool dithered = false;  ///< dynamic states only
 };
 
 struct RecipeStep {

@@ -223,10 +223,6 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
     const bool is_static = !a.dynamic && (a.strategy == Strategy::tensor || by_group || by_channel);
     const bool by_row =
         a.dynamic && a.strategy == Strategy::channel && a.bits == 8 && site.states > 0;
-    check(by_row || !rule.dithered, invalid_argument,
-          "recipe {}: activations.{}: dithered rounding is for states of Mamba-2 with a dynamic "
-          "scale per channel",
-          recipe.name, role);
     if (site.is_cache) {
       const bool is_int = a.bits == 8 && !a.is_float && a.dynamic && a.strategy == Strategy::token;
       check(
@@ -242,7 +238,8 @@ void check_activations(const Recipe& recipe, const ModelLayout& layout) {
           "int, tensor{}",
           recipe.name, role, describe(a, true),
           site.states > 0 ? " or group, static; and 8 bits, int, channel, dynamic"
-                          : " or channel, static");
+                          : " or channel, static; a state of Mamba-2 also 8 bits, int, channel, "
+                            "dynamic");
     } else {
       const bool is_dynamic =
           a.dynamic && (a.strategy == Strategy::tensor || a.strategy == Strategy::token);

@@ -11,13 +11,14 @@
 //   for n = 0..N-1: S[n, p] = fma(a, S[n, p], dx[p] * B[n])
 //                   y[p] = fma(C[n], S[n, p], y[p]) starting from y[p] = D[p] * x[p]
 // and then S is rounded to the state's numerics after every token (f32: nothing; f16: round to
-// nearest even; i8: q = clamp(rne(S * (1 / s) + u)), S = (q - u) * s). exp2 and softplus are those
-// of kernels/vec_math.h.
+// nearest even; i8 with static scales: q = clamp(rne(S * (1 / s))), S = q * s). exp2 and softplus
+// are those of kernels/vec_math.h.
 //
 // Chunks (section 6 of the paper). The tokens at positions kQ, ..., kQ + Q - 1 of the sequence,
-// Q = kSsdChunk, are a chunk. A call that has all of them takes them at once, with an f32 state, as
-// products of matrices; all other tokens go through the recurrence above. With delta, a and dx as
-// above, s and t in 0..Q-1 the tokens of a chunk, all sums with fma in the order of their index:
+// Q = kSsdChunk, are a chunk. With an f32 state a call that has all of them takes them at once, as
+// products of matrices, and all other tokens go through the recurrence above; with a dynamic int8
+// state all tokens are those of a chunk. With delta, a and dx as above, s and t in 0..Q-1 the
+// tokens of a chunk, S the state at its start, all sums with fma in the order of their index:
 //   A[t, s] = a[s + 1] a[s + 2] ... a[t], multiplied in this order, 1 for s = t
 //   e[t] = a[0] a[1] ... a[t];  G[t, s] = sum_n C[t, n] B[s, n], from 0: once for all of a group
 //   y[t, p] = fma(e[t], sum_n C[t, n] S[n, p], D[p] * x[t, p]), the sum from 0; then
@@ -26,23 +27,17 @@
 // Decays are multiplied as the recurrence does, never divided: all are at most 1 and none overflows
 // or cancels. No y depends on a later token.
 //
-// So the bits depend on which chunks a call has in whole, and on nothing else: not on threads and
-// instruction sets, and not on the calls as long as they end at multiples of Q, or only in the
-// last, incomplete chunk. Chunks and the recurrence round differently: see kSsdTolerance. f16 and
-// int8 states are rounded after every token, so they have no chunks, and any calls, step-by-step
-// decode included, give the same bits.
+// A dynamic int8 state has a scale for each row, the N states of a channel. At the end of a chunk,
+// and only there, S is rounded:
+//   s[p] = max(max_n |S[n, p]|, 1e-30) / 127; q = clamp(rne(S * (1 / s)), -127, 127); S = q * s
+// Until the next one ends, q and s stay as they are and what its tokens add is kept as SsdRecent.
 //
-// s is given (static), or measured after every token (dynamic): s[p] = max(max_n |S[n, p]|, 1e-30)
-// / 127, and then q is in [-127, 127]. u is 0, or noise that is added before rounding and taken off
-// again (subtractive dither: Schuchman 1964, "Dither Signals and Their Effect on Quantization
-// Noise"): the error is then uniform, of mean 0 and the same variance 1/12 for every S, instead of
-// 0 for what moves by less than half a step. u is uniform on the odd multiples of 2^-25 in (-1/2,
-// 1/2) and a function of seed, position, h, n and p alone. With c = (h N + n) P + p, and low and
-// high the halves of mix(seed 2^40 + position), all modulo 2^32:
-//   x = c * 0x9e3779b9 + low; x ^= x >> 16; x *= 0x7feb352d; x ^= x >> 15;
-//   x = (x + high) * 0x846ca68b; u = (2 floor(x / 2^8) + 1) 2^-25 with x read as signed
-// The multipliers are those of lowbias32 (Wellons 2018, "Prospecting for Hash Functions"); mix() is
-// one step of splitmix64 (Steele et al. 2014).
+// So the bits depend, with an f32 state, on which chunks a call has in whole, and on nothing else:
+// not on threads and instruction sets, and not on the calls as long as they end at multiples of Q,
+// or only in the last, incomplete chunk. Chunks and the recurrence round differently: see
+// kSsdTolerance. With all other states any calls, step-by-step decode included, give the same bits:
+// f16 and static int8 states are rounded after every token, and every y of a dynamic one depends on
+// the chunk's start and the tokens since then alone.
 #pragma once
 
 #include "kernels/context.h"
@@ -71,16 +66,23 @@ struct SsdClusterScales {
   const std::int8_t* slot = nullptr;
 };
 
+/// What a dynamic int8 state keeps of the r = position % Q tokens since its rounding, t = r - 1 the
+/// last of them. What is of tokens from r on is zero.
+struct SsdRecent {
+  float* dx = nullptr;     ///< [H, Q - 1, P]
+  float* B = nullptr;      ///< [G, N, Q]: column s is token s, the last one is never kept
+  float* decay = nullptr;  ///< [H, Q]: e[t], A[t, 0], ..., A[t, Q - 2]
+};
+
 /// The recurrent state of one sequence in one layer: [H, N, P]. An int8 state has one of `scale`,
-/// `clusters` and `row_scale`.
+/// `clusters` and `row_scale`. The zero state is all zeros, scales of rows included.
 struct SsdState {
   void* data = nullptr;
   DType dtype = DType::f32;      ///< f32, f16 or i8
   const float* scale = nullptr;  ///< static, [H P]
   SsdClusterScales clusters{};   ///< static
   float* row_scale = nullptr;    ///< dynamic, [H P]: part of the state, read and updated
-  bool dithered = false;         ///< dynamic: with noise u
-  std::uint64_t seed = 0;        ///< dithered: below 2^24, one for each state of a sequence
+  SsdRecent recent{};            ///< dynamic: part of the state
   std::int64_t position = 0;     ///< of the first token of x in the sequence
 };
 
@@ -99,9 +101,9 @@ struct SsdParams {
   float dt_min, dt_max;                          ///< bounds of delta; dt_max may be infinity
 };
 
-/// u of a dithered state that stands at `position`, that is of the token before it, for its value i
-/// in memory order: S = (q - u) * s. For those who look at a state.
-float ssd_noise(const SsdState& state, std::int64_t i);
+/// values [H, N, P] = S as the token at `position` finds it, for those who look at a state. What is
+/// recent is added as at the end of a chunk, with e[t] and A[t, s] of the last token.
+void ssd_state_values(const SsdParams& params, const SsdState& state, float* values);
 
 /// One sequence; the state is read and updated. y [T, H P] f32, no overlap with inputs.
 void ssd(Context& ctx, const SsdParams& params, const SsdInputs& in, SsdState state,

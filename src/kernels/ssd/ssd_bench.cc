@@ -9,8 +9,9 @@ namespace krait {
 namespace {
 
 // One layer with heads of 64 channels, 128 states and one group; inputs f32. The state is read and
-// written once per call of one token.
-enum class Kept { f32, f16, i8, i8_clusters, i8_rows, i8_rows_dithered };
+// written once per call of one token; one with dynamic scales is only read, with what is recent of
+// half a chunk.
+enum class Kept { f32, f16, i8, i8_clusters, i8_rows };
 
 void ssd(benchmark::State& state, Kept kept) {
   BenchContext bench(state);
@@ -27,7 +28,7 @@ void ssd(benchmark::State& state, Kept kept) {
   const DType dtype = kept == Kept::f32 ? DType::f32 : kept == Kept::f16 ? DType::f16 : DType::i8;
   float* const values = bench.floats(N * C);
   if (dtype != DType::f32) std::fill_n(values, N * C, 0.0f);
-  SsdState s{.data = values, .dtype = dtype, .dithered = kept == Kept::i8_rows_dithered};
+  SsdState s{.data = values, .dtype = dtype};
   // Four clusters of heads with four of channels each.
   std::vector<std::int32_t> table;
   std::vector<std::int8_t> slot;
@@ -39,8 +40,10 @@ void ssd(benchmark::State& state, Kept kept) {
     const std::int64_t scales = 4 * N * kSsdClusters;
     s.clusters = {bench.floats(scales, 0.01, 0.02), bench.floats(scales, 50, 100), table.data(),
                   slot.data()};
-  } else {
+  } else if (kept == Kept::i8_rows) {
     s.row_scale = bench.floats(C, 0.01, 0.02);
+    s.recent = {bench.floats(C * (kSsdChunk - 1)), bench.floats(N * kSsdChunk),
+                bench.floats(H * kSsdChunk, 0, 1)};
   }
   const auto matrix = [&](std::int64_t cols) {
     return f32_activation(bench.floats(T * cols), T, cols);
@@ -49,17 +52,19 @@ void ssd(benchmark::State& state, Kept kept) {
   const Activation y = matrix(C);
   for (auto _ : state) {
     krait::ssd(bench.ctx, params, in, s, y);
+    if (kept == Kept::i8_rows) s.position += T;  // calls of one token end a chunk now and then
     benchmark::ClobberMemory();
   }
   const auto element = static_cast<std::int64_t>(size_of(dtype));
-  bench.report(state, 2 * N * C * element + T * 4 * (2 * C + H + 2 * N));
+  std::int64_t state_bytes = 2 * N * C * element;
+  if (kept == Kept::i8_rows && T == 1) state_bytes = N * C + kSsdChunk / 2 * 4 * (C + N);
+  bench.report(state, state_bytes + T * 4 * (2 * C + H + 2 * N));
 }
 BENCHMARK_CAPTURE(ssd, f32, Kept::f32)->Apply(for_each_case);
 BENCHMARK_CAPTURE(ssd, f16, Kept::f16)->Apply(for_each_case);
 BENCHMARK_CAPTURE(ssd, i8, Kept::i8)->Apply(for_each_case);
 BENCHMARK_CAPTURE(ssd, i8_clusters, Kept::i8_clusters)->Apply(for_each_case);
 BENCHMARK_CAPTURE(ssd, i8_rows, Kept::i8_rows)->Apply(for_each_case);
-BENCHMARK_CAPTURE(ssd, i8_rows_dithered, Kept::i8_rows_dithered)->Apply(for_each_case);
 
 // An f32 state over a prompt at Mamba-2's shapes of 130m, 2.7b and 8b (8 groups): in chunks, and as
 // the recurrence with B and C laid out for it and all decays at hand.
@@ -130,10 +135,6 @@ void ssd_recurrence(benchmark::State& state) {
                                           .scale = nullptr,
                                           .inverse = nullptr,
                                           .slot = nullptr,
-                                          .row_scale = nullptr,
-                                          .scratch = nullptr,
-                                          .keys = nullptr,
-                                          .counter = 0,
                                           .y = y + t * C + h * P,
                                           .y_stride = C});
         }

@@ -52,17 +52,21 @@ inline void for_tiles(std::int64_t columns, Body body) {
   for_blocks<kLanes>(columns - c, [&](std::int64_t i, auto part) { body(c + i, Vecs<1>{}, part); });
 }
 
-/// C B^T of a chunk.
+/// `rows` rows of C B^T from t on.
+template <int rows>
+void score_rows(const SsdScores& s, std::int64_t t) {
+  for (std::int64_t c = 0; c < kSsdQ; c += kLanes) {
+    Vec sum[rows][1];
+    for (int r = 0; r < rows; ++r) sum[r][0] = broadcast(0.0f);
+    add_product(s.C + t * s.states, s.states, s.B + c, kSsdQ, s.states, sum, Whole{});
+    for (int r = 0; r < rows; ++r) store(s.scores + (t + r) * kSsdQ + c, sum[r][0], Whole{});
+  }
+}
+
 void ssd_scores(const SsdScores& s) {
   constexpr int rows = tile_rows(1);
-  for (std::int64_t t = 0; t < kSsdQ; t += rows) {
-    for (std::int64_t c = 0; c < kSsdQ; c += kLanes) {
-      Vec sum[rows][1];
-      for (int r = 0; r < rows; ++r) sum[r][0] = broadcast(0.0f);
-      add_product(s.C + t * s.states, s.states, s.B + c, kSsdQ, s.states, sum, Whole{});
-      for (int r = 0; r < rows; ++r) store(s.scores + (t + r) * kSsdQ + c, sum[r][0], Whole{});
-    }
-  }
+  if (s.tokens == 1) return score_rows<1>(s, 0);
+  for (std::int64_t t = 0; t < kSsdQ; t += rows) score_rows<rows>(s, t);
 }
 
 /// What the products of one head and chunk start from.
@@ -147,7 +151,7 @@ void chunk_outputs(const SsdChunk& c, const ChunkFactors& f, std::int64_t t, std
   if (c.more) prefetch_next<rows, vecs>(c, t, p);
   const std::int64_t y_stride = c.y_stride;
   float* const out = c.y + t * y_stride + p;
-  add_product(c.C + t * c.states, c.states, c.state + p, c.head_dim, c.states, y, part);
+  add_product(c.C + t * c.states, c.states, c.state + p, c.state_stride, c.states, y, part);
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
     const Vec before = broadcast(f.before[t + r]);
@@ -183,12 +187,12 @@ void chunk_outputs(const SsdChunk& c, const ChunkFactors& f, std::int64_t t, std
   }
 }
 
-/// The state after the chunk of `rows` states from n on.
+/// `rows` states from n on, of `vecs` vectors of channels from p on.
 template <int rows, int vecs, typename P>
-void chunk_state(const SsdChunk& c, const ChunkFactors& f, std::int64_t n, std::int64_t p, P part) {
-  const std::int64_t stride = c.head_dim;
-  float* const state = c.state + n * stride + p;
-  const Vec all = broadcast(f.before[kSsdQ - 1]);
+void advance_tile(const SsdAdvance& a, std::int64_t n, std::int64_t p, P part) {
+  const std::int64_t stride = a.state_stride;
+  float* const state = a.state + n * stride + p;
+  const Vec all = broadcast(a.decay);
   Vec s[rows][vecs];
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
@@ -197,7 +201,7 @@ void chunk_state(const SsdChunk& c, const ChunkFactors& f, std::int64_t n, std::
       s[r][v] = all * load(state + r * stride + v * kLanes, part);
     }
   }
-  add_product(c.B + n * kSsdQ, kSsdQ, f.left + p, c.channels, kSsdQ, s, part);
+  add_product(a.B + n * kSsdQ, kSsdQ, a.left + p, a.channels, kSsdQ, s, part);
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
@@ -207,22 +211,39 @@ void chunk_state(const SsdChunk& c, const ChunkFactors& f, std::int64_t n, std::
   }
 }
 
+template <int vecs, typename P>
+void advance_columns(const SsdAdvance& a, std::int64_t p, P part) {
+  constexpr int rows = tile_rows(vecs);
+  std::int64_t n = 0;
+  for (; n + rows <= a.states; n += rows) advance_tile<rows, vecs>(a, n, p, part);
+  for (; n < a.states; ++n) advance_tile<1, vecs>(a, n, p, part);
+}
+
+void ssd_advance(const SsdAdvance& a) {
+  for_tiles(a.channels, [&]<int vecs>(std::int64_t p, Vecs<vecs>, auto part) {
+    advance_columns<vecs>(a, p, part);
+  });
+}
+
 void ssd_chunk(const SsdChunk& c) {
   ChunkFactors f;
   f.mixing = c.scratch;
   f.dx = f.mixing + kSsdQ * kSsdQ;
   f.left = f.dx + kSsdQ * c.channels;
   chunk_factors(c, f);
+  const SsdAdvance advance{.channels = c.channels,
+                           .states = c.states,
+                           .decay = f.before[kSsdQ - 1],
+                           .B = c.B,
+                           .left = f.left,
+                           .state = c.state,
+                           .state_stride = c.state_stride};
   for_tiles(c.channels, [&]<int vecs>(std::int64_t p, Vecs<vecs>, auto part) {
     constexpr int rows = tile_rows(vecs);
     for (std::int64_t t = 0; t < kSsdQ; t += rows) {
       chunk_outputs<vecs>(c, f, t, p, part);
     }
-    std::int64_t n = 0;
-    for (; n + rows <= c.states; n += rows) {
-      chunk_state<rows, vecs>(c, f, n, p, part);
-    }
-    for (; n < c.states; ++n) chunk_state<1, vecs>(c, f, n, p, part);
+    advance_columns<vecs>(advance, p, part);
   });
 }
 

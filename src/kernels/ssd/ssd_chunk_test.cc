@@ -1,103 +1,18 @@
-// Whole chunks, which only an f32 state has: the contract of ssd.h literally, and how far it is
-// from the recurrence.
+// Whole chunks of an f32 state: the contract of ssd.h literally, and how far it is from the
+// recurrence.
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "kernels/ssd/test_ssd.h"
-#include "kernels/vec_reference.h"
-
-#include "kernels/vec_math.h"
+#include "kernels/ssd/test_ssd_head.h"
 
 namespace krait {
 namespace {
 
 constexpr std::int64_t Q = kSsdChunk;
 
-std::size_t size(std::int64_t i) { return static_cast<std::size_t>(i); }
-
 class SsdChunks : public ForEachIsa {};
 INSTANTIATE_TEST_SUITE_P(Isas, SsdChunks, supported_isas(), isa_name);
-
-/// One head of one group in plain loops: its inputs, and delta and a.
-struct Head {
-  Head(const SsdCase& c, std::int64_t head) : P(c.options.head_dim), N(c.options.states) {
-    const SsdOptions& o = c.options;
-    const std::int64_t group = head / (o.heads / o.groups);
-    D.assign(c.D.begin() + head * P, c.D.begin() + (head + 1) * P);
-    S.assign(c.state_f32.begin() + head * N * P, c.state_f32.begin() + (head + 1) * N * P);
-    for (std::int64_t t = 0; t < o.tokens; ++t) {
-      const float raw = value(c.dt, t, head) + c.dt_bias[size(head)];
-      const float step = softplus(broadcast(raw)).lane[0];
-      delta.push_back(std::min(std::max(step, o.dt_min), o.dt_max));
-      a.push_back(exp2(broadcast(delta.back() * c.a2[size(head)])).lane[0]);
-      for (std::int64_t p = 0; p < P; ++p) x.push_back(value(c.x, t, head * P + p));
-      for (std::int64_t n = 0; n < N; ++n) {
-        B.push_back(value(c.B, t, group * N + n));
-        C.push_back(value(c.C, t, group * N + n));
-      }
-    }
-    y.resize(x.size());
-  }
-  static float value(const TestActivation& from, std::int64_t t, std::int64_t c) {
-    return static_cast<float>(at(from, t, c));
-  }
-  float dx(std::int64_t t, std::int64_t p) const { return delta[size(t)] * x[size(t * P + p)]; }
-  /// a[s + 1] ... a[t]
-  float between(std::int64_t s, std::int64_t t) const {
-    float product = 1;
-    for (std::int64_t i = s + 1; i <= t; ++i) product *= a[size(i)];
-    return product;
-  }
-
-  void take_token(std::int64_t t) {
-    for (std::int64_t p = 0; p < P; ++p) {
-      float& out = y[size(t * P + p)];
-      out = D[size(p)] * x[size(t * P + p)];
-      for (std::int64_t n = 0; n < N; ++n) {
-        float& s = S[size(n * P + p)];
-        s = std::fma(a[size(t)], s, dx(t, p) * B[size(t * N + n)]);
-        out = std::fma(C[size(t * N + n)], s, out);
-      }
-    }
-  }
-  void take_chunk(std::int64_t first) {
-    const std::int64_t last = first + Q - 1;
-    for (std::int64_t t = first; t <= last; ++t) {
-      std::vector<float> weight;
-      for (std::int64_t s = first; s <= t; ++s) {
-        float score = 0;
-        for (std::int64_t n = 0; n < N; ++n) {
-          score = std::fma(C[size(t * N + n)], B[size(s * N + n)], score);
-        }
-        weight.push_back(between(s, t) * score);
-      }
-      for (std::int64_t p = 0; p < P; ++p) {
-        float sum = 0;
-        for (std::int64_t n = 0; n < N; ++n) {
-          sum = std::fma(C[size(t * N + n)], S[size(n * P + p)], sum);
-        }
-        sum = std::fma(between(first - 1, t), sum, D[size(p)] * x[size(t * P + p)]);
-        for (std::int64_t s = first; s <= t; ++s) {
-          sum = std::fma(weight[size(s - first)], dx(s, p), sum);
-        }
-        y[size(t * P + p)] = sum;
-      }
-    }
-    for (std::int64_t n = 0; n < N; ++n) {
-      for (std::int64_t p = 0; p < P; ++p) {
-        float s = between(first - 1, last) * S[size(n * P + p)];
-        for (std::int64_t t = first; t <= last; ++t) {
-          s = std::fma(B[size(t * N + n)], between(t, last) * dx(t, p), s);
-        }
-        S[size(n * P + p)] = s;
-      }
-    }
-  }
-
-  std::int64_t P, N;
-  std::vector<float> D, S, delta, a, x, B, C, y;
-};
 
 TEST_P(SsdChunks, AreThoseOfTheContract) {
   TestContext one(GetParam(), 1), two(GetParam(), 2), five(GetParam(), 5);
@@ -109,7 +24,7 @@ TEST_P(SsdChunks, AreThoseOfTheContract) {
       Head head(before, h);
       for (std::int64_t t = 0; t < o.tokens;) {
         const bool whole = (o.position + t) % Q == 0 && t + Q <= o.tokens;
-        whole ? head.take_chunk(t) : head.take_token(t);
+        whole ? head.take_chunk(t, Q) : head.take_token(t);
         t += whole ? Q : 1;
       }
       state.insert(state.end(), head.S.begin(), head.S.end());

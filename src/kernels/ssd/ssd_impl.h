@@ -169,8 +169,8 @@ void ssd_run(const SsdRun& run) {
 }
 
 constexpr SsdKernels kSsdKernels{
-    ssd_steps,       ssd_run<SsdF32>, ssd_run<SsdF16>, ssd_run<SsdI8>, ssd_run<SsdI8Clusters>,
-    ssd_rows<false>, ssd_rows<true>,  ssd_scores,      ssd_chunk};
+    ssd_steps, ssd_run<SsdF32>, ssd_run<SsdF16>, ssd_run<SsdI8>, ssd_run<SsdI8Clusters>, ssd_scores,
+    ssd_chunk, ssd_advance,     ssd_token,       ssd_widen_rows, ssd_round_rows};
 
 }  // namespace
 }  // namespace krait

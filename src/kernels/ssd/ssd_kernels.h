@@ -22,11 +22,6 @@ struct SsdSteps {
   float *delta, *decay;  ///< [heads], written
 };
 
-/// What the noise of a token starts from: see ssd.h.
-struct SsdKey {
-  std::uint32_t low, high;
-};
-
 /// `tokens` tokens of one head: 1 or kSsdBlock.
 struct SsdRun {
   std::int64_t tokens, head_dim, states;
@@ -40,25 +35,21 @@ struct SsdRun {
   const float* scale;       ///< static int8 state: [head_dim], or by clusters [states, kSsdTable]
   const float* inverse;     ///< 1 / scale
   const std::int8_t* slot;  ///< by clusters: [head_dim]
-  float* row_scale;         ///< dynamic int8 state: [head_dim]
-  float* scratch;           ///< dynamic: [states, 16]
-  const SsdKey* keys;       ///< dithered: [tokens]
-  std::uint32_t counter;    ///< dithered: of the head's first state
   float* y;                 ///< [tokens, head_dim], rows `y_stride` apart
   std::int64_t y_stride;
 };
 
-/// C B^T of one chunk and group.
+/// C B^T of one chunk and group, or one row of it: `tokens` is kSsdQ or 1.
 struct SsdScores {
-  std::int64_t states;
-  const float* C;  ///< [kSsdQ, states]
+  std::int64_t tokens, states;
+  const float* C;  ///< [tokens, states]
   const float* B;  ///< [states, kSsdQ]
-  float* scores;   ///< [kSsdQ, kSsdQ], written; what is above the diagonal is never read
+  float* scores;   ///< [tokens, kSsdQ], written; what is right of the diagonal is never read
 };
 
 /// One chunk of a head, `channels` of its channels. With an f32 state.
 struct SsdChunk {
-  std::int64_t channels, head_dim, states;
+  std::int64_t channels, states;
   const float *delta, *decay;  ///< of token t at [t * step_stride]
   std::int64_t step_stride;
   const float* x;  ///< [kSsdQ, channels], rows `x_stride` apart
@@ -66,10 +57,44 @@ struct SsdChunk {
   bool more;                    ///< x and y of another chunk lie behind
   const float *B, *C, *scores;  ///< as in SsdScores
   const float* D;               ///< [channels]
-  float* state;                 ///< [states, channels], rows `head_dim` apart
-  float* scratch;               ///< [kSsdQ * (kSsdQ + 2 * channels)]
-  float* y;                     ///< [kSsdQ, channels], rows `y_stride` apart
+  float* state;                 ///< [states, channels], rows `state_stride` apart
+  std::int64_t state_stride;
+  float* scratch;  ///< [kSsdQ * (kSsdQ + 2 * channels)]
+  float* y;        ///< [kSsdQ, channels], rows `y_stride` apart
   std::int64_t y_stride;
+};
+
+/// What a chunk leaves of the state of `channels` channels of a head.
+struct SsdAdvance {
+  std::int64_t channels, states;
+  float decay;        ///< e[Q - 1]
+  const float* B;     ///< [states, kSsdQ]
+  const float* left;  ///< [kSsdQ, channels]: A[Q - 1, s] dx[s]
+  float* state;       ///< [states, channels], rows `state_stride` apart
+  std::int64_t state_stride;
+};
+
+/// The output of one token of a head with a dynamic int8 state, which is that of its chunk's start.
+struct SsdToken {
+  std::int64_t head_dim, states, before;  ///< `before` tokens of the chunk come before it
+  const std::int8_t* state;               ///< [states, head_dim]
+  const float* row_scale;                 ///< [head_dim]
+  const float* C;                         ///< [states]
+  float decay;                            ///< e[t]
+  const float* mixing;                    ///< [before + 1]: A[t, s] G[t, s]
+  const float* dx_before;                 ///< [before, head_dim]
+  float delta;
+  const float *x, *D;  ///< [head_dim]
+  float *dx, *y;       ///< [head_dim], written
+};
+
+/// Rows of a dynamic int8 state, `channels` channels of a head.
+struct SsdRows {
+  std::int64_t channels, states;
+  std::int8_t* state;  ///< [states, channels], rows `state_stride` apart
+  std::int64_t state_stride;
+  float* scale;  ///< [channels]
+  float* wide;   ///< [states, channels]: the state in f32
 };
 
 struct SsdKernels {
@@ -79,10 +104,14 @@ struct SsdKernels {
   void (*run_f16)(const SsdRun& run);
   void (*run_i8)(const SsdRun& run);
   void (*run_i8_clusters)(const SsdRun& run);
-  void (*run_i8_rows)(const SsdRun& run);
-  void (*run_i8_rows_dithered)(const SsdRun& run);
   void (*scores)(const SsdScores& scores);
   void (*chunk)(const SsdChunk& chunk);
+  void (*advance)(const SsdAdvance& advance);
+  void (*token)(const SsdToken& token);
+  /// wide = state * scale
+  void (*widen_rows)(const SsdRows& rows);
+  /// state and scale of wide, and wide of them.
+  void (*round_rows)(const SsdRows& rows);
 };
 
 extern const SsdKernels ssd_reference, ssd_avx2, ssd_avx512, ssd_neon;

@@ -1,106 +1,101 @@
 // A dynamic int8 state over Vec: part of ssd_impl.h. Each row, one channel of a head with its
-// states, has a scale of its own that is measured after every token, so S waits in f32 until its
-// largest value is known: the states of a vector of channels, which fit into the first-level cache.
+// states, has a scale of its own.
 #pragma once
 
+#include "kernels/ssd/ssd_chunk_impl.h"
 #include "kernels/ssd/ssd_kernels.h"
 #include "kernels/vec_math.h"
 
 namespace krait {
 namespace {
 
-constexpr std::uint32_t kGoldenRatio = 0x9e3779b9;
-
-/// The noise of one token for one vector of channels, state by state from n = 0 on.
-template <bool dithered>
-struct RowNoise {
-  RowNoise(const SsdRun& run, std::int64_t p, std::int64_t t) {
-    const std::uint32_t first = (run.counter + static_cast<std::uint32_t>(p)) * kGoldenRatio;
-    x = lane_numbers() * broadcast_int(kGoldenRatio) + broadcast_int(first + run.keys[t].low);
-    step = broadcast_int(static_cast<std::uint32_t>(run.head_dim) * kGoldenRatio);
-    high = broadcast_int(run.keys[t].high);
+/// Channels from p on, `vecs` vectors of them. The state is read as it lies in memory.
+template <int vecs, typename P>
+[[gnu::always_inline]] inline void token_block(const SsdToken& k, std::int64_t p, P part) {
+  Vec scale[vecs], y[vecs];
+#pragma GCC unroll 4
+  for (int v = 0; v < vecs; ++v) {
+    scale[v] = load(k.row_scale + p + v * kLanes, part);
+    y[v] = broadcast(0.0f);
   }
-  Vec next() {
-    Ints mixed = x ^ shift_right<16>(x);
-    mixed = mixed * broadcast_int(0x7feb352d);
-    mixed = mixed ^ shift_right<15>(mixed);
-    mixed = (mixed + high) * broadcast_int(0x846ca68b);
-    x = x + step;
-    return fma(to_float(shift_right_signed<8>(mixed)), broadcast(0x1p-24f), broadcast(0x1p-25f));
-  }
-  Ints x, step, high;
-};
-template <>
-struct RowNoise<false> {
-  RowNoise(const SsdRun&, std::int64_t, std::int64_t) {}
-  Vec next() { return broadcast(0.0f); }
-};
-
-/// Scales of a vector of rows and what rounds to them.
-struct RowScale {
-  /// `largest` = max_n |S[n, p]|.
-  static RowScale of(Vec largest) {
-    const Vec scale = max(largest, broadcast(1e-30f)) / broadcast(127.0f);
-    return {scale, broadcast(1.0f) / scale};
-  }
-  /// q of s and noise u.
-  Ints quantized(Vec s, Vec u) const {
-    return round_to_int(min(max(s * inverse + u, broadcast(-127.0f)), broadcast(127.0f)));
-  }
-  Vec scale, inverse;
-};
-
-/// The rows of the channels from p on through all tokens; `step` tokens of B and C lie side by
-/// side.
-template <bool dithered, int step, typename P>
-void ssd_rows_block(const SsdRun& run, std::int64_t p, P part) {
-  auto* const state = static_cast<std::int8_t*>(run.state) + p;
-  const Vec D = load(run.D + p, part);
-  RowScale rows{load(run.row_scale + p, part), broadcast(0.0f)};
-  // One token: `read(n)` gives what the token before left of the states n, in steps of the scale.
-  const auto take = [&](int t, auto read) {
-    const Vec decay = broadcast(run.decay[t * run.step_stride]);
-    const Vec x = load(run.x + t * run.x_stride + p, part);
-    const Vec dx = broadcast(run.delta[t * run.step_stride]) * x;
-    Vec y = D * x, largest = broadcast(0.0f);
-    for (std::int64_t n = 0; n < run.states; ++n) {
-      const Vec before = read(n) * rows.scale;
-      const Vec s = fma(decay, before, dx * broadcast(run.B[n * step + t]));
-      y = fma(broadcast(run.C[n * step + t]), s, y);
-      largest = max(abs(s), largest);
-      store(run.scratch + n * kLanes, s, Whole{});
+  const std::int8_t* state = k.state + p;
+  for (std::int64_t n = 0; n < k.states; ++n) {
+    const Vec C = broadcast(k.C[n]);
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; ++v) {
+      y[v] = fma(C, to_float(load_i8(state + v * kLanes, part)) * scale[v], y[v]);
     }
-    store(run.y + t * run.y_stride + p, y, part);
-    rows = RowScale::of(largest);
-  };
-  {
-    RowNoise<dithered> noise(run, p, -1);
-    take(0, [&](std::int64_t n) {
-      return to_float(load_i8(state + n * run.head_dim, part)) - noise.next();
-    });
+    state += k.head_dim;
   }
-  for (int t = 1; t < run.tokens; ++t) {
-    RowNoise<dithered> noise(run, p, t - 1);
-    take(t, [&](std::int64_t n) {
-      const Vec u = noise.next();
-      return to_float(rows.quantized(load(run.scratch + n * kLanes, Whole{}), u)) - u;
-    });
+  Vec dx[vecs];
+#pragma GCC unroll 4
+  for (int v = 0; v < vecs; ++v) {
+    const std::int64_t i = p + v * kLanes;
+    const Vec x = load(k.x + i, part);
+    y[v] = fma(broadcast(k.decay), y[v], load(k.D + i, part) * x);
+    dx[v] = broadcast(k.delta) * x;
+    store(k.dx + i, dx[v], part);
   }
-  RowNoise<dithered> noise(run, p, run.tokens - 1);
-  for (std::int64_t n = 0; n < run.states; ++n) {
-    const Vec s = load(run.scratch + n * kLanes, Whole{});
-    store_i8(state + n * run.head_dim, rows.quantized(s, noise.next()), part);
+  for (std::int64_t s = 0; s < k.before; ++s) {
+    const Vec weight = broadcast(k.mixing[s]);
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; ++v) {
+      y[v] = fma(weight, load(k.dx_before + s * k.head_dim + p + v * kLanes, part), y[v]);
+    }
   }
-  store(run.row_scale + p, rows.scale, part);
+  const Vec weight = broadcast(k.mixing[k.before]);
+#pragma GCC unroll 4
+  for (int v = 0; v < vecs; ++v) store(k.y + p + v * kLanes, fma(weight, dx[v], y[v]), part);
 }
 
-template <bool dithered>
-void ssd_rows(const SsdRun& run) {
-  for_blocks<kLanes>(run.head_dim, [&](std::int64_t p, auto part) {
-    if (run.tokens == 1) {
-      ssd_rows_block<dithered, 1>(run, p, part);
-    } else {
-      ssd_rows_block<dithered, kSsdBlock>(run, p, part);
+void ssd_token(const SsdToken& k) {
+  std::int64_t p = 0;
+  for (; p + 4 * kLanes <= k.head_dim; p += 4 * kLanes) {  // several chains at a time
+    token_block<4>(k, p, Whole{});
+  }
+  for_blocks<kLanes>(k.head_dim - p,
+                     [&](std::int64_t rest, auto part) { token_block<1>(k, p + rest, part); });
+}
+
+void ssd_widen_rows(const SsdRows& r) {
+  for_tiles(r.channels, [&]<int vecs>(std::int64_t p, Vecs<vecs>, auto part) {
+    Vec scale[vecs];
+    for (int v = 0; v < vecs; ++v) scale[v] = load(r.scale + p + v * kLanes, part);
+    for (std::int64_t n = 0; n < r.states; ++n) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vecs; ++v) {
+        const Ints q = load_i8(r.state + n * r.state_stride + p + v * kLanes, part);
+        store(r.wide + n * r.channels + p + v * kLanes, to_float(q) * scale[v], part);
+      }
+    }
+  });
+}
+
+void ssd_round_rows(const SsdRows& r) {
+  for_tiles(r.channels, [&]<int vecs>(std::int64_t p, Vecs<vecs>, auto part) {
+    Vec largest[vecs], scale[vecs], inverse[vecs];
+    for (int v = 0; v < vecs; ++v) largest[v] = broadcast(1e-30f);
+    for (std::int64_t n = 0; n < r.states; ++n) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vecs; ++v) {
+        const Vec s = load(r.wide + n * r.channels + p + v * kLanes, part);
+        largest[v] = max(abs(s), largest[v]);
+      }
+    }
+    for (int v = 0; v < vecs; ++v) {
+      scale[v] = largest[v] / broadcast(127.0f);
+      inverse[v] = broadcast(1.0f) / scale[v];
+      store(r.scale + p + v * kLanes, scale[v], part);
+    }
+    for (std::int64_t n = 0; n < r.states; ++n) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vecs; ++v) {
+        float* const wide = r.wide + n * r.channels + p + v * kLanes;
+        const Vec s = load(wide, part) * inverse[v];
+        const Ints q = round_to_int(min(max(s, broadcast(-127.0f)), broadcast(127.0f)));
+        store_i8(r.state + n * r.state_stride + p + v * kLanes, q, part);
+        store(wide, to_float(q) * scale[v], part);
+      }
     }
   });
 }

@@ -19,9 +19,9 @@ inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 /// How a state is kept: int8 with static scales per channel or per state and cluster of channels,
 /// or with dynamic ones per row.
-enum class Kept { f32, f16, i8, i8_clusters, i8_rows, i8_rows_dithered };
-inline constexpr Kept kAllKept[] = {Kept::f32,         Kept::f16,     Kept::i8,
-                                    Kept::i8_clusters, Kept::i8_rows, Kept::i8_rows_dithered};
+enum class Kept { f32, f16, i8, i8_clusters, i8_rows };
+inline constexpr Kept kAllKept[] = {Kept::f32, Kept::f16, Kept::i8, Kept::i8_clusters,
+                                    Kept::i8_rows};
 
 struct SsdOptions {
   std::int64_t tokens = 1, heads = 2, head_dim = 16, groups = 1, states = 16;
@@ -62,12 +62,13 @@ struct SsdCase {
     state_i8 = random_bytes(rng, n);
     for (float h : state_f32) state_f16.push_back(f32_to_f16(h));
     state_scale = random_floats(rng, channels, 0.005, 0.02);
-    if (is_dynamic()) {  // rows that fill their range, as a row after a token does
+    if (is_dynamic()) {  // rows that fill their range, as a row after a chunk does
       for (std::int64_t c = 0; c < channels; ++c) {
         state_i8[static_cast<std::size_t>(c / o.head_dim * o.states * o.head_dim +
                                           c % o.head_dim)] = 127;
       }
       for (std::int8_t& q : state_i8) q = std::max<std::int8_t>(q, -127);
+      make_recent();
     }
     // Two tables, of which heads take one or the other.
     cluster_scale = random_floats(rng, 2 * o.states * kSsdClusters, 0.005, 0.02);
@@ -77,10 +78,7 @@ struct SsdCase {
       slot.push_back(static_cast<std::int8_t>(rng.below(kSsdClusters)));
     }
   }
-  static constexpr std::uint64_t kSeed = 3;
-  bool is_dynamic() const {
-    return options.state == Kept::i8_rows || options.state == Kept::i8_rows_dithered;
-  }
+  bool is_dynamic() const { return options.state == Kept::i8_rows; }
   bool is_int8() const { return options.state != Kept::f32 && options.state != Kept::f16; }
 
   SsdParams params() const {
@@ -110,38 +108,36 @@ struct SsdCase {
             .dtype = DType::i8,
             .clusters = {cluster_scale.data(), cluster_inverse.data(), table.data(), slot.data()}};
       case Kept::i8_rows:
-      case Kept::i8_rows_dithered:
         break;
     }
     return {.data = state_i8.data(),
             .dtype = DType::i8,
             .row_scale = state_scale.data(),
-            .dithered = options.state == Kept::i8_rows_dithered,
-            .seed = kSeed,
+            .recent = {recent_dx.data(), recent_B.data(), recent_decay.data()},
             .position = options.position + t};
   }
-  /// State i in memory order, (head, n, p), as the token at `t` finds it, and the step between its
-  /// neighbours.
+  /// Tokens since the last chunk of the sequence ended, as the token at `t` finds them.
+  std::int64_t recent(std::int64_t t) const { return (options.position + t) % kSsdChunk; }
+  /// State i in memory order, (head, n, p), as the token at `t` finds it.
   double value(std::size_t i, std::int64_t t) const {
     if (options.state == Kept::f16) return f16_to_f32(state_f16[i]);
     if (!is_int8()) return state_f32[i];
-    const double u = options.state == Kept::i8_rows_dithered ? noise(i, t - 1) : 0.0;
-    return static_cast<double>(scale(i)) * (state_i8[i] - u);
+    const double value = static_cast<double>(scale(i)) * state_i8[i];
+    if (!is_dynamic() || recent(t) == 0) return value;
+    constexpr auto Q = static_cast<std::size_t>(kSsdChunk);
+    const auto P = static_cast<std::size_t>(options.head_dim);
+    const auto N = static_cast<std::size_t>(options.states);
+    const std::size_t head = i / (P * N), n = i / P % N, p = i % P;
+    const std::size_t group =
+        head * static_cast<std::size_t>(options.groups) / static_cast<std::size_t>(options.heads);
+    double sum = value * recent_decay[head * Q];
+    for (std::size_t s = 0; s < static_cast<std::size_t>(recent(t)); ++s) {
+      sum += static_cast<double>(recent_decay[head * Q + s + 1]) *
+             recent_dx[(head * (Q - 1) + s) * P + p] * recent_B[(group * N + n) * Q + s];
+    }
+    return sum;
   }
-  /// The noise of ssd.h, literally, after the token at `t`.
-  double noise(std::size_t i, std::int64_t t) const {
-    std::uint64_t z = (std::uint64_t{kSeed} << 40) +
-                      static_cast<std::uint64_t>(options.position + t) + 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    z ^= z >> 31;
-    std::uint32_t c = static_cast<std::uint32_t>(i) * 0x9e3779b9u + static_cast<std::uint32_t>(z);
-    c ^= c >> 16;
-    c *= 0x7feb352du;
-    c ^= c >> 15;
-    c = (c + static_cast<std::uint32_t>(z >> 32)) * 0x846ca68bu;
-    return static_cast<double>(2 * std::int64_t{static_cast<std::int32_t>(c) >> 8} + 1) * 0x1p-25;
-  }
+  /// Between its neighbours, of an int8 state.
   float scale(std::size_t i) const {
     const auto P = static_cast<std::size_t>(options.head_dim);
     const auto N = static_cast<std::size_t>(options.states);
@@ -159,7 +155,9 @@ struct SsdCase {
   }
   bool same_state(const SsdCase& other) const {
     return same_bits(state_f32, other.state_f32) && same_bits(state_f16, other.state_f16) &&
-           same_bits(state_i8, other.state_i8) && same_bits(state_scale, other.state_scale);
+           same_bits(state_i8, other.state_i8) && same_bits(state_scale, other.state_scale) &&
+           same_bits(recent_dx, other.recent_dx) && same_bits(recent_B, other.recent_B) &&
+           same_bits(recent_decay, other.recent_decay);
   }
 
   SsdOptions options;
@@ -171,6 +169,27 @@ struct SsdCase {
   std::vector<std::int8_t> slot;
   std::vector<std::uint16_t> state_f16;
   std::vector<std::int8_t> state_i8;
+  std::vector<float> recent_dx, recent_B, recent_decay;
+
+ private:
+  /// Random tokens before the first, as many as its position says.
+  void make_recent() {
+    constexpr std::int64_t Q = kSsdChunk;
+    const SsdOptions& o = options;
+    const auto only = [&](std::int64_t size, double low, double high, auto is_there) {
+      std::vector<float> values = random_floats(rng, size, low, high);
+      for (std::int64_t i = 0; i < size; ++i) {
+        if (!is_there(i)) values[static_cast<std::size_t>(i)] = 0;
+      }
+      return values;
+    };
+    const std::int64_t P = o.head_dim, before = recent(0);
+    recent_dx = only((Q - 1) * channels, -0.1, 0.1,
+                     [&](std::int64_t i) { return i / P % (Q - 1) < before; });
+    recent_B = only(o.groups * o.states * Q, -1, 1, [&](std::int64_t i) { return i % Q < before; });
+    recent_decay =
+        only(o.heads * Q, 0.5, 1, [&](std::int64_t i) { return before > 0 && i % Q <= before; });
+  }
 };
 
 inline double at(const TestActivation& x, std::int64_t t, std::int64_t c) {
