@@ -18,8 +18,9 @@ constexpr std::size_t kMaxProblems = 64;
 constexpr std::string_view kWeightCodes = ".weight_codes", kWeightTrits = ".weight_trits";
 constexpr std::int64_t kMaxWords = std::int64_t{1} << 40;  // eight times that is still a dimension
 
-/// What weight_shape says of a matrix stored as codes, whose own shape leaves open how many bits a
-/// weight has and whether the number of rows is odd; none if it cannot be.
+/// What weight_shape says of a matrix stored as codes or ternary digits, whose own shape leaves
+/// open how many bits a weight has, whether the number of rows is odd, or both dimensions; none if
+/// it cannot be.
 std::optional<Shape> shape_of_codes(const TensorSource& tensors, const std::string& weight) {
   if (!tensors.contains(weight + "_shape")) return std::nullopt;
   const Tensor shape = tensors.get(weight + "_shape");
@@ -32,6 +33,7 @@ std::optional<Shape> shape_of_codes(const TensorSource& tensors, const std::stri
   for (const std::int64_t dim : dims) {
     if (dim < 1 || dim > kMaxWords) return std::nullopt;
   }
+  if (dims[0] > kMaxWords / dims[1]) return std::nullopt;
   return Shape{dims[0], dims[1]};
 }
 

@@ -126,6 +126,15 @@ TEST(Trits, ThatDoNotFitAreRefused) {
   refused(dt + "_scale", scales({48, 3}), "groups of a multiple of 3 of its 3 columns");
   Tensor shape(DType::i64, {2});
   refused(in + "_shape", shape, "_shape should say [96, 48] but says [0, 0]");
+  for (const std::int64_t dim : {std::int64_t{-1}, std::int64_t{1} << 40, INT64_MAX}) {
+    for (const std::string& matrix : {in, std::string("backbone.embeddings.weight")}) {
+      Tensor wild(DType::i64, {2});
+      wild.mutable_as<std::int64_t>()[0] = wild.mutable_as<std::int64_t>()[1] = dim;
+      TestCheckpoint checkpoint = good;
+      checkpoint.tensors[matrix + "_shape"] = wild;
+      EXPECT_THROW(load_model(runtime.ctx, checkpoint.config, *checkpoint.source()), Error);
+    }
+  }
   for (const char* part : {"_scale", "_shape"}) {
     TestCheckpoint checkpoint = good;
     checkpoint.tensors.erase(in + part);
