@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -204,20 +203,20 @@ Weight load_trits(Context& ctx, const TensorSource& tensors, const LinearSite& s
   const Tensor trits = tensors.get(name + "_trits"), scale = tensors.get(name + "_scale");
   Tensor digits(DType::i8, {site.rows, site.cols});
   const auto count = static_cast<std::size_t>(digits.elements());
-  std::atomic<std::int64_t> bad = -1;
+  std::vector<char> bad(static_cast<std::size_t>(ctx.threads.threads()), 0);
   ctx.threads.parallel_for(
-      trits.elements(), 1 << 14, [&](std::int64_t begin, std::int64_t end, int) {
+      trits.elements(), 1 << 14, [&](std::int64_t begin, std::int64_t end, int thread) {
         const auto first = static_cast<std::size_t>(begin), last = static_cast<std::size_t>(end);
         const std::span<std::int8_t> out = digits.mutable_as<std::int8_t>();
         if (!unpack_trits(trits.as<std::uint8_t>().subspan(first, last - first),
                           out.subspan(5 * first, std::min(5 * last, count) - 5 * first))) {
-          bad = begin;
+          bad[static_cast<std::size_t>(thread)] = 1;
         }
       });
-  check(bad < 0, ErrorCode::bad_data,
+  check(std::ranges::find(bad, 1) == bad.end(), ErrorCode::bad_data,
         "{}: {}_trits: expected bytes of five ternary digits, at most {}, and zeros beyond the "
-        "{} of the matrix; from byte {} on there are others",
-        tensors.where(), name, kMaxTrits, count, bad.load());
+        "{} of the matrix, got others",
+        tensors.where(), name, kMaxTrits, count);
   Weight weight;
   weight.name = site.name;
   if (site.has_bias) weight.bias = to_f32(tensors.get(site.name + ".bias").view());
