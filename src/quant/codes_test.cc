@@ -60,7 +60,7 @@ TEST(CodeTable, OfTrellisesIsAntisymmetricAndSpansItsBytes) {
     EXPECT_EQ(*std::min_element(table.begin(), table.end()), -127);
     // About the deviation of what they stand for, of which the far ones are chosen less often.
     double squares = 0;
-    for (const int x : table) squares += x * x;
+    for (const std::int8_t x : table) squares += x * x;
     EXPECT_NEAR(std::sqrt(squares / 64) / code_unit(bits, Codes::trellis), 1, 0.3);
   }
 }
