@@ -12,14 +12,14 @@ namespace krait {
 /// Columns of two rows that make a word: 16 for 2 bits, 8 for 3 and 4.
 constexpr std::int64_t word_columns(int bits) noexcept { return bits == 2 ? 16 : 8; }
 
-/// The table i8 [64] of a kind of code. integer: the low `bits` bits as a two's complement number;
-/// ternary (2 bits): 0, 1, 0, -1 for 0 to 3; trellis: 127 / max times the reconstruction points
+/// The table i8 [64] of a kind of code; none is stored with ternary digits. integer: the low `bits`
+/// bits as a two's complement number; trellis: 127 / max times the reconstruction points
 /// that training/trellis_table.cc found for normal weights of deviation 1, antisymmetric: t[63 - w]
 /// = -t[w].
 std::span<const std::int8_t, 64> code_table(int bits, Codes codes) noexcept;
 
 /// The unit of the table: weight / step = entry / unit, so that a group of standard deviation d
-/// wants a stored scale of about d / unit. 1 for integers and ternary digits.
+/// wants a stored scale of about d / unit. 1 for integers.
 double code_unit(int bits, Codes codes) noexcept;
 
 /// `data` of core/weight.h from the own bits of every weight: code [rows, cols], each below

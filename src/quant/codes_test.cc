@@ -37,7 +37,7 @@ std::vector<std::uint8_t> random_codes(std::int64_t n, int bits) {
   return code;
 }
 
-TEST(CodeTable, OfIntegersAndTernaryDigitsLooksAtOwnBitsOnly) {
+TEST(CodeTable, OfIntegersLooksAtOwnBitsOnly) {
   for (const int bits : {2, 3, 4}) {
     const auto table = code_table(bits, Codes::integer);
     for (int w = 0; w < 64; ++w) {
@@ -45,10 +45,6 @@ TEST(CodeTable, OfIntegersAndTernaryDigitsLooksAtOwnBitsOnly) {
       EXPECT_EQ(table[static_cast<std::size_t>(w)], own < half ? own : own - 2 * half);
     }
     EXPECT_EQ(code_unit(bits, Codes::integer), 1);
-  }
-  const int digits[] = {0, 1, 0, -1};
-  for (std::size_t w = 0; w < 64; ++w) {
-    EXPECT_EQ(code_table(2, Codes::ternary)[w], digits[w % 4]);
   }
 }
 

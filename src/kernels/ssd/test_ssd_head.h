@@ -119,4 +119,28 @@ struct Head {
 };
 
 }  // namespace
+/// compare() of shapes that have whole chunks and rests of them, and of all numerics of inputs from
+/// `position` on.
+template <typename Compare>
+void for_chunk_shapes(std::int64_t position, Compare compare) {
+  constexpr std::int64_t Q = kSsdChunk;
+  for (const std::int64_t head_dim : {1, 3, 8, 15, 16, 17, 40, 64, 100}) {
+    compare({.tokens = 2 * Q + 3, .heads = 3, .head_dim = head_dim, .states = 6});
+  }
+  for (const std::int64_t states : {1, 4, 7, 16, 128}) {
+    compare({.tokens = 2 * Q, .heads = 2, .head_dim = 20, .states = states});
+  }
+  for (const Numerics& inputs : kAllNumerics) {
+    compare({.tokens = 2 * Q + 5,
+             .heads = 8,
+             .head_dim = 24,
+             .groups = 4,
+             .states = 33,
+             .inputs = inputs,
+             .position = position,
+             .dt_min = 0.01f,
+             .dt_max = 0.3f});
+  }
+}
+
 }  // namespace krait
