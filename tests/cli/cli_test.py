@@ -8,6 +8,7 @@ Runs on a tiny random model that it writes itself.
 import json
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
@@ -23,8 +24,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import tiny_model  # noqa: E402
 
 KRAIT = ""
-COMMANDS = ["demo", "quantize", "generate", "perplexity", "compare", "logits", "tokenize",
-            "inspect", "bench", "info", "eval", "sweep", "report", "mix"]
 TEXT = "It is a truth universally acknowledged, that he who reads the help needs no other help. "
 
 
@@ -71,8 +70,9 @@ class Base(unittest.TestCase):
 class Usage(Base):
     def test_help_of_every_command_has_examples(self):
         overview = self.succeed("--help").stdout.decode()
-        for command in COMMANDS:
-            self.assertRegex(overview, rf"\n  {command} +\S")
+        commands = re.findall(r"^  (\w+) +\S", overview.partition("Subcommands:\n")[2], re.MULTILINE)
+        self.assertLessEqual({"demo", "quantize", "recall", "drift", "merge"}, set(commands))
+        for command in commands:
             text = self.succeed(command, "--help").stdout.decode()
             self.assertIn(f"Usage: krait {command} ", text)
             examples = text.partition("Examples:\n")[2].strip().splitlines()
