@@ -10,8 +10,6 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/table.h"
-#include "cli/units.h"
 #include "core/cpu_info.h"
 #include "core/float16.h"
 #include "core/memory.h"
@@ -23,6 +21,8 @@
 #include "models/state.h"
 #include "quant/quantize_to_memory.h"
 #include "quant/recipe.h"
+#include "report/table.h"
+#include "report/units.h"
 #include "runtime/engine_impl.h"
 
 namespace krait::cli {

@@ -10,12 +10,12 @@
 #include "cli/evaluation.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/table.h"
-#include "cli/task_outcome.h"
 #include "eval/divergence.h"
 #include "eval/site_errors.h"
 #include "io/json.h"
 #include "krait/engine.h"
+#include "report/table.h"
+#include "report/task_outcome.h"
 
 namespace krait::cli {
 namespace {

@@ -11,8 +11,6 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/table.h"
-#include "cli/units.h"
 #include "core/check.h"
 #include "eval/divergence.h"
 #include "io/file.h"
@@ -21,6 +19,8 @@
 #include "krait/quantize.h"
 #include "krait/session.h"
 #include "quant/embedded.h"
+#include "report/table.h"
+#include "report/units.h"
 #include "runtime/engine_impl.h"
 
 namespace krait::cli {
@@ -96,7 +96,7 @@ Json to_json(const Row& row) {
           {"bytes", row.bytes},
           {"bits_per_weight", row.bits},
           {"decode_tokens_per_second", row.decode},
-          {"loss", cli::to_json(row.loss)}};
+          {"loss", to_json(row.loss)}};
 }
 
 void print_rows(const std::vector<Row>& rows) {

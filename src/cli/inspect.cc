@@ -6,10 +6,10 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
-#include "cli/table.h"
-#include "cli/units.h"
 #include "io/checkpoint.h"
 #include "models/model.h"
+#include "report/table.h"
+#include "report/units.h"
 
 namespace krait::cli {
 namespace {

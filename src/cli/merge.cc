@@ -5,8 +5,8 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
-#include "cli/results.h"
 #include "io/file.h"
+#include "report/results.h"
 
 namespace krait::cli {
 namespace {

@@ -8,7 +8,6 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/table.h"
 #include "core/check.h"
 #include "eval/kept_reference.h"
 #include "io/checkpoint.h"
@@ -18,6 +17,7 @@
 #include "quant/choose_widths.h"
 #include "quant/generate_samples.h"
 #include "quant/quantize_to_memory.h"
+#include "report/table.h"
 #include "runtime/engine_impl.h"
 
 namespace krait::cli {

@@ -9,8 +9,8 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/units.h"
 #include "core/memory.h"
+#include "report/units.h"
 
 namespace krait::cli {
 namespace {

@@ -6,12 +6,12 @@
 #include <string>
 
 #include "cli/command.h"
-#include "cli/measures.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/table.h"
 #include "eval/bootstrap.h"
 #include "krait/engine.h"
+#include "report/measures.h"
+#include "report/table.h"
 
 namespace krait::cli {
 namespace {

@@ -5,9 +5,9 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
-#include "cli/report_data.h"
-#include "cli/sweep_file.h"
 #include "io/file.h"
+#include "report/by_model.h"
+#include "report/sweep_file.h"
 
 namespace krait::cli {
 namespace {

@@ -10,12 +10,9 @@
 #include "cli/command.h"
 #include "cli/evaluation.h"
 #include "cli/interrupt.h"
-#include "cli/measures.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/results.h"
 #include "cli/speed.h"
-#include "cli/sweep_file.h"
 #include "core/check.h"
 #include "core/choices.h"
 #include "core/cpu_info.h"
@@ -27,6 +24,9 @@
 #include "krait/engine.h"
 #include "krait/quantize.h"
 #include "krait/version.h"
+#include "report/measures.h"
+#include "report/results.h"
+#include "report/sweep_file.h"
 #include "runtime/engine_impl.h"
 
 namespace krait::cli {

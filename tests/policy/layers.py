@@ -21,7 +21,8 @@ BELOW = {
     "quant": {"core", "io", "tokenizer", "kernels", "models"},
     "runtime": {"core", "io", "tokenizer", "kernels", "models"},
     "eval": {"core", "io", "tokenizer", "kernels", "models", "quant", "runtime"},
-    "cli": {"core", "io", "tokenizer", "kernels", "models", "quant", "runtime", "eval"},
+    "report": {"core", "io", "tokenizer", "kernels", "models", "quant", "runtime", "eval"},
+    "cli": {"core", "io", "tokenizer", "kernels", "models", "quant", "runtime", "eval", "report"},
 }
 # public headers that belong to a folder: it and whoever may include it may include them
 OWNER = {"engine.h": "runtime", "session.h": "runtime", "generate.h": "runtime",

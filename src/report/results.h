@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "cli/table.h"
+#include "report/table.h"
 #include "io/json.h"
 
-namespace krait::cli {
+namespace krait {
 
 /// By name, "krait-demo~krait-w8a8".
 using Results = std::map<std::string, Json>;
@@ -33,4 +33,4 @@ Json first_text(const Json& result);
 /// One line for each result.
 Table result_table(const Results& results);
 
-}  // namespace krait::cli
+}  // namespace krait

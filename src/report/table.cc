@@ -1,10 +1,10 @@
-#include "cli/table.h"
+#include "report/table.h"
 
 #include <algorithm>
 #include <cctype>
 #include <string_view>
 
-namespace krait::cli {
+namespace krait {
 namespace {
 
 std::size_t width(std::string_view text) {
@@ -53,4 +53,4 @@ std::string Table::str() const {
   return text;
 }
 
-}  // namespace krait::cli
+}  // namespace krait

@@ -9,7 +9,7 @@
 #include "eval/recall.h"
 #include "io/json.h"
 
-namespace krait::cli {
+namespace krait {
 
 struct SweepText {
   std::string name, file;
@@ -73,4 +73,4 @@ std::string file_name_of(const std::string& path);
 /// same files. Reads the files. Errors: not_found, io_error.
 Json sweep_settings(const SweepFile& sweep);
 
-}  // namespace krait::cli
+}  // namespace krait

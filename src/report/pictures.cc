@@ -2,11 +2,11 @@
 #include <cmath>
 #include <functional>
 
-#include "cli/measures.h"
-#include "cli/plot.h"
-#include "cli/report_data.h"
+#include "report/measures.h"
+#include "report/plot.h"
+#include "report/by_model.h"
 
-namespace krait::cli {
+namespace krait {
 namespace {
 
 using ValueFn = std::function<double(const Json& result)>;
@@ -135,4 +135,4 @@ std::vector<Picture> report_pictures(const ReportModels& models) {
   return pictures;
 }
 
-}  // namespace krait::cli
+}  // namespace krait

@@ -1,10 +1,10 @@
-#include "cli/plot.h"
+#include "report/plot.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-namespace krait::cli {
+namespace krait {
 namespace {
 
 std::size_t count(const std::string& text, const std::string& part) {
@@ -64,4 +64,4 @@ TEST(Plot, HeatMapShadesFromLeastToMost) {
 }
 
 }  // namespace
-}  // namespace krait::cli
+}  // namespace krait

@@ -1,13 +1,13 @@
-#include "cli/results.h"
+#include "report/results.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "cli/report_data.h"
+#include "report/by_model.h"
 #include "io/test_support.h"
 
-namespace krait::cli {
+namespace krait {
 namespace {
 
 Json result_of(const std::string& recipe, double bytes, int seq_len = 512) {
@@ -102,4 +102,4 @@ TEST(Report, AccuracyIsTheMeanOfTheHeadlines) {
 }
 
 }  // namespace
-}  // namespace krait::cli
+}  // namespace krait

@@ -1,4 +1,4 @@
-#include "cli/sweep_file.h"
+#include "report/sweep_file.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -11,7 +11,7 @@
 #include "io/sha256.h"
 #include "quant/recipe.h"
 
-namespace krait::cli {
+namespace krait {
 namespace {
 
 using enum ErrorCode;
@@ -244,4 +244,4 @@ Json sweep_settings(const SweepFile& sweep) {
   return settings;
 }
 
-}  // namespace krait::cli
+}  // namespace krait

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace krait::cli {
+namespace krait {
 
 /// Rows of cells under a header. A column whose cells all start like a number (or are "-") is
 /// aligned to the right, the others to the left.
@@ -22,4 +22,4 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-}  // namespace krait::cli
+}  // namespace krait

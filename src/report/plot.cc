@@ -1,4 +1,4 @@
-#include "cli/plot.h"
+#include "report/plot.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <cmath>
 #include <vector>
 
-namespace krait::cli {
+namespace krait {
 namespace {
 
 // Pixels. The right margin holds the labels of points at the edge and the names of the series.
@@ -245,4 +245,4 @@ std::string heat_map_svg(const PlotText& text, const std::vector<std::string>& r
   return svg + "</svg>\n";
 }
 
-}  // namespace krait::cli
+}  // namespace krait

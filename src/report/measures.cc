@@ -1,4 +1,4 @@
-#include "cli/measures.h"
+#include "report/measures.h"
 
 #include <cmath>
 
@@ -7,7 +7,7 @@
 #include "io/file.h"
 #include "quant/embedded.h"
 
-namespace krait::cli {
+namespace krait {
 namespace {
 
 Json mean_json(const Mean& mean) { return {{"mean", mean.value}, {"stderr", mean.error}}; }
@@ -28,12 +28,49 @@ std::string difference_text(const Mean& difference, int digits, double quantile)
                      difference.value - half, digits, difference.value + half, digits);
 }
 
+EvaluationText encode_evaluation_text(const std::string& text, const std::string& where,
+                                      std::int64_t max_tokens, const Engine& engine) {
+  EvaluationText result{engine.encode(text, false), text.size()};
+  const auto most = static_cast<std::size_t>(max_tokens);
+  if (most > 0 && most < result.ids.size()) {
+    result.ids.resize(most);
+    result.bytes = engine.decode(result.ids).size();
+  }
+  check(result.ids.size() >= 2, ErrorCode::invalid_argument,
+        "{} has {} tokens: at least 2 are needed", where, result.ids.size());
+  return result;
+}
+
 std::vector<std::int32_t> read_filler(const std::string& file, const Engine& engine) {
   const std::string text =
       file.empty() ? std::string(embedded_calibration_text()) : read_file(file);
   std::vector<std::int32_t> ids = engine.encode(text, false);
   check(!ids.empty(), ErrorCode::invalid_argument, "{} holds no text", file);
   return ids;
+}
+
+Json to_json(const PerplexityResult& result) {
+  return {{"tokens", result.tokens},
+          {"windows", result.windows},
+          {"nll", result.nll},
+          {"nll_error", result.nll_error},
+          {"perplexity", result.perplexity},
+          {"bits_per_byte", result.bits_per_byte}};
+}
+
+Json to_json(const DivergenceResult& result) {
+  return {{"reference", to_json(result.reference)},
+          {"model", to_json(result.model)},
+          {"nll_difference", result.nll_difference},
+          {"nll_difference_error", result.nll_difference_error},
+          {"nll_difference_low", result.nll_difference_interval.low},
+          {"nll_difference_high", result.nll_difference_interval.high},
+          {"kl_mean", result.kl_mean},
+          {"kl_low", result.kl_interval.low},
+          {"kl_high", result.kl_interval.high},
+          {"kl_p999", result.kl_p999},
+          {"kl_max", result.kl_max},
+          {"top1_agreement", result.top1_agreement}};
 }
 
 Json to_json(const std::vector<RecallCell>& cells, const std::vector<RecallCell>& reference) {
@@ -117,4 +154,4 @@ Json to_json(const SiteErrors& errors) {
   return {{"sites", std::move(sites)}, {"products", std::move(products)}};
 }
 
-}  // namespace krait::cli
+}  // namespace krait

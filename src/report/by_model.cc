@@ -1,4 +1,4 @@
-#include "cli/report_data.h"
+#include "report/by_model.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 
 #include "eval/windows.h"
 
-namespace krait::cli {
+namespace krait {
 
 ReportModels report_models(const Results& results) {
   ReportModels models;
@@ -80,4 +80,4 @@ std::vector<RoleValues> role_values(const Json& result, const char* list,
   return roles;
 }
 
-}  // namespace krait::cli
+}  // namespace krait

@@ -1,11 +1,11 @@
-#include "cli/units.h"
+#include "report/units.h"
 
 #include <fmt/format.h>
 
 #include <array>
 #include <cmath>
 
-namespace krait::cli {
+namespace krait {
 namespace {
 
 /// Three significant digits without an exponent, the integer part never cut.
@@ -51,4 +51,4 @@ std::string format_duration(double seconds) {
 
 std::string format_rate(double per_second) { return three_digits(per_second); }
 
-}  // namespace krait::cli
+}  // namespace krait

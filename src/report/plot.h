@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace krait::cli {
+namespace krait {
 
 struct Point {
   double x = 0, y = 0;
@@ -33,4 +33,4 @@ std::string heat_map_svg(const PlotText& text, const std::vector<std::string>& r
                          const std::vector<std::string>& columns,
                          const std::vector<double>& values);
 
-}  // namespace krait::cli
+}  // namespace krait

@@ -3,10 +3,10 @@
 #include <cmath>
 #include <set>
 
-#include "cli/measures.h"
-#include "cli/report_data.h"
+#include "report/measures.h"
+#include "report/by_model.h"
 
-namespace krait::cli {
+namespace krait {
 namespace {
 
 std::string cell(double value, fmt::format_string<double&> format) {
@@ -206,4 +206,4 @@ std::string report_markdown(const ReportModels& models) {
   return text;
 }
 
-}  // namespace krait::cli
+}  // namespace krait

@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "cli/results.h"
+#include "report/results.h"
 #include "io/json.h"
 
-namespace krait::cli {
+namespace krait {
 
 struct ReportRow {
   std::string recipe;
@@ -51,4 +51,4 @@ struct Picture {
 /// All that the results have data for.
 std::vector<Picture> report_pictures(const ReportModels& models);
 
-}  // namespace krait::cli
+}  // namespace krait

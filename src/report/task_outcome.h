@@ -1,28 +1,23 @@
-// Zero-shot tasks as krait eval, compare and sweep report them.
+// Zero-shot tasks of one or two models: scored, as JSON and as a table.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "cli/measures.h"
-#include "cli/table.h"
+#include "report/measures.h"
+#include "report/table.h"
 #include "eval/likelihood.h"
 #include "eval/tasks.h"
 #include "io/json.h"
 
-namespace krait::cli {
+namespace krait {
 
 struct TaskOutcome {
   Task task{};
   TaskScores scores{};
   std::vector<Metric> metrics{}, reference{};  ///< reference is empty without one
 };
-
-/// --tasks, --data and --limit. Returns the first of them.
-CLI::Option* add_task_options(CLI::App& app, std::vector<std::string>& names, std::string& data,
-                              std::int64_t& limit);
 
 /// All tasks of a list, before a model is loaded. Errors: as read_task().
 std::vector<TaskOutcome> read_tasks(const std::vector<std::string>& names,
@@ -37,4 +32,4 @@ Json to_json(const TaskOutcome& outcome);
 /// Rows for every metric: with the reference and the paired difference if there is one.
 Table task_table(const std::vector<TaskOutcome>& outcomes);
 
-}  // namespace krait::cli
+}  // namespace krait

@@ -1,4 +1,4 @@
-#include "cli/results.h"
+#include "report/results.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 
 #include "core/check.h"
 
-namespace krait::cli {
+namespace krait {
 namespace {
 
 namespace fs = std::filesystem;
@@ -107,4 +107,4 @@ Table result_table(const Results& results) {
   return table;
 }
 
-}  // namespace krait::cli
+}  // namespace krait

@@ -1,8 +1,8 @@
-#include "cli/task_outcome.h"
+#include "report/task_outcome.h"
 
 #include <fmt/format.h>
 
-namespace krait::cli {
+namespace krait {
 namespace {
 
 void add_rows(Table& table, const TaskOutcome& outcome) {
@@ -25,24 +25,6 @@ void add_rows(Table& table, const TaskOutcome& outcome) {
 }
 
 }  // namespace
-
-CLI::Option* add_task_options(CLI::App& app, std::vector<std::string>& names, std::string& data,
-                              std::int64_t& limit) {
-  CLI::Option* tasks =
-      app.add_option("--tasks", names,
-                     fmt::format("Tasks, separated by commas: {}", fmt::join(task_names(), ", ")))
-          ->delimiter(',')
-          ->allow_extra_args(false)
-          ->type_name("NAMES");
-  app.add_option("--data", data, "Directory with TASK.jsonl for each task")
-      ->type_name("DIR")
-      ->capture_default_str();
-  app.add_option("--limit", limit, "Only the first N items of each task; 0: all")
-      ->type_name("N")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  return tasks;
-}
 
 std::vector<TaskOutcome> read_tasks(const std::vector<std::string>& names,
                                     const std::string& directory, std::int64_t limit) {
@@ -88,4 +70,4 @@ Table task_table(const std::vector<TaskOutcome>& outcomes) {
   return table;
 }
 
-}  // namespace krait::cli
+}  // namespace krait
