@@ -1,5 +1,6 @@
 #include "report/measures.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/check.h"
@@ -125,6 +126,29 @@ Json to_json(const DriftResult& drift) {
           {"agreed_quartiles", {drift.agreed_low, drift.agreed_high}},
           {"unchanged", drift.unchanged},
           {"positions", std::move(bins)}};
+}
+
+Json to_json(const SpeedResult& result) {
+  const SpeedTest& test = result.test;
+  const Mean mean = mean_of(result.rates);
+  const auto count = static_cast<double>(result.rates.size());
+  const auto [low, high] = std::minmax_element(result.rates.begin(), result.rates.end());
+  return {{"test", test.name()},
+          {"n_prompt", test.decode ? 0 : test.tokens},
+          {"n_gen", test.decode ? test.tokens : 0},
+          {"n_batch", test.sequences},
+          {"n_depth", test.depth},
+          {"bytes_per_token", result.bytes_per_step / test.sequences},
+          {"state_bytes", result.state_bytes},
+          {"samples_ts", result.rates},
+          {"avg_ts", mean.value},
+          {"stddev_ts", mean.error * std::sqrt(count)},
+          {"median_ts", quantile(result.rates, 0.5)},
+          {"min_ts", *low},
+          {"max_ts", *high},
+          {"bound", result.bound},
+          {"fraction_of_bound", quantile(result.fractions, 0.5)},
+          {"fractions_of_bound", result.fractions}};
 }
 
 Json to_json(const SiteErrors& errors) {

@@ -9,6 +9,7 @@
 #include "eval/drift.h"
 #include "eval/recall.h"
 #include "eval/site_errors.h"
+#include "eval/speed.h"
 #include "eval/windows.h"
 #include "io/json.h"
 #include "krait/engine.h"
@@ -43,6 +44,8 @@ Json to_json(const DivergenceResult& result);
 Json to_json(const std::vector<RecallCell>& cells, const std::vector<RecallCell>& reference);
 
 Json to_json(const DriftResult& drift);
+/// Of a test with bounds, in the words of llama-bench.
+Json to_json(const SpeedResult& result);
 /// {"sites": [...], "products": [...]}; an error that cannot be known is null.
 Json to_json(const SiteErrors& errors);
 
