@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "report/results.h"
 #include "io/json.h"
+#include "report/results.h"
 
 namespace krait {
 
@@ -50,5 +50,8 @@ struct Picture {
 };
 /// All that the results have data for.
 std::vector<Picture> report_pictures(const ReportModels& models);
+
+/// The text with its pictures before it, which lie beside `path`. Error: io_error.
+void write_report(const std::string& path, const ReportModels& models);
 
 }  // namespace krait

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <set>
 
-#include "report/measures.h"
 #include "report/by_model.h"
+#include "report/measures.h"
 
 namespace krait {
 namespace {

@@ -2,9 +2,9 @@
 #include <cmath>
 #include <functional>
 
+#include "report/by_model.h"
 #include "report/measures.h"
 #include "report/plot.h"
-#include "report/by_model.h"
 
 namespace krait {
 namespace {
@@ -133,6 +133,17 @@ std::vector<Picture> report_pictures(const ReportModels& models) {
   add_drifts(models, pictures);
   add_heat_maps(models, pictures);
   return pictures;
+}
+
+void write_report(const std::string& path, const ReportModels& models) {
+  const std::filesystem::path output(path);
+  std::string text = "# Results\n\n";
+  for (const Picture& picture : report_pictures(models)) {
+    const std::string name = file_name_of(output.stem().string() + "-" + picture.name + ".svg");
+    write_file_atomic((output.parent_path() / name).string(), picture.svg);
+    text += fmt::format("![{}]({})\n\n", picture.title, name);
+  }
+  write_file_atomic(path, text + report_markdown(models));
 }
 
 }  // namespace krait

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "core/check.h"
+#include "io/file.h"
 
 namespace krait {
 namespace {
@@ -30,6 +31,11 @@ void require_same(std::map<std::string, Origin>& seen, const std::string& name, 
   if (inserted || it->second.value == value) return;
   fail(bad_data, "{} and {} were not made alike: {} differs at {}", it->second.file, file, name,
        value.is_structured() ? first_difference(it->second.value, value) : "the whole value");
+}
+
+bool is_result(const Json& json) {
+  return json.is_object() && json.contains("spec") && json["spec"].is_object() &&
+         json["spec"].contains("settings");
 }
 
 std::string cell_text(double value, fmt::format_string<double&> format) {
@@ -70,9 +76,7 @@ Results read_results(const std::vector<std::string>& directories) {
     std::sort(files.begin(), files.end());
     for (const fs::path& path : files) {
       Json result = read_json_file(path.string());
-      const bool is_result = result.is_object() && result.contains("spec") &&
-                             result["spec"].is_object() && result["spec"].contains("settings");
-      if (!is_result) continue;
+      if (!is_result(result)) continue;
       const Json& spec = result["spec"];
       require_same(settings, "settings", spec["settings"], path.string());
       require_same(models, "model " + text_at(spec, "/model"), spec.value("model_sha256", Json()),
@@ -86,6 +90,20 @@ Results read_results(const std::vector<std::string>& directories) {
   check(!results.empty(), not_found, "no results of krait sweep in {}",
         fmt::join(directories, ", "));
   return results;
+}
+
+void write_results(const Results& results, const std::string& directory) {
+  const auto path_of = [&](const std::string& name) {
+    return (fs::path(directory) / (name + ".json")).string();
+  };
+  for (const auto& [name, result] : results) {
+    check(!fs::exists(path_of(name)) || is_result(read_json_file(path_of(name))), bad_data,
+          "{} is no result of krait sweep: it is not replaced", path_of(name));
+  }
+  fs::create_directories(directory);
+  for (const auto& [name, result] : results) {
+    write_file_atomic(path_of(name), format_json(result));
+  }
 }
 
 Table result_table(const Results& results) {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "report/table.h"
 #include "io/json.h"
+#include "report/table.h"
 
 namespace krait {
 
@@ -19,6 +19,10 @@ using Results = std::map<std::string, Json>;
 /// any result; bad_data, naming both files and what differs, unless all were made with the same
 /// settings, and those of one model or recipe with the same model and recipe.
 Results read_results(const std::vector<std::string>& directories);
+
+/// One file for each, in a directory that is made if it is missing. Errors: io_error; bad_data,
+/// before any is written, if a file of one of those names is no result.
+void write_results(const Results& results, const std::string& directory);
 
 /// Whether a result says why there is none.
 bool is_failure(const Json& result);

@@ -4,8 +4,9 @@
 
 #include <cmath>
 
-#include "report/by_model.h"
+#include "io/file.h"
 #include "io/test_support.h"
+#include "report/by_model.h"
 
 namespace krait {
 namespace {
@@ -60,6 +61,20 @@ TEST(Results, RefuseWhatWasNotMadeAlike) {
   const TemporaryDirectory empty;
   expect_error([&] { read_results({empty.path()}); }, ErrorCode::not_found, {"no results"});
   expect_error([&] { read_results({empty / "missing"}); }, ErrorCode::not_found, {"missing"});
+}
+
+TEST(Results, AreWrittenWhereNothingElseLies) {
+  const TemporaryDirectory directory;
+  const Results results = {{"m~a", result_of("a", 10)}, {"m~b", result_of("b", 20)}};
+  write_results(results, directory / "all");
+  EXPECT_EQ(read_results({directory / "all"}), results);
+  write_results(results, directory / "all");  // and again
+  write_file_atomic(directory / "all/m~b.json", "{}");
+  write_file_atomic(directory / "all/m~a.json", format_json(result_of("a", 11)));
+  expect_error([&] { write_results(results, directory / "all"); }, ErrorCode::bad_data,
+               {"m~b.json", "no result of krait sweep"});
+  EXPECT_EQ(read_file(directory / "all/m~b.json"), "{}");
+  EXPECT_EQ(number_at(read_results({directory / "all"}).at("m~a"), "/bytes"), 11);
 }
 
 TEST(Report, RowsAreByModelTheLargestFirstAndFailuresLast) {

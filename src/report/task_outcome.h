@@ -5,11 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "report/measures.h"
-#include "report/table.h"
 #include "eval/likelihood.h"
 #include "eval/tasks.h"
 #include "io/json.h"
+#include "report/measures.h"
+#include "report/table.h"
 
 namespace krait {
 
