@@ -83,12 +83,13 @@ int run(const Options& options) {
   }
   const std::string model =
       options.dummy.empty() ? resolve_model(options.model) : options.dummy + " " + options.recipe;
-  const auto start = Clock::now();
+  const auto start = std::chrono::steady_clock::now();
   const Engine engine =
       options.dummy.empty()
           ? Engine::load(model, {.threads = options.threads, .mlock = options.mlock})
           : load_dummy(options);
-  const double load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  const double load_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   ProgressReport progress;
   const SpeedReport measured = measure_speed(engine, tests_of(options), options.repeats, true,
                                              [&](const Progress& p) { progress.update(p); });

@@ -1,5 +1,7 @@
 #include "cli/evaluation.h"
 
+#include <fmt/format.h>
+
 #include "eval/tasks.h"
 
 namespace krait::cli {

@@ -1,7 +1,6 @@
 // krait inspect: what is in a checkpoint, without running it.
 #include "report/inspection.h"
 
-#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -9,6 +8,7 @@
 #include "cli/output.h"
 #include "models/describe_text.h"
 #include "report/table.h"
+#include "report/tables.h"
 #include "report/units.h"
 
 namespace krait::cli {
@@ -18,40 +18,6 @@ struct Options {
   std::string model;
   bool tensors = false, json = false;
 };
-
-void print_scales(const StaticScales& scales, const std::vector<std::string>& roles) {
-  std::vector<std::string> present;
-  for (const std::string& role : roles) {
-    for (const auto& [layer, by_role] : scales) {
-      if (!by_role.contains(role)) continue;
-      present.push_back(role);
-      break;
-    }
-  }
-  std::vector<std::string> header{"layer"};
-  header.insert(header.end(), present.begin(), present.end());
-  Table table(header);
-  const auto add_row = [&](int layer, const std::map<std::string, std::vector<float>>& by_role) {
-    std::vector<std::string> row{layer < 0 ? "-" : std::to_string(layer)};
-    for (const std::string& role : present) {
-      const auto found = by_role.find(role);
-      if (found == by_role.end()) {
-        row.emplace_back("-");
-      } else if (found->second.size() == 1) {
-        row.push_back(fmt::format("{:.5g}", found->second[0]));
-      } else {
-        const auto [low, high] = std::minmax_element(found->second.begin(), found->second.end());
-        row.push_back(fmt::format("{:.4g}..{:.4g}", *low, *high));
-      }
-    }
-    table.add(std::move(row));
-  };
-  for (const auto& [layer, by_role] : scales) {
-    if (layer >= 0) add_row(layer, by_role);
-  }
-  if (const auto outside = scales.find(-1); outside != scales.end()) add_row(-1, outside->second);
-  print("\nStatic scales\n{}", table.str());
-}
 
 void print_provenance(const Json& value, const std::string& prefix) {
   for (const auto& [key, inner] : value.items()) {
@@ -97,7 +63,7 @@ void print_as_text(const Inspection& seen, bool with_tensors) {
     }
     print("\n{}", activations.str());
   }
-  if (!seen.scales.empty()) print_scales(seen.scales, activation_roles(seen.layout));
+  if (!seen.scales.empty()) print("\nStatic scales\n{}", scale_table(seen).str());
   if (const auto found = seen.quantization.find("provenance"); found != seen.quantization.end()) {
     write_out("\nProvenance\n");
     print_provenance(*found, "");

@@ -1,10 +1,15 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <functional>
 
+#include "io/file.h"
 #include "report/by_model.h"
 #include "report/measures.h"
 #include "report/plot.h"
+#include "report/sweep_file.h"
 
 namespace krait {
 namespace {

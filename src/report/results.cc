@@ -33,16 +33,16 @@ void require_same(std::map<std::string, Origin>& seen, const std::string& name, 
        value.is_structured() ? first_difference(it->second.value, value) : "the whole value");
 }
 
-bool is_result(const Json& json) {
-  return json.is_object() && json.contains("spec") && json["spec"].is_object() &&
-         json["spec"].contains("settings");
-}
-
 std::string cell_text(double value, fmt::format_string<double&> format) {
   return std::isnan(value) ? "-" : fmt::format(format, value);
 }
 
 }  // namespace
+
+bool is_result(const Json& json) {
+  return json.is_object() && json.contains("spec") && json["spec"].is_object() &&
+         json["spec"].contains("settings");
+}
 
 bool is_failure(const Json& result) { return result.contains("error"); }
 

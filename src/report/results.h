@@ -24,6 +24,8 @@ Results read_results(const std::vector<std::string>& directories);
 /// before any is written, if a file of one of those names is no result.
 void write_results(const Results& results, const std::string& directory);
 
+/// Whether a file of JSON is a result of a sweep.
+bool is_result(const Json& json);
 /// Whether a result says why there is none.
 bool is_failure(const Json& result);
 

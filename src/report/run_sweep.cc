@@ -19,6 +19,7 @@
 #include "io/file.h"
 #include "krait/engine.h"
 #include "krait/version.h"
+#include "quant/quantized_directory.h"
 #include "report/measures.h"
 #include "report/results.h"
 #include "runtime/engine_impl.h"
@@ -189,6 +190,22 @@ const Reference& reference_of(ReferenceSlot& slot, const std::string& directory,
   return *slot.reference;
 }
 
+std::string result_path(const std::string& output, const SweepCell& cell) {
+  return (fs::path(output) / (cell.name + ".json")).string();
+}
+
+std::string checkpoint_path(const std::string& output, const SweepCell& cell) {
+  return (fs::path(output) / cell.name).string();
+}
+
+/// Whether a cell's result and checkpoint replace nothing but their like.
+void check_places(const SweepCell& cell, const std::string& output) {
+  const std::string result = result_path(output, cell);
+  check(!fs::exists(result) || is_result(read_json_file(result)), ErrorCode::bad_data,
+        "{} is no result of krait sweep: it is not replaced", result);
+  check_output(cell.model, checkpoint_path(output, cell), true);
+}
+
 /// What decides a result, by which it is known again.
 Json specification(const SweepCell& cell, const Json& model_hash, const Json& settings) {
   return {{"model", file_name_of(cell.model)},
@@ -201,6 +218,7 @@ Json specification(const SweepCell& cell, const Json& model_hash, const Json& se
 
 SweepCounts run_sweep(const SweepFile& sweep, const std::vector<SweepCell>& cells,
                       const SweepOptions& options) {
+  for (const SweepCell& cell : cells) check_places(cell, options.output);
   fs::create_directories(options.output);
   std::string current;
   const auto watch = [&](Progress progress) {
@@ -212,8 +230,8 @@ SweepCounts run_sweep(const SweepFile& sweep, const std::vector<SweepCell>& cell
   ReferenceSlot slot;
   SweepCounts counts;
   for (const SweepCell& cell : cells) {
-    const std::string path = (fs::path(options.output) / (cell.name + ".json")).string();
-    const std::string checkpoint = (fs::path(options.output) / cell.name).string();
+    const std::string path = result_path(options.output, cell);
+    const std::string checkpoint = checkpoint_path(options.output, cell);
     current = cell.name;
     try {
       Json& digest = digests[cell.model];
@@ -248,7 +266,7 @@ SweepCounts run_sweep(const SweepFile& sweep, const std::vector<SweepCell>& cell
                          {"isa", name_of(select_isa())},
                          {"threads", options.threads > 0 ? options.threads : hardware_threads()}};
     write_file_atomic(path, format_json(result));
-    if (!options.keep) fs::remove_all(checkpoint);
+    if (!options.keep) remove_quantized(checkpoint);
     if (options.on_result) options.on_result(cell, path, result);
   }
   return counts;

@@ -30,7 +30,8 @@ struct SweepCounts {
 /// Quantizes and measures the cells in their order; a model's own measures are made once for all
 /// its recipes. A cell that fails has a result file that says why, and the sweep goes on. Results
 /// that are there are kept, failures tried again. Errors: as sweep_settings(), of texts and tasks
-/// that cannot be read, and of files that cannot be written.
+/// that cannot be read, and of files that cannot be written; before any work, of files and
+/// directories of those names that no sweep has written, and as check_output().
 SweepCounts run_sweep(const SweepFile& sweep, const std::vector<SweepCell>& cells,
                       const SweepOptions& options);
 
