@@ -135,9 +135,10 @@ inline ModelLayout layout_of(const TestCheckpoint& checkpoint) {
 
 /// Of all tokens, at this machine's best level.
 inline std::vector<float> logits_of(const TestCheckpoint& checkpoint,
-                                    std::span<const std::int32_t> ids) {
+                                    std::span<const std::int32_t> ids,
+                                    const LoadOptions& options = {}) {
   TestRuntime runtime(select_isa());
-  const auto model = load_model(runtime.ctx, checkpoint.config, *checkpoint.source());
+  const auto model = load_model(runtime.ctx, checkpoint.config, *checkpoint.source(), options);
   SequenceState state(model->state_layout());
   return all_logits(runtime.ctx, *model, ids, state);
 }

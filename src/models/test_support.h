@@ -15,7 +15,9 @@
 #include "io/json.h"
 #include "io/tensor_source.h"
 #include "kernels/context.h"
+#include "models/families/families.h"
 #include "models/model.h"
+#include "models/tensor_check.h"
 
 namespace krait {
 
@@ -36,6 +38,12 @@ struct TestCheckpoint {
     return make_memory_source({tensors.begin(), tensors.end()});
   }
 };
+
+/// What the checkpoint's family reads of it.
+inline DecoderConfig read_decoder(const TestCheckpoint& checkpoint) {
+  const auto source = checkpoint.source();
+  return find_family(checkpoint.config).read({checkpoint.config, TensorCheck(*source), *source});
+}
 
 inline Tensor test_tensor(const Shape& shape, std::span<const float> values,
                           DType dtype = DType::f32) {
