@@ -1,12 +1,14 @@
-# One test program per module, found by name: src/<module>/**/*_test.cc.
+# A test program for each folder of src/, of its *_test.cc, and one of tests/*_test.cc.
 find_package(GTest REQUIRED)
-include(GoogleTest)
 
-function(krait_test_program name)
+# krait_test_program(NAME LINKED SOURCE...): with ctest its cases run in a few processes, each every
+# KRAIT_SHARDS-th of them; --gtest_filter runs one by hand.
+set(KRAIT_SHARDS 4)
+function(krait_test_program name linked)
   add_executable(${name} ${ARGN})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
   target_compile_definitions(${name} PRIVATE KRAIT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  target_link_libraries(${name} PRIVATE krait krait_options fmt::fmt
+  target_link_libraries(${name} PRIVATE ${linked} krait_options fmt::fmt
     nlohmann_json::nlohmann_json GTest::gtest_main)
   # test.sh runs "parser" tests under sanitizers and "whole" ones (of models) on every instruction set.
   set(label unit)
@@ -16,7 +18,12 @@ function(krait_test_program name)
     set(label whole)
   endif()
   if(NOT KRAIT_EMULATED_CPUS)
-    gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS ${label})
+    math(EXPR last "${KRAIT_SHARDS} - 1")
+    foreach(shard RANGE ${last})
+      add_test(NAME ${name}.${shard} COMMAND ${name})
+      set_tests_properties(${name}.${shard} PROPERTIES TIMEOUT 600 LABELS "${label}"
+        ENVIRONMENT "GTEST_TOTAL_SHARDS=${KRAIT_SHARDS};GTEST_SHARD_INDEX=${shard}")
+    endforeach()
     return()
   endif()
   # One test per emulated CPU: starting the emulator for each case would take longer than the cases.
@@ -27,16 +34,14 @@ function(krait_test_program name)
   endforeach()
 endfunction()
 
-foreach(module core io tokenizer kernels models quant runtime eval)
-  file(GLOB_RECURSE tests CONFIGURE_DEPENDS src/${module}/*_test.cc)
+foreach(folder IN LISTS KRAIT_FOLDERS)
+  file(GLOB_RECURSE tests CONFIGURE_DEPENDS src/${folder}/*_test.cc)
   if(tests)
-    krait_test_program(${module}_tests ${tests})
+    krait_test_program(${folder}_tests "${KRAIT_OBJECTS_${folder}}" ${tests})
   endif()
 endforeach()
 file(GLOB tests CONFIGURE_DEPENDS tests/*_test.cc)
-if(tests)
-  krait_test_program(path_tests ${tests})
-endif()
+krait_test_program(path_tests krait ${tests})
 
 # The "bits" tests: on each emulated CPU what its level of instructions adds to the one before it.
 foreach(cpu level IN ZIP_LISTS KRAIT_EMULATED_CPUS KRAIT_EMULATED_LEVELS)

@@ -1,6 +1,7 @@
 #include "cli/evaluation.h"
 
 #include "core/check.h"
+#include "io/json.h"
 
 namespace krait::cli {
 

@@ -7,7 +7,7 @@
 
 #include "cli/command.h"
 #include "eval/divergence.h"
-#include "io/json.h"
+#include "io/json_fwd.h"
 #include "krait/engine.h"
 
 namespace krait::cli {

@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "eval/bootstrap.h"
 #include "io/file.h"
+#include "io/json.h"
 #include "quant/embedded.h"
 
 namespace krait::cli {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/check.h"
+#include "io/json.h"
 
 namespace krait::cli {
 namespace {

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-#include "io/json.h"
+#include "io/json_fwd.h"
 
 namespace krait::cli {
 

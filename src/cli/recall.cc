@@ -11,6 +11,7 @@
 #include "cli/progress.h"
 #include "cli/table.h"
 #include "eval/bootstrap.h"
+#include "io/json.h"
 #include "krait/engine.h"
 
 namespace krait::cli {

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "core/check.h"
+#include "io/json.h"
 
 namespace krait::cli {
 namespace {

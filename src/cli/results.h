@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cli/table.h"
-#include "io/json.h"
+#include "io/json_fwd.h"
 
 namespace krait::cli {
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "io/json.h"
+
 namespace krait::cli {
 namespace {
 
