@@ -13,7 +13,6 @@
 #include "cli/progress.h"
 #include "cli/table.h"
 #include "io/file.h"
-#include "io/json.h"
 #include "krait/engine.h"
 
 namespace krait::cli {

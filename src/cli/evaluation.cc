@@ -1,7 +1,6 @@
 #include "cli/evaluation.h"
 
 #include "core/check.h"
-#include "io/json.h"
 
 namespace krait::cli {
 

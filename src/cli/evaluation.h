@@ -7,7 +7,7 @@
 
 #include "cli/command.h"
 #include "eval/divergence.h"
-#include "io/json_fwd.h"
+#include "io/json.h"
 #include "krait/engine.h"
 
 namespace krait::cli {

@@ -9,7 +9,6 @@
 #include "core/cpu_info.h"
 #include "core/memory.h"
 #include "core/thread_pool.h"
-#include "io/json.h"
 #include "kernels/machine/machine.h"
 #include "krait/quantize.h"
 #include "krait/version.h"

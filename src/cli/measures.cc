@@ -5,7 +5,6 @@
 #include "core/check.h"
 #include "eval/bootstrap.h"
 #include "io/file.h"
-#include "io/json.h"
 #include "quant/embedded.h"
 
 namespace krait::cli {

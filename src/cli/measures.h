@@ -8,7 +8,7 @@
 #include "eval/recall.h"
 #include "eval/site_errors.h"
 #include "eval/windows.h"
-#include "io/json_fwd.h"
+#include "io/json.h"
 #include "krait/engine.h"
 
 namespace krait::cli {

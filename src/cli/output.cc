@@ -7,7 +7,6 @@
 #include <string>
 
 #include "core/check.h"
-#include "io/json.h"
 
 namespace krait::cli {
 namespace {

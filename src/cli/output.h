@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-#include "io/json_fwd.h"
+#include "io/json.h"
 
 namespace krait::cli {
 

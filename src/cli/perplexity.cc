@@ -10,7 +10,6 @@
 #include "cli/progress.h"
 #include "cli/table.h"
 #include "cli/units.h"
-#include "io/json.h"
 #include "krait/engine.h"
 
 namespace krait::cli {

@@ -11,7 +11,6 @@
 #include "cli/progress.h"
 #include "cli/table.h"
 #include "eval/bootstrap.h"
-#include "io/json.h"
 #include "krait/engine.h"
 
 namespace krait::cli {

@@ -5,7 +5,6 @@
 #include <filesystem>
 
 #include "core/check.h"
-#include "io/json.h"
 
 namespace krait::cli {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cli/table.h"
-#include "io/json_fwd.h"
+#include "io/json.h"
 
 namespace krait::cli {
 

@@ -7,7 +7,7 @@
 
 #include "eval/drift.h"
 #include "eval/recall.h"
-#include "io/json_fwd.h"
+#include "io/json.h"
 
 namespace krait::cli {
 

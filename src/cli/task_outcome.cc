@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "io/json.h"
-
 namespace krait::cli {
 namespace {
 

@@ -10,7 +10,7 @@
 #include "cli/table.h"
 #include "eval/likelihood.h"
 #include "eval/tasks.h"
-#include "io/json_fwd.h"
+#include "io/json.h"
 
 namespace krait::cli {
 

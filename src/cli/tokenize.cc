@@ -5,7 +5,6 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "cli/table.h"
-#include "io/json.h"
 #include "tokenizer/tokenizer.h"
 
 namespace krait::cli {
