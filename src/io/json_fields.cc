@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "core/choices.h"
 #include "core/printable.h"
+#include "io/json.h"
 
 namespace krait {
 namespace {
@@ -31,6 +32,8 @@ JsonFields::JsonFields(const Json& json, std::string where, const std::vector<st
     }
   }
 }
+
+bool JsonFields::has(const char* key) const { return json_.contains(key); }
 
 const Json& JsonFields::at(const char* key) const {
   check(has(key), code_, "{}: the key \"{}\" is missing", where_, key);

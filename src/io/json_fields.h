@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "io/json.h"
+#include "io/json_fwd.h"
 #include "krait/error.h"
 
 namespace krait {
@@ -18,7 +18,7 @@ class JsonFields {
   JsonFields(const Json& json, std::string where, const std::vector<std::string>& known,
              ErrorCode code = ErrorCode::invalid_argument);
 
-  bool has(const char* key) const { return json_.contains(key); }
+  bool has(const char* key) const;
   const Json& at(const char* key) const;  ///< Error: the key is missing
   std::string text(const char* key) const;
   std::string text(const char* key, const std::string& fallback) const;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "io/json.h"
 #include "io/test_support.h"
 
 namespace krait {

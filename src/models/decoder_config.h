@@ -98,7 +98,7 @@ struct AttentionSpec {
   std::int64_t heads = 0;     ///< of queries
   std::int64_t kv_heads = 0;  ///< of keys and values: heads / kv_heads queries share one
   std::int64_t head_dim = 0;
-  RopeSpec rope;
+  RopeSpec rope = {};
   bool fused = false;  ///< one product whose rows are, head by head, those of q, k and v
   bool qkv_bias = false, out_bias = false;
   std::string q = "q_proj", k = "k_proj", v = "v_proj", qkv = "query_key_value", out = "o_proj";

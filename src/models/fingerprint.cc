@@ -4,6 +4,8 @@
 
 #include "models/fields.h"
 
+#include "io/json.h"
+
 namespace krait {
 namespace {
 

@@ -9,7 +9,7 @@
 
 #include "core/quant_args.h"
 #include "core/tensor.h"
-#include "io/json.h"
+#include "io/json_fwd.h"
 #include "io/tensor_source.h"
 
 namespace krait {
