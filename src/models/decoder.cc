@@ -73,6 +73,7 @@ void walk(const DecoderConfig& config, DecoderParts& parts, Visitor& v) {
     });
     each([&](const Branch& told, DecoderParts::Branch& part) {
       v.prefix = told.prefix;
+      v.sites = told.sites.empty() ? told.prefix : told.sites;
       v.norm_name = told.norm.name;
       std::visit([&](auto& op) { visit(op, v); }, part.op);
     });
@@ -97,7 +98,7 @@ class Describe final : public Visitor {
     layout.activations.push_back(std::move(told));
   }
   void product(Weight&, LinearSite told, const Site& input) override {
-    place(told);
+    if (!place(told)) return;
     told.input_site = input.index;
     if (input.index >= 0) {
       layout.activations[static_cast<std::size_t>(input.index)].kind = told.kind + ".input";
@@ -105,7 +106,7 @@ class Describe final : public Visitor {
     layout.linears.push_back(std::move(told));
   }
   void param(Tensor&, ParamSite told) override {
-    place(told);
+    if (!place(told)) return;
     layout.params.push_back(std::move(told));
   }
   void convolution(std::span<ConvWeight* const> to, std::span<const Site* const> inputs,
@@ -127,12 +128,16 @@ class Describe final : public Visitor {
   void head_order(HeadOrder order) override { layout.head_orders.push_back(std::move(order)); }
 
  private:
+  /// False if it was there before.
   template <typename T>
-  void place(T& told) const {
-    if (told.name.empty()) told.name = prefix + told.role;
+  bool place(T& told) {
+    told.name = name_of(told);
     told.module = module;
     told.layer = layer;
+    return seen_.insert(told.name).second;
   }
+
+  std::set<std::string> seen_;
 };
 
 /// Takes what a layout lists, in its order: the walk is the same.
@@ -161,33 +166,36 @@ class Load final : public Reader {
  public:
   Load(Context& ctx, const TensorSource& tensors, const ModelLayout& layout,
        const std::map<std::string, ActivationNumerics>& numerics, bool packs_experts)
-      : Reader(layout, numerics), ctx_(ctx), tensors_(tensors), packs_experts_(packs_experts) {}
+      : Reader(layout, numerics), ctx_(ctx), tensors_(tensors), packs_experts_(packs_experts) {
+    for (const LinearSite& site : layout.linears) linears_[site.name] = &site;
+    for (const ParamSite& site : layout.params) params_[site.name] = &site;
+  }
 
   void site(Site& to, ActivationSite told) override {
     Reader::site(to, told);
     load_scales(tensors_, layout_, to);
   }
-  void product(Weight& to, LinearSite, const Site& input) override {
-    const LinearSite& site = layout_.linears[linears_++];
-    if (!site.tied_to.empty()) return check_input(*table_, site, input);
-    const bool is_table = site.input_site < 0;
-    // The table of a head of its own is read a row at a time.
-    const bool packed = is_table ? !layout_.linears.back().tied_to.empty()
-                                 : site.share == 1 || packs_experts_;
-    to = load_weight(ctx_, tensors_, site, packed);
-    if (is_table) {
-      table_ = &to;
+  void product(Weight& to, LinearSite told, const Site& input) override {
+    const LinearSite& site = *linears_.at(name_of(told));
+    if (const auto known = weights_.find(site.tied_to.empty() ? site.name : site.tied_to);
+        known != weights_.end()) {
+      to = *known->second;
     } else {
-      check_input(to, site, input);
+      // The table of a head of its own is read a row at a time.
+      const bool packed = site.kind == "table" ? !layout_.linears.back().tied_to.empty()
+                                               : site.share == 1 || packs_experts_;
+      to = load_weight(ctx_, tensors_, site, packed);
+      weights_[site.name] = &to;
     }
+    if (site.input_site >= 0) check_input(to, site, input);
   }
-  void param(Tensor& to, ParamSite) override {
-    to = load_param(tensors_, layout_.params[params_++]);
+  void param(Tensor& to, ParamSite told) override {
+    to = load_param(tensors_, *params_.at(name_of(told)));
   }
   void convolution(std::span<ConvWeight* const> to, std::span<const Site* const> inputs,
                    std::int64_t, bool has_bias) override {
-    const ParamSite& weight = layout_.params[params_++];
-    const ParamSite* bias = has_bias ? &layout_.params[params_++] : nullptr;
+    const ParamSite& weight = *params_.at(prefix + "conv1d.weight");
+    const ParamSite* bias = has_bias ? params_.at(prefix + "conv1d.bias") : nullptr;
     std::int64_t begin = 0;
     for (std::size_t i = 0; i < to.size(); ++i) {
       const std::int64_t end = begin + inputs[i]->channels;
@@ -200,8 +208,9 @@ class Load final : public Reader {
   Context& ctx_;
   const TensorSource& tensors_;
   bool packs_experts_;
-  const Weight* table_ = nullptr;
-  std::size_t linears_ = 0, params_ = 0;
+  std::map<std::string_view, const LinearSite*> linears_;
+  std::map<std::string_view, const ParamSite*> params_;
+  std::map<std::string_view, const Weight*> weights_;  // read so far
 };
 
 /// Counts the bytes that one decoded token reads: of experts as many as it takes, of the table

@@ -161,12 +161,16 @@ struct Branch {
   NormSpec norm;
   OpSpec op;
   float scale = 1;
+  /// Of its places, "" for the prefix: a branch with the prefix of an earlier one has its weights,
+  /// but states and scales of its own.
+  std::string sites = {};
 
   static void fields(auto&& fn, const auto& a, const auto& b) {
     fn("prefix", a.prefix, b.prefix);
     fn("norm", a.norm, b.norm);
     fn("op", a.op, b.op);
     fn("scale", a.scale, b.scale);
+    fn("sites", a.sites, b.sites);
   }
 };
 

@@ -129,6 +129,24 @@ inline TestCheckpoint tiny_jamba(const TinyJamba& m = {}) {
   return result;
 }
 
+/// Layers: attention where i == 1, with half of each head rotated.
+inline TestCheckpoint tiny_bamba() {
+  return tiny_checkpoint({{"model_type", "bamba"},
+                          {"hidden_size", 40},
+                          {"intermediate_size", 26},
+                          {"num_hidden_layers", 3},
+                          {"num_attention_heads", 5},
+                          {"num_key_value_heads", 1},
+                          {"attn_layer_indices", {1}},
+                          {"mamba_n_heads", 10},
+                          {"mamba_n_groups", 2},
+                          {"mamba_d_state", 5},
+                          {"mamba_proj_bias", true},
+                          {"attention_bias", true},
+                          {"vocab_size", 61},
+                          {"tie_word_embeddings", false}});
+}
+
 inline ModelLayout layout_of(const TestCheckpoint& checkpoint) {
   return describe_model(checkpoint.config, *checkpoint.source());
 }

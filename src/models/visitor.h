@@ -19,7 +19,8 @@ class Visitor {
   virtual ~Visitor() = default;
 
   // Where the walk is: what is said below belongs there.
-  std::string prefix;      ///< of tensors and sites
+  std::string prefix;      ///< of tensors
+  std::string sites;       ///< prefix of places
   std::string module;      ///< "mamba", "attention", "mlp", "ends"
   int layer = -1;          ///< -1 outside the layers
   std::string norm_name;   ///< of the norm whose value the block reads
@@ -27,7 +28,8 @@ class Visitor {
 
   /// A place: `told` has role, channels and what it is; name, module, layer and kind follow.
   virtual void site(Site& to, ActivationSite told) = 0;
-  /// A product of what `input` holds: `told` has role, rows, cols and what it is.
+  /// A product of what `input` holds: `told` has role, rows, cols and what it is. Tensors that were
+  /// named before are the same ones.
   virtual void product(Weight& to, LinearSite told, const Site& input) = 0;
   /// A small parameter: `told` has role (which follows the prefix in its name), shape and init.
   virtual void param(Tensor& to, ParamSite told) = 0;
@@ -37,6 +39,12 @@ class Visitor {
                            std::int64_t taps, bool has_bias) = 0;
   /// What may change places in this block.
   virtual void head_order(HeadOrder) {}
+
+  /// The full name of what is told.
+  std::string name_of(const ActivationSite& told) const { return sites + told.role; }
+  std::string name_of(const auto& told) const {
+    return told.name.empty() ? prefix + told.role : told.name;
+  }
 
   /// A norm over `channels`; spec.name follows the prefix.
   void norm(Norm& to, const NormSpec& spec, std::int64_t channels, std::string_view role = "norm");

@@ -23,7 +23,7 @@ void visit_table(Ends& e, Visitor& v) {
 void visit_head(Ends& e, Visitor& v) {
   const EndsSpec& s = e.spec;
   v.norm(e.norm, s.norm, s.d_model, "norm_f");
-  v.prefix = s.head.substr(0, s.head.rfind('.') + 1);
+  v.sites = s.head.substr(0, s.head.rfind('.') + 1);
   v.site(e.head_input, {.role = "lm_head.input",
                         .channels = s.d_model,
                         .rotatable = true,
@@ -39,9 +39,7 @@ void visit_head(Ends& e, Visitor& v) {
 }
 
 void prepare(Ends& e) {
-  if (!e.spec.tied) return;
-  e.head = e.table;
-  e.table_block = e.head_input.numerics.hadamard_block;
+  if (e.spec.tied) e.table_block = e.head_input.numerics.hadamard_block;
 }
 
 float* embed(Context& ctx, const Ends& ends, const Batch& batch) {

@@ -20,7 +20,7 @@ struct Ends {
 /// The table comes before all layers, norm and head after them.
 void visit_table(Ends& e, Visitor& v);
 void visit_head(Ends& e, Visitor& v);
-/// A tied head is the table.
+/// A tied table is rotated as the head reads it.
 void prepare(Ends& e);
 
 /// The embeddings of the batch, f32 [T, D], taken from the arena: the residual stream.
