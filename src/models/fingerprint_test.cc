@@ -93,7 +93,7 @@ TEST(Fingerprint, TellsApartWhatComputesDifferently) {
   neox.config.erase("rotary_emb_base");
   expect_differs(neox, "rope_theta", 5000);
   expect_differs(neox, "rope_parameters", {{"rope_theta", 5000}});
-  expect_differs(neox, "rotary_pct", 0.5);
+  expect_differs(neox, "rotary_pct", 0.6);
   expect_differs(neox, "layer_norm_eps", 1e-3);
   expect_differs(neox, "use_parallel_residual", false);
   TestCheckpoint mamba = tiny_mamba();
