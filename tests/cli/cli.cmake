@@ -1,8 +1,4 @@
-# The program from outside, and the parts of it that can be tested from inside.
-file(GLOB cli_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cli/*_test.cc)
-krait_test_program(cli_tests ${cli_tests})
-target_link_libraries(cli_tests PRIVATE krait_commands)
-
+# The program from outside.
 # Under an emulator the program is only asked which instruction set it found.
 if(CMAKE_CROSSCOMPILING)
   foreach(cpu level IN ZIP_LISTS KRAIT_EMULATED_CPUS KRAIT_EMULATED_LEVELS)
