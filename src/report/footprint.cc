@@ -8,32 +8,39 @@
 #include "models/model.h"
 #include "quant/plan.h"
 #include "quant/quantization_config.h"
+#include "quant/sort_and_cluster.h"
 #include "runtime/engine_impl.h"
 
 namespace krait {
-
 namespace {
 
 /// What the program takes before it has read anything.
 constexpr std::size_t kProgramBytes = 12 << 20;
 
-/// Names and shapes without tensors.
-class Shapes final : public TensorSource {
+/// The tensors of a plan as shapes; what a loader reads to know them by is there.
+class PlannedTensors final : public TensorSource {
  public:
-  explicit Shapes(std::vector<TensorInfo> infos) : infos_(std::move(infos)) {
+  explicit PlannedTensors(const QuantizationPlan& plan) : infos_(plan.outputs()) {
     std::ranges::sort(infos_, {}, &TensorInfo::name);
+    for (const TensorPlan& tensor : plan.tensors) {
+      for (auto& [info, made] : companions(tensor)) made_.emplace(info.name, std::move(made));
+    }
   }
   std::vector<TensorInfo> list() const override { return infos_; }
   bool contains(std::string_view name) const override {
-    return std::ranges::find(infos_, name, &TensorInfo::name) != infos_.end();
+    return std::ranges::binary_search(infos_, name, {}, &TensorInfo::name);
   }
   Tensor get(std::string_view name) const override {
-    fail(ErrorCode::invalid_argument, "tensor {} has a shape only", name);
+    const auto found = made_.find(name);
+    check(found != made_.end(), ErrorCode::invalid_argument, "tensor {} of {} is not made yet",
+          name, where());
+    return found->second;
   }
   std::string where() const override { return "a plan"; }
 
  private:
   std::vector<TensorInfo> infos_;
+  std::map<std::string, Tensor, std::less<>> made_;
 };
 
 std::size_t bytes_of(const TensorInfo& info) {
@@ -53,20 +60,12 @@ std::size_t bytes_of(const std::vector<TensorInfo>& infos, const std::string& pr
 
 /// Bytes of weights that decoding a token reads: all but a table that is not the head too, and of
 /// experts as many as a token takes.
-double read_per_token(const ModelLayout& layout, const Json& config,
-                      const std::vector<TensorInfo>& infos) {
+double read_per_token(const ModelLayout& layout, const std::vector<TensorInfo>& infos) {
   double bytes = 0;
   for (const TensorInfo& info : infos) bytes += static_cast<double>(bytes_of(info));
   const bool has_head = layout.linears.back().tied_to.empty();
-  std::map<std::pair<int, std::string>, int> alike;  // products of a layer and role
-  for (const LinearSite& site : layout.linears) ++alike[{site.layer, site.role}];
-  const int taken = config.value("num_experts_per_tok", 2);
   for (const LinearSite& site : layout.linears) {
-    const int experts = alike[{site.layer, site.role}];
-    const bool is_unread_table = site.input_site < 0 && has_head;
-    const double share = is_unread_table ? 0
-                         : experts > 1   ? std::min(1.0, static_cast<double>(taken) / experts)
-                                         : 1;
+    const double share = site.kind == "table" && has_head ? 0 : site.share;
     if (share < 1) bytes -= (1 - share) * static_cast<double>(bytes_of(infos, site.name));
   }
   return bytes;
@@ -132,7 +131,7 @@ Footprint footprint_of(const ModelLayout& layout, const Json& config, const Tens
   footprint.bits_per_weight =
       8 * static_cast<double>(footprint.weights) / static_cast<double>(layout.info.parameters);
   footprint.bytes_per_token =
-      step_bytes(static_cast<std::size_t>(read_per_token(layout, config, infos)), state, 0);
+      step_bytes(static_cast<std::size_t>(read_per_token(layout, infos)), state, 0);
   footprint.running = kProgramBytes + footprint.weights + footprint.state +
                       1000 * footprint.cache_per_token + activation_bytes(layout, kPrefillChunk);
   return footprint;
@@ -145,9 +144,12 @@ double Footprint::decode_seconds(double bandwidth) const {
 }
 
 Footprint footprint_of(const Recipe& recipe, const Json& config, const TensorSource& tensors) {
-  const QuantizationPlan plan = plan_quantization(recipe, config, tensors);
+  QuantizationPlan plan = plan_quantization(recipe, config, tensors);
+  if (plan.recipe.find_step("cluster")) {  // as many scales as there will be
+    sort_and_cluster(plan, tensors, dummy_magnitudes(plan.layout));
+  }
   Footprint footprint =
-      footprint_of(plan.layout, output_config(config, plan, {}), Shapes(plan.outputs()));
+      footprint_of(plan.layout, output_config(config, plan, {}), PlannedTensors(plan));
   footprint.recipe = recipe.name;
   footprint.quantizing = quantizing_bytes(plan, tensors);
   return footprint;
