@@ -24,8 +24,7 @@ TEST(Fields, OnlyWhatDiffersFromItsDefaultIsText) {
   DecoderConfig config;
   config.ends.d_model = 20;
   config.blocks.push_back({{{"m.", {"n"}, Mamba1Spec{.d_inner = 36, .conv_bias = true}}}});
-  EXPECT_EQ(text_of(config),
-            "{0={3=20;};1=[{0=[{0='m.';1={0='n';};2=0{0=36;4=true;};}];}];}");
+  EXPECT_EQ(text_of(config), "{0={3=20;};1=[{0=[{0='m.';1={0='n';};2=0{0=36;4=true;};}];}];}");
   ActivationNumerics z;
   z.quantized = true;
   EXPECT_EQ(text_of({{"z", z}, {"u", {}}}), "uz{0=true;}");
@@ -85,11 +84,11 @@ TEST(Fingerprint, IsTheSameHoweverTheConfigSaysIt) {
 
 TEST(Fingerprint, OfGoldenCheckpointsStays) {
   const std::map<std::string, std::string> expected = {
-      {"jamba-bf16-tied", ""}, {"jamba-f16-dense", ""},    {"jamba-f32", ""},
-      {"mamba-bf16-bias", ""}, {"mamba-f16-untied", ""},   {"mamba-f32-sharded", ""},
-      {"mamba-f32-tied", ""},  {"mamba-original", ""},     {"mamba2-bf16-groups", ""},
-      {"mamba2-consolidated", ""}, {"mamba2-f32-tied", ""}, {"mamba2-original", ""},
-      {"neox-bf16-tied", ""},  {"neox-f16-plain", ""},     {"neox-f32", ""},
+      {"jamba-bf16-tied", ""},     {"jamba-f16-dense", ""},  {"jamba-f32", ""},
+      {"mamba-bf16-bias", ""},     {"mamba-f16-untied", ""}, {"mamba-f32-sharded", ""},
+      {"mamba-f32-tied", ""},      {"mamba-original", ""},   {"mamba2-bf16-groups", ""},
+      {"mamba2-consolidated", ""}, {"mamba2-f32-tied", ""},  {"mamba2-original", ""},
+      {"neox-bf16-tied", ""},      {"neox-f16-plain", ""},   {"neox-f32", ""},
       {"bamba-bf16-half", ""}};
   for (const auto& [name, fingerprint] : expected) {
     const Checkpoint checkpoint = open_checkpoint(KRAIT_SOURCE_DIR "/tests/golden/" + name);
