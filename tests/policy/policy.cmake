@@ -4,6 +4,7 @@ set(policy ${PROJECT_SOURCE_DIR}/tests/policy)
 
 add_test(NAME policy_layers COMMAND Python3::Interpreter ${policy}/layers.py ${PROJECT_SOURCE_DIR})
 add_test(NAME policy_files COMMAND Python3::Interpreter ${policy}/files.py ${PROJECT_SOURCE_DIR})
+set_tests_properties(policy_layers policy_files PROPERTIES LABELS fast)
 
 # Sanitizers and coverage counters bring symbols of their own.
 if(NOT KRAIT_SANITIZE AND NOT CMAKE_CXX_FLAGS MATCHES "coverage")
