@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "krait/version.h"
+#include "models/describe_text.h"
 
 namespace krait {
 namespace {
@@ -23,23 +24,6 @@ std::string weight_text(const WeightRule& rule) {
   }
   return fmt::format("int{} per {}", rule.args.bits,
                      rule.by_part ? "part" : name_of(rule.args.strategy));
-}
-
-std::string activation_text(const ActivationNumerics& numerics) {
-  std::string text = "float";
-  if (numerics.quantized && numerics.args.is_float) {
-    text = fmt::format("float{}", numerics.args.bits);
-  } else if (numerics.quantized) {
-    text = fmt::format("int{} per {}, {}", numerics.args.bits, name_of(numerics.args.strategy),
-                       numerics.args.dynamic ? "dynamic" : "static");
-  }
-  if (numerics.args.outlier_threshold > 0) {
-    text += fmt::format(", magnitudes above {} float", numerics.args.outlier_threshold);
-  }
-  if (numerics.hadamard_block > 0) {
-    text += fmt::format(", Hadamard transform of {}", numerics.hadamard_block);
-  }
-  return text;
 }
 
 /// Smallest, median and largest scale over the layers, by role.
@@ -87,7 +71,7 @@ std::string model_card(const QuantizationPlan& plan,
   if (!plan.numerics.empty()) {
     text += "\n| activation | held as |\n|---|---|\n";
     for (const auto& [role, numerics] : plan.numerics) {
-      text += fmt::format("| {} | {} |\n", role, activation_text(numerics));
+      text += fmt::format("| {} | {} |\n", role, numerics_text(numerics));
     }
   }
   if (!static_scales.empty()) {
