@@ -23,6 +23,33 @@ std::string by_layer(std::vector<double> values, fmt::format_string<double&> for
 
 }  // namespace
 
+Table loss_table(const DivergenceResult& result) {
+  const auto interval = [](const Interval& i, const char* sign, int digits) {
+    return sign[0] == '+' ? fmt::format("{:+.{}f} to {:+.{}f}", i.low, digits, i.high, digits)
+                          : fmt::format("{:.{}f} to {:.{}f}", i.low, digits, i.high, digits);
+  };
+  Table table({"", "mean", "95% interval", "99.9%", "max"});
+  table.add({"nll difference", fmt::format("{:+.5f}", result.nll_difference),
+             interval(result.nll_difference_interval, "+", 5), "-", "-"});
+  table.add({"KL", fmt::format("{:.6f}", result.kl_mean), interval(result.kl_interval, "", 6),
+             fmt::format("{:.5f}", result.kl_p999), fmt::format("{:.5f}", result.kl_max)});
+  table.add(
+      {"top-1 agreement", fmt::format("{:.2f}%", 100 * result.top1_agreement), "-", "-", "-"});
+  return table;
+}
+
+Table drift_table(const DriftResult& drift) {
+  Table table({"tokens read", "mean KL", "+-", "nll difference", "+-", "top-1 agreement"});
+  for (const DriftBin& bin : drift.bins) {
+    table.add({fmt::format("{} to {}", bin.begin, bin.end - 1), fmt::format("{:.6f}", bin.kl.value),
+               fmt::format("{:.6f}", bin.kl.error),
+               fmt::format("{:+.5f}", bin.nll_difference.value),
+               fmt::format("{:.5f}", bin.nll_difference.error),
+               fmt::format("{:.2f}%", 100 * bin.agreement.value)});
+  }
+  return table;
+}
+
 Table site_table(const SiteErrors& errors) {
   Table table({"site", "max/RMS", "as kept", "kurtosis", "as kept", "relative squared error"});
   std::vector<std::string> roles;
