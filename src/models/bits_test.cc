@@ -61,7 +61,8 @@ TestCheckpoint with_state_rows(TestCheckpoint checkpoint) {
   return checkpoint;
 }
 
-/// Float but for an int8 state: static scales by groups of channels, which differ from head to head.
+/// Float but for an int8 state: static scales by groups of channels, which differ from head to
+/// head.
 TestCheckpoint with_state_groups(TestCheckpoint checkpoint) {
   Rng rng(9);
   for (const ActivationSite& site :
@@ -100,10 +101,9 @@ TestCheckpoint model_of(std::string_view family, DType dtype, bool for_codes) {
 std::vector<std::string> case_names() {
   std::vector<std::string> names;
   for (const char* family : {"mamba", "mamba2", "neox", "jamba"}) {
-    for (const char* numerics :
-         {"f32", "bf16", "static_tensor", "static_tensor_rotated", "dynamic_token",
-          "dynamic_token_rotated", "dynamic_tensor", "dynamic_tensor_rotated", "static_channel",
-          "codes"}) {
+    for (const char* numerics : {"f32", "bf16", "static_tensor", "static_tensor_rotated",
+                                 "dynamic_token", "dynamic_token_rotated", "dynamic_tensor",
+                                 "dynamic_tensor_rotated", "static_channel", "codes"}) {
       names.push_back(fmt::format("{}_{}", family, numerics));
     }
   }
