@@ -24,7 +24,12 @@ constexpr std::uint64_t kMaxHeader = 100'000'000;
 
 struct Range {
   std::uint64_t begin, end;
-  std::size_t tensor;  ///< index
+  std::size_t tensor;  ///< index into Header::tensors
+};
+
+struct Header {
+  std::vector<MappedTensor> tensors;
+  std::map<std::string, std::string> metadata;
 };
 
 std::string tensor_place(const std::string& where, std::string_view name) {
@@ -87,24 +92,27 @@ Range parse_range(const Json& entry, const TensorInfo& info, std::uint64_t data_
   return {begin, end, 0};
 }
 
-void check_metadata(const Json& entry, const std::string& where) {
+std::map<std::string, std::string> parse_metadata(const Json& entry, const std::string& where) {
+  std::map<std::string, std::string> metadata;
   check(entry.is_object(), ErrorCode::bad_data, "{}: __metadata__ is {}, expected an object", where,
         entry.type_name());
   for (const auto& [key, value] : entry.items()) {
     check(value.is_string(), ErrorCode::bad_data, "{}: __metadata__ {} is {}, expected a string",
           where, printable(key), value.type_name());
+    metadata.emplace(key, value.get<std::string>());
   }
+  return metadata;
 }
 
 /// Ranges must follow each other from 0 to the end of the data.
-void check_layout(std::vector<Range> ranges, const std::vector<MappedTensor>& tensors,
-                  std::uint64_t data_size, const std::string& where) {
+void check_layout(std::vector<Range> ranges, const Header& header, std::uint64_t data_size,
+                  const std::string& where) {
   std::ranges::sort(ranges, [](const Range& a, const Range& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });
   std::uint64_t expected = 0;
   for (const Range& range : ranges) {
-    const std::string& name = tensors[range.tensor].info.name;
+    const std::string& name = header.tensors[range.tensor].info.name;
     if (range.begin < expected) {
       fail(ErrorCode::bad_data, "{} overlaps another: it begins at byte {}, expected {}",
            tensor_place(where, name), range.begin, expected);
@@ -119,7 +127,7 @@ void check_layout(std::vector<Range> ranges, const std::vector<MappedTensor>& te
         "{}: the header describes {} bytes of data, the file has {}", where, expected, data_size);
 }
 
-std::vector<MappedTensor> parse_header(const std::byte* data, std::size_t size, const std::string& where) {
+Header parse_header(const std::byte* data, std::size_t size, const std::string& where) {
   std::uint64_t length = 0;
   check(size >= sizeof length, ErrorCode::bad_data,
         "{}: expected a header of at least 8 bytes, the file has {}", where, size);
@@ -136,37 +144,42 @@ std::vector<MappedTensor> parse_header(const std::byte* data, std::size_t size, 
   const Json json = parse_json(text, where, DuplicateKeys::refuse);
   check(json.is_object(), ErrorCode::bad_data, "{}: the header is not a JSON object", where);
 
-  std::vector<MappedTensor> tensors;
+  Header header;
   std::vector<Range> ranges;
   const std::byte* base = data + sizeof length + length;
   const std::uint64_t data_size = size - sizeof length - length;
   for (const auto& [name, entry] : json.items()) {
     if (name == "__metadata__") {
-      check_metadata(entry, where);
+      header.metadata = parse_metadata(entry, where);
       continue;
     }
     const std::string place = tensor_place(where, name);
     MappedTensor tensor{parse_info(name, entry, place), nullptr, {}};
     Range range = parse_range(entry, tensor.info, data_size, place);
-    range.tensor = tensors.size();
+    range.tensor = header.tensors.size();
     tensor.data = base + range.begin;
     ranges.push_back(range);
-    tensors.push_back(std::move(tensor));
+    header.tensors.push_back(std::move(tensor));
   }
-  check_layout(std::move(ranges), tensors, data_size, where);
-  return tensors;
+  check_layout(std::move(ranges), header, data_size, where);
+  return header;
 }
 
 }  // namespace
 
 std::shared_ptr<TensorSource> open_safetensors(const std::string& path) {
   auto file = MappedFile::open(path);
-  auto tensors = parse_header(file->data(), file->size(), path);
-  return std::make_shared<MappedTensors>(std::move(tensors), std::move(file), path);
+  Header header = parse_header(file->data(), file->size(), path);
+  return std::make_shared<MappedTensors>(std::move(header.tensors), std::move(file), path);
+}
+
+std::map<std::string, std::string> safetensors_metadata(const std::string& path) {
+  const auto file = MappedFile::open(path);
+  return parse_header(file->data(), file->size(), path).metadata;
 }
 
 void validate_safetensors(const std::byte* data, std::size_t size, const std::string& where) {
-  const MappedTensors source(parse_header(data, size, where), nullptr, where);
+  const MappedTensors source(parse_header(data, size, where).tensors, nullptr, where);
   for (const TensorInfo& info : source.list()) source.get(info.name);
 }
 

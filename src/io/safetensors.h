@@ -16,6 +16,8 @@ namespace krait {
 /// name the file and the tensor, with expected and got. Tensors are borrowed from the mapping;
 /// those whose offset is no multiple of their element size are copied on get().
 std::shared_ptr<TensorSource> open_safetensors(const std::string& path);
+/// The header's __metadata__, after the same validation.
+std::map<std::string, std::string> safetensors_metadata(const std::string& path);
 
 /// Parses and validates a whole image in memory and reads every tensor (what the fuzzer calls).
 void validate_safetensors(const std::byte* data, std::size_t size, const std::string& where);

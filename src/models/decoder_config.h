@@ -1,5 +1,6 @@
 // An architecture as plain data: what a family's reader makes of config.json. Nothing else decides
-// what the forward pass computes, and so its text is what tells models apart (fingerprint.h).
+// what the forward pass computes, and so its text is what tells models apart (fingerprint.h):
+// members are added at the end of their struct, with a default that means what was before.
 #pragma once
 
 #include <cstdint>
@@ -10,21 +11,12 @@
 
 namespace krait {
 
-// Every struct lists its members once more in fields(): fn(name, a.member, b.member). A test counts
-// them, so none can be forgotten.
-
 /// RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467), or LayerNorm (Ba et al. 2016, arXiv
 /// 1607.06450) where there is a bias.
 struct NormSpec {
   std::string name;  ///< its tensors are name + ".weight" and ".bias"
   float eps = 1e-5f;
   bool has_bias = false;
-
-  static void fields(auto&& fn, const auto& a, const auto& b) {
-    fn("name", a.name, b.name);
-    fn("eps", a.eps, b.eps);
-    fn("has_bias", a.has_bias, b.has_bias);
-  }
 };
 
 /// The mixer of Mamba-1: blocks/mamba1.h.
@@ -35,17 +27,6 @@ struct Mamba1Spec {
   std::int64_t dt_rank = 0;  ///< R
   bool conv_bias = false, in_proj_bias = false, out_proj_bias = false;
   float inner_norm_eps = 0;  ///< above 0: dt, B and C pass through RMSNorms of their own (Jamba)
-
-  static void fields(auto&& fn, const auto& a, const auto& b) {
-    fn("d_inner", a.d_inner, b.d_inner);
-    fn("d_state", a.d_state, b.d_state);
-    fn("d_conv", a.d_conv, b.d_conv);
-    fn("dt_rank", a.dt_rank, b.dt_rank);
-    fn("conv_bias", a.conv_bias, b.conv_bias);
-    fn("in_proj_bias", a.in_proj_bias, b.in_proj_bias);
-    fn("out_proj_bias", a.out_proj_bias, b.out_proj_bias);
-    fn("inner_norm_eps", a.inner_norm_eps, b.inner_norm_eps);
-  }
 };
 
 /// The mixer of Mamba-2: blocks/mamba2.h.
@@ -60,24 +41,9 @@ struct Mamba2Spec {
   bool conv_bias = false, in_proj_bias = false, out_proj_bias = false;
   bool D_per_channel = false;  ///< D is [E] instead of [H]
 
-  std::int64_t d_inner() const noexcept { return heads * head_dim; }           ///< E
-  std::int64_t group_channels() const noexcept { return groups * d_state; }    ///< of B, and of C
+  std::int64_t d_inner() const noexcept { return heads * head_dim; }         ///< E
+  std::int64_t group_channels() const noexcept { return groups * d_state; }  ///< of B, and of C
   std::int64_t conv_channels() const noexcept { return d_inner() + 2 * group_channels(); }
-
-  static void fields(auto&& fn, const auto& a, const auto& b) {
-    fn("heads", a.heads, b.heads);
-    fn("head_dim", a.head_dim, b.head_dim);
-    fn("groups", a.groups, b.groups);
-    fn("d_state", a.d_state, b.d_state);
-    fn("d_conv", a.d_conv, b.d_conv);
-    fn("norm_eps", a.norm_eps, b.norm_eps);
-    fn("dt_min", a.dt_min, b.dt_min);
-    fn("dt_max", a.dt_max, b.dt_max);
-    fn("conv_bias", a.conv_bias, b.conv_bias);
-    fn("in_proj_bias", a.in_proj_bias, b.in_proj_bias);
-    fn("out_proj_bias", a.out_proj_bias, b.out_proj_bias);
-    fn("D_per_channel", a.D_per_channel, b.D_per_channel);
-  }
 };
 
 /// Rotary positions (Su et al. 2021, arXiv 2104.09864) of the first `dims` channels of each head;
@@ -87,10 +53,6 @@ struct RopeSpec {
   double base = 10000;
 
   bool operator==(const RopeSpec&) const = default;
-  static void fields(auto&& fn, const auto& a, const auto& b) {
-    fn("dims", a.dims, b.dims);
-    fn("base", a.base, b.base);
-  }
 };
 
 /// Causal attention: blocks/attention.h. Its products are called as the family's tensors are.
@@ -102,21 +64,6 @@ struct AttentionSpec {
   bool fused = false;  ///< one product whose rows are, head by head, those of q, k and v
   bool qkv_bias = false, out_bias = false;
   std::string q = "q_proj", k = "k_proj", v = "v_proj", qkv = "query_key_value", out = "o_proj";
-
-  static void fields(auto&& fn, const auto& a, const auto& b) {
-    fn("heads", a.heads, b.heads);
-    fn("kv_heads", a.kv_heads, b.kv_heads);
-    fn("head_dim", a.head_dim, b.head_dim);
-    fn("rope", a.rope, b.rope);
-    fn("fused", a.fused, b.fused);
-    fn("qkv_bias", a.qkv_bias, b.qkv_bias);
-    fn("out_bias", a.out_bias, b.out_bias);
-    fn("q", a.q, b.q);
-    fn("k", a.k, b.k);
-    fn("v", a.v, b.v);
-    fn("qkv", a.qkv, b.qkv);
-    fn("out", a.out, b.out);
-  }
 };
 
 enum class Nonlinearity { silu, gelu, gelu_tanh };
@@ -128,16 +75,6 @@ struct FeedForwardSpec {
   bool gated = true;  ///< act(gate) * up; silu only
   bool bias = false;
   std::string gate = "gate_proj", up = "up_proj", down = "down_proj";
-
-  static void fields(auto&& fn, const auto& a, const auto& b) {
-    fn("d_ff", a.d_ff, b.d_ff);
-    fn("act", a.act, b.act);
-    fn("gated", a.gated, b.gated);
-    fn("bias", a.bias, b.bias);
-    fn("gate", a.gate, b.gate);
-    fn("up", a.up, b.up);
-    fn("down", a.down, b.down);
-  }
 };
 
 /// A mixture of feed-forward blocks: blocks/experts.h.
@@ -145,12 +82,6 @@ struct ExpertsSpec {
   FeedForwardSpec each;
   std::int64_t experts = 0;    ///< more than one
   std::int64_t per_token = 0;  ///< of them
-
-  static void fields(auto&& fn, const auto& a, const auto& b) {
-    fn("each", a.each, b.each);
-    fn("experts", a.experts, b.experts);
-    fn("per_token", a.per_token, b.per_token);
-  }
 };
 
 using OpSpec = std::variant<Mamba1Spec, Mamba2Spec, AttentionSpec, FeedForwardSpec, ExpertsSpec>;
@@ -164,25 +95,12 @@ struct Branch {
   /// Of its places, "" for the prefix: a branch with the prefix of an earlier one has its weights,
   /// but states and scales of its own.
   std::string sites = {};
-
-  static void fields(auto&& fn, const auto& a, const auto& b) {
-    fn("prefix", a.prefix, b.prefix);
-    fn("norm", a.norm, b.norm);
-    fn("op", a.op, b.op);
-    fn("scale", a.scale, b.scale);
-    fn("sites", a.sites, b.sites);
-  }
 };
 
 /// What people call a layer.
 struct Block {
   std::vector<Branch> branches;  ///< one after the other, or
   bool parallel = false;         ///< all of them from the same residual
-
-  static void fields(auto&& fn, const auto& a, const auto& b) {
-    fn("branches", a.branches, b.branches);
-    fn("parallel", a.parallel, b.parallel);
-  }
 };
 
 /// The two ends: blocks/embedding_and_head.h.
@@ -195,28 +113,11 @@ struct EndsSpec {
   bool tied = false;            ///< the head is the table
   float embedding_scale = 1;    ///< residual = embedding_scale * the table's row
   float logit_scale = 1;        ///< logits = logit_scale * (the head's product)
-
-  static void fields(auto&& fn, const auto& a, const auto& b) {
-    fn("table", a.table, b.table);
-    fn("head", a.head, b.head);
-    fn("norm", a.norm, b.norm);
-    fn("d_model", a.d_model, b.d_model);
-    fn("vocab_rows", a.vocab_rows, b.vocab_rows);
-    fn("vocab_size", a.vocab_size, b.vocab_size);
-    fn("tied", a.tied, b.tied);
-    fn("embedding_scale", a.embedding_scale, b.embedding_scale);
-    fn("logit_scale", a.logit_scale, b.logit_scale);
-  }
 };
 
 struct DecoderConfig {
   EndsSpec ends;
   std::vector<Block> blocks;
-
-  static void fields(auto&& fn, const auto& a, const auto& b) {
-    fn("ends", a.ends, b.ends);
-    fn("blocks", a.blocks, b.blocks);
-  }
 };
 
 }  // namespace krait

@@ -1,57 +1,52 @@
-// Plain structs as text, by their fields(): what fingerprint.h and its test need of them.
+// Plain structs as text: what of their members differs from a default, whatever the members are.
 #pragma once
 
 #include <fmt/format.h>
 
 #include <concepts>
 #include <string>
-#include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <variant>
 #include <vector>
 
-#include "models/decoder_config.h"
-#include "models/layout.h"
-
 namespace krait {
 
-inline void fields_of(auto&& fn, const QuantArgs& a, const QuantArgs& b) {
-  fn("bits", a.bits, b.bits);
-  fn("is_float", a.is_float, b.is_float);
-  fn("symmetric", a.symmetric, b.symmetric);
-  fn("strategy", a.strategy, b.strategy);
-  fn("group_size", a.group_size, b.group_size);
-  fn("codes", a.codes, b.codes);
-  fn("dynamic", a.dynamic, b.dynamic);
-  fn("outlier_threshold", a.outlier_threshold, b.outlier_threshold);
+/// Converts to whatever a member is.
+struct AnyMember {
+  template <typename T>
+  operator T() const;  // never defined: for counting
+};
+
+/// The members of an aggregate: how many initializers it takes.
+template <typename T, typename... Args>
+constexpr std::size_t count_members() {
+  if constexpr (requires { T{Args{}..., AnyMember{}}; }) {
+    return count_members<T, Args..., AnyMember>();
+  } else {
+    return sizeof...(Args);
+  }
 }
 
-inline void fields_of(auto&& fn, const ActivationNumerics& a, const ActivationNumerics& b) {
-  fn("quantized", a.quantized, b.quantized);
-  fn("args", a.args, b.args);
-  fn("hadamard_block", a.hadamard_block, b.hadamard_block);
-}
-
+/// References to the members of an aggregate of at most twelve, in their order.
 template <typename T>
-void fields_of(auto&& fn, const T& a, const T& b)
-  requires requires { T::fields(fn, a, b); }
-{
-  T::fields(fn, a, b);
-}
-
-/// Appends what of `value` differs from `otherwise`, a struct as "{name=value;...}".
-template <typename T>
-void append_value(std::string& text, const T& value, const T& otherwise);
-
-template <typename T>
-void append_fields(std::string& text, const T& value, const T& otherwise) {
-  fields_of(
-      [&]<typename F>(std::string_view name, const F& own, const F& plain) {
-        std::string inner;
-        append_value(inner, own, plain);
-        if (!inner.empty()) text += fmt::format("{}={};", name, inner);
-      },
-      value, otherwise);
+auto members_of(const T& x) {
+  constexpr std::size_t n = count_members<T>();
+  static_assert(n >= 1 && n <= 12, "members_of knows structs of up to twelve members");
+  // clang-format off
+  if constexpr (n == 1) { const auto& [a] = x; return std::tie(a); }
+  else if constexpr (n == 2) { const auto& [a, b] = x; return std::tie(a, b); }
+  else if constexpr (n == 3) { const auto& [a, b, c] = x; return std::tie(a, b, c); }
+  else if constexpr (n == 4) { const auto& [a, b, c, d] = x; return std::tie(a, b, c, d); }
+  else if constexpr (n == 5) { const auto& [a, b, c, d, e] = x; return std::tie(a, b, c, d, e); }
+  else if constexpr (n == 6) { const auto& [a, b, c, d, e, f] = x; return std::tie(a, b, c, d, e, f); }
+  else if constexpr (n == 7) { const auto& [a, b, c, d, e, f, g] = x; return std::tie(a, b, c, d, e, f, g); }
+  else if constexpr (n == 8) { const auto& [a, b, c, d, e, f, g, h] = x; return std::tie(a, b, c, d, e, f, g, h); }
+  else if constexpr (n == 9) { const auto& [a, b, c, d, e, f, g, h, i] = x; return std::tie(a, b, c, d, e, f, g, h, i); }
+  else if constexpr (n == 10) { const auto& [a, b, c, d, e, f, g, h, i, j] = x; return std::tie(a, b, c, d, e, f, g, h, i, j); }
+  else if constexpr (n == 11) { const auto& [a, b, c, d, e, f, g, h, i, j, k] = x; return std::tie(a, b, c, d, e, f, g, h, i, j, k); }
+  else { const auto& [a, b, c, d, e, f, g, h, i, j, k, l] = x; return std::tie(a, b, c, d, e, f, g, h, i, j, k, l); }
+  // clang-format on
 }
 
 template <typename T>
@@ -63,28 +58,43 @@ struct IsVariant : std::false_type {};
 template <typename... T>
 struct IsVariant<std::variant<T...>> : std::true_type {};
 
+/// What of `value` differs from `otherwise`: a number as it is, a string in quotes, each element of
+/// a list in brackets, a struct as {index=value;...}, of a variant the index before the value. So a
+/// member or alternative that is added at the end changes no text that does not use it.
 template <typename T>
-void append_value(std::string& text, const T& value, const T& otherwise) {
+std::string text_of_difference(const T& value, const T& otherwise) {
+  std::string text;
   if constexpr (IsVector<T>::value) {
     for (const auto& element : value) {
-      std::string inner;
-      append_value(inner, element, {});
-      text += fmt::format("[{}]", inner);
+      text += fmt::format("[{}]", text_of_difference(element, {}));
     }
   } else if constexpr (IsVariant<T>::value) {
-    text += fmt::format("{}", value.index());  // alternatives are added at the end
-    std::visit([&]<typename S>(const S& spec) { append_value(text, spec, S{}); }, value);
+    text = fmt::format("{}", value.index());
+    std::visit([&]<typename S>(const S& held) { text += text_of_difference(held, S{}); }, value);
   } else if constexpr (std::is_enum_v<T>) {
-    if (value != otherwise) text += fmt::format("{}", static_cast<int>(value));
+    if (value != otherwise) text = fmt::format("{}", static_cast<int>(value));
   } else if constexpr (std::is_arithmetic_v<T>) {
-    if (value != otherwise) text += fmt::format("{}", value);
+    if (value != otherwise) text = fmt::format("{}", value);
   } else if constexpr (std::same_as<T, std::string>) {
-    if (value != otherwise) text += fmt::format("'{}'", value);
+    if (value != otherwise) text = fmt::format("'{}'", value);
   } else {
-    std::string inner;
-    append_fields(inner, value, otherwise);
-    if (!inner.empty()) text += fmt::format("{{{}}}", inner);
+    std::apply(
+        [&](const auto&... own) {
+          std::apply(
+              [&](const auto&... plain) {
+                int index = 0;
+                const auto add = [&](const std::string& inner) {
+                  if (!inner.empty()) text += fmt::format("{}={};", index, inner);
+                  ++index;
+                };
+                (add(text_of_difference(own, plain)), ...);
+              },
+              members_of(otherwise));
+        },
+        members_of(value));
+    if (!text.empty()) text = fmt::format("{{{}}}", text);
   }
+  return text;
 }
 
 }  // namespace krait

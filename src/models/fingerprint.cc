@@ -29,19 +29,11 @@ std::uint64_t fnv1a64(std::string_view bytes, std::uint64_t hash) noexcept {
   return hash;
 }
 
-std::string text_of(const DecoderConfig& config) {
-  std::string text;
-  append_fields(text, config, {});
-  return text;
-}
+std::string text_of(const DecoderConfig& config) { return text_of_difference(config, {}); }
 
 std::string text_of(const std::map<std::string, ActivationNumerics>& numerics) {
   std::string text;
-  for (const auto& [role, value] : numerics) {
-    std::string inner;
-    append_fields(inner, value, {});
-    if (!inner.empty()) text += fmt::format("{}{{{}}}", role, inner);
-  }
+  for (const auto& [role, value] : numerics) text += role + text_of_difference(value, {});
   return text;
 }
 

@@ -1,5 +1,5 @@
-// What tells models apart: a text of all that the forward pass depends on, and FNV-1a (Fowler, Noll,
-// Vo), 64 bits, which detects damage and mix-ups, not malice.
+// What tells models apart: a text of all that the forward pass depends on, and FNV-1a (Fowler,
+// Noll, Vo), 64 bits, which detects damage and mix-ups, not malice.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,7 @@ namespace krait {
 
 std::uint64_t fnv1a64(std::string_view bytes, std::uint64_t hash = 0xcbf29ce484222325ull) noexcept;
 
-/// Every field that differs from its default, by name: "ends{table=...;d_model=64;}blocks[...". A
-/// field that is added later changes no text of a model that does not use it.
+/// Every member that differs from its default: fields.h.
 std::string text_of(const DecoderConfig& config);
 std::string text_of(const std::map<std::string, ActivationNumerics>& numerics);
 

@@ -16,8 +16,8 @@ namespace krait {
 
 using Keys = std::initializer_list<std::string_view>;
 
-/// A checkpoint's config.json and the names and shapes of its tensors. Of published shapes there are
-/// no tensors. Errors of all: bad_data, unsupported.
+/// A checkpoint's config.json and the names and shapes of its tensors. Of published shapes there
+/// are no tensors. Errors of all: bad_data, unsupported.
 struct ModelFiles {
   const Json& config;
   const TensorCheck& shapes;

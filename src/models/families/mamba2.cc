@@ -40,25 +40,24 @@ void read_sizes(const ModelFiles& files, std::int64_t D, const std::string& mixe
     return value ? value : config_dim(ssm, {original});
   };
   const std::int64_t expand = told({"expand"}, "expand").value_or(2);
-  const std::int64_t E =
-      size_of_model({told({"intermediate_size", "d_inner"}, "d_inner"),
-                     files.dim(mixer + "norm.weight", 1, 0),
-                     std::min(expand, std::int64_t{1} << 20) * D},
-                    "d_inner");
-  spec.heads = size_of_model(
-      {config_dim(config, {"num_heads"}), files.dim(mixer + "A_log", 1, 0)}, "the number of heads");
+  const std::int64_t E = size_of_model(
+      {told({"intermediate_size", "d_inner"}, "d_inner"), files.dim(mixer + "norm.weight", 1, 0),
+       std::min(expand, std::int64_t{1} << 20) * D},
+      "d_inner");
+  spec.heads = size_of_model({config_dim(config, {"num_heads"}), files.dim(mixer + "A_log", 1, 0)},
+                             "the number of heads");
   const auto head_dim = told({"head_dim"}, "headdim");
   check(E % spec.heads == 0, ErrorCode::bad_data, "config.json: {} heads do not divide d_inner {}",
         spec.heads, E);
   spec.head_dim = E / spec.heads;
   check(!head_dim || *head_dim == spec.head_dim, ErrorCode::bad_data,
-        "config.json: {} heads of {} channels are not d_inner {}", spec.heads,
-        head_dim.value_or(0), E);
+        "config.json: {} heads of {} channels are not d_inner {}", spec.heads, head_dim.value_or(0),
+        E);
   const auto states = told({"state_size"}, "d_state");
   const auto groups = told({"n_groups", "ngroups"}, "ngroups");
   const auto conv_channels = files.dim(mixer + "conv1d.weight", 3, 0);
-  const std::int64_t GN = conv_channels ? (*conv_channels - E) / 2
-                                        : groups.value_or(1) * states.value_or(128);
+  const std::int64_t GN =
+      conv_channels ? (*conv_channels - E) / 2 : groups.value_or(1) * states.value_or(128);
   check(GN > 0 && (!conv_channels || *conv_channels == E + 2 * GN), ErrorCode::bad_data,
         "{}: conv1d.weight has {} channels, which are not d_inner {} and those of B and C",
         files.shapes.where(), conv_channels.value_or(0), E);
@@ -96,9 +95,9 @@ DecoderConfig read(const ModelFiles& files) {
   read_time_step_limit(config, ssm, mixer);
   read_sizes(files, decoder.ends.d_model, first, mixer);
   const auto taps = config_dim(config, {"conv_kernel"});
-  mixer.d_conv = size_of_model({taps ? taps : config_dim(ssm, {"d_conv"}),
-                                files.dim(first + "conv1d.weight", 3, 2), 4},
-                               "d_conv");
+  mixer.d_conv = size_of_model(
+      {taps ? taps : config_dim(ssm, {"d_conv"}), files.dim(first + "conv1d.weight", 3, 2), 4},
+      "d_conv");
   check_taps(mixer.d_conv);
   const bool bias = config_bool(config, "use_bias").value_or(false);
   mixer.in_proj_bias = bias || files.has(first + "in_proj.bias");
@@ -147,6 +146,7 @@ Json published(std::string_view name) {
 
 }  // namespace
 
-constinit const Family kMamba2 = {"Mamba2ForCausalLM", "mamba2", "Mamba2", read, {kNames, published}};
+constinit const Family kMamba2 = {
+    "Mamba2ForCausalLM", "mamba2", "Mamba2", read, {kNames, published}};
 
 }  // namespace krait
