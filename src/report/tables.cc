@@ -8,6 +8,7 @@
 #include "eval/bootstrap.h"
 #include "eval/windows.h"
 #include "report/measures.h"
+#include "report/units.h"
 
 namespace krait {
 namespace {
@@ -21,7 +22,24 @@ std::string by_layer(std::vector<double> values, fmt::format_string<double&> for
   return fmt::format(format, median) + " (" + fmt::format(format, worst) + ")";
 }
 
+/// "74% (70-78)": median, lowest and highest.
+std::string format_fractions(const std::vector<double>& fractions) {
+  const auto [low, high] = std::minmax_element(fractions.begin(), fractions.end());
+  return fmt::format("{:.0f}% ({:.0f}-{:.0f})", 100 * quantile(fractions, 0.5), 100 * *low,
+                     100 * *high);
+}
+
 }  // namespace
+
+Table speed_table(const std::vector<SpeedResult>& results) {
+  Table table({"test", "tokens/s", "min", "max", "of the bound", "bound"});
+  for (const SpeedResult& result : results) {
+    const auto [low, high] = std::minmax_element(result.rates.begin(), result.rates.end());
+    table.add({result.test.name(), format_rate(quantile(result.rates, 0.5)), format_rate(*low),
+               format_rate(*high), format_fractions(result.fractions), result.bound});
+  }
+  return table;
+}
 
 Table loss_table(const DivergenceResult& result) {
   const auto interval = [](const Interval& i, const char* sign, int digits) {

@@ -7,10 +7,14 @@
 #include "eval/drift.h"
 #include "eval/recall.h"
 #include "eval/site_errors.h"
+#include "eval/speed.h"
 #include "report/inspection.h"
 #include "report/table.h"
 
 namespace krait {
+
+/// Of tests with bounds: medians, least and greatest.
+Table speed_table(const std::vector<SpeedResult>& results);
 
 /// What a model lost against its reference, with intervals.
 Table loss_table(const DivergenceResult& result);
