@@ -15,9 +15,9 @@
 #include "core/thread_pool.h"
 #include "io/checkpoint.h"
 #include "kernels/machine/machine.h"
-#include "krait/quantize.h"
 #include "models/dummy.h"
 #include "models/model.h"
+#include "quant/embedded.h"
 #include "report/fits.h"
 #include "report/units.h"
 
@@ -62,11 +62,9 @@ Checkpoint read_model(const std::string& name) {
 }
 
 std::vector<std::string> recipes_to_show(bool all) {
-  std::vector<std::string> names = recipe_names();
-  if (!all) {
-    std::erase_if(names, [](const std::string& name) {
-      return !name.starts_with("krait-") && name != "quamba-w8a8";
-    });
+  std::vector<std::string> names;
+  for (const EmbeddedRecipe& recipe : embedded_recipes()) {
+    if (all || recipe.folder.empty()) names.emplace_back(recipe.name);
   }
   return names;
 }

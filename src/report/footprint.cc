@@ -1,7 +1,9 @@
 #include "report/footprint.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
+#include <utility>
 
 #include "core/check.h"
 #include "eval/speed.h"
@@ -9,22 +11,32 @@
 #include "quant/plan.h"
 #include "quant/quantization_config.h"
 #include "quant/sort_and_cluster.h"
+#include "quant/write_tensors.h"
 #include "runtime/engine_impl.h"
 
 namespace krait {
 namespace {
 
 /// What the program takes before it has read anything.
-constexpr std::size_t kProgramBytes = 12 << 20;
+constexpr std::size_t kProgramBytes = 16 << 20;
 
 /// The tensors of a plan as shapes; what a loader reads to know them by is there.
 class PlannedTensors final : public TensorSource {
  public:
-  explicit PlannedTensors(const QuantizationPlan& plan) : infos_(plan.outputs()) {
-    std::ranges::sort(infos_, {}, &TensorInfo::name);
+  explicit PlannedTensors(const QuantizationPlan& plan) {
     for (const TensorPlan& tensor : plan.tensors) {
-      for (auto& [info, made] : companions(tensor)) made_.emplace(info.name, std::move(made));
+      std::ranges::copy(tensor.outputs(), std::back_inserter(infos_));
+      if (!tensor.integers) continue;
+      for (const auto& [name, made] : stored(tensor, {})) {
+        if (!made.empty()) made_.emplace(name, made);
+      }
     }
+    for (std::size_t i = 0; i < plan.static_sites.size(); ++i) {
+      const ScaleTensors scales = scale_tensors(plan, i);
+      infos_.push_back(scales.scale);
+      if (scales.group) infos_.push_back(*scales.group);
+    }
+    std::ranges::sort(infos_, {}, &TensorInfo::name);
   }
   std::vector<TensorInfo> list() const override { return infos_; }
   bool contains(std::string_view name) const override {
@@ -42,10 +54,6 @@ class PlannedTensors final : public TensorSource {
   std::vector<TensorInfo> infos_;
   std::map<std::string, Tensor, std::less<>> made_;
 };
-
-std::size_t bytes_of(const TensorInfo& info) {
-  return static_cast<std::size_t>(info.shape.elements()) * size_of(info.dtype);
-}
 
 /// Tensors of the checkpoint: of each product, ".weight..." and ".bias".
 std::size_t bytes_of(const std::vector<TensorInfo>& infos, const std::string& prefix) {
@@ -78,48 +86,69 @@ std::size_t activation_bytes(const ModelLayout& layout, std::int64_t tokens) {
   for (const LinearSite& site : layout.linears) {
     if (site.layer >= 0) widest = std::max(widest, site.rows);
   }
-  return static_cast<std::size_t>(tokens * (2 * layout.info.d_model + 3 * widest)) * sizeof(float);
+  return static_cast<std::size_t>(tokens * (2 * layout.info.d_model + 4 * widest)) * sizeof(float);
 }
 
-/// See quantize(): the source is mapped and read as a whole; one tensor at a time is float, twice
-/// if it is smoothed or rotated, and integers; calibration runs the float model; rounding layer by
-/// layer keeps all integers, the residual streams of all samples, and for the products of an input
-/// their float weights and sums over the input's products.
-std::size_t quantizing_bytes(const QuantizationPlan& plan, const TensorSource& tensors) {
-  const QuantizeOptions defaults;
-  const auto tokens =
-      static_cast<std::size_t>(defaults.samples) * static_cast<std::size_t>(defaults.seq_len);
-  std::size_t bytes = kProgramBytes, work = 0;
-  for (const TensorInfo& info : tensors.list()) bytes += bytes_of(info);
-  for (const TensorPlan& tensor : plan.tensors) {
-    if (tensor.scale.name.empty()) continue;
-    const Shape& shape = tensor.shape.name.empty() ? tensor.output.shape : tensor.source_shape;
-    const bool is_changed = tensor.smoothing >= 0 || tensor.hadamard_block > 0;
-    const auto floats = static_cast<std::size_t>(shape.elements()) * sizeof(float);
-    work = std::max(work, floats * (is_changed ? 2 : 1) + bytes_of(tensor.output));
+/// Rounding layer by layer keeps all integers, the residual streams of all samples, and for the
+/// products of an input their float weights and sums over the input's products.
+std::size_t rounding_bytes(const QuantizationPlan& plan, std::size_t tokens) {
+  const std::size_t copies = plan.recipe.rounding().has_float_target() ? 2 : 1;
+  std::map<int, std::size_t> floats, moments;  // by layer, and by input
+  for (const LinearSite& site : plan.layout.linears) {
+    if (site.layer < 0) continue;
+    floats[site.layer] += static_cast<std::size_t>(site.rows * site.cols) * sizeof(float);
+    std::size_t& own = moments[site.input_site];
+    own = std::max(own, copies * static_cast<std::size_t>(site.cols * site.cols) * sizeof(double));
   }
-  bytes += work;
-  if (plan.recipe.needs_calibration()) bytes += activation_bytes(plan.layout, defaults.seq_len);
-  if (plan.recipe.rounding.looks_at_inputs()) {
-    const std::size_t copies = plan.recipe.rounding.float_target ? 2 : 1;
-    bytes += plan.output_bytes() +
-             copies * tokens * static_cast<std::size_t>(plan.layout.info.d_model) * sizeof(float);
-    std::map<int, std::size_t> floats, moments;  // by layer, and by input
-    for (const LinearSite& site : plan.layout.linears) {
-      if (site.layer < 0) continue;
-      floats[site.layer] += static_cast<std::size_t>(site.rows * site.cols) * sizeof(float);
-      std::size_t& own = moments[site.input_site];
-      own =
-          std::max(own, copies * static_cast<std::size_t>(site.cols * site.cols) * sizeof(double));
-    }
-    const auto most = [](const std::map<int, std::size_t>& sizes) {
-      std::size_t largest = 0;
-      for (const auto& [key, size] : sizes) largest = std::max(largest, size);
-      return largest;
-    };
-    bytes += most(floats) + most(moments);
+  std::size_t bytes = plan.output_bytes();
+  bytes += copies * tokens * static_cast<std::size_t>(plan.layout.info.d_model) * sizeof(float);
+  for (const auto* sizes : {&floats, &moments}) {
+    std::size_t most = 0;
+    for (const auto& [key, size] : *sizes) most = std::max(most, size);
+    bytes += most;
   }
   return bytes;
+}
+
+/// What calibration holds beside the float model: activations, and of the observers of percentiles
+/// the values of a sample.
+std::size_t calibration_bytes(const QuantizationPlan& plan, std::int64_t seq_len) {
+  std::size_t bytes = activation_bytes(plan.layout, seq_len);
+  for (const int index : plan.static_sites) {
+    const ActivationSite& site = plan.layout.activations[static_cast<std::size_t>(index)];
+    const auto rule = plan.recipe.activations.find(site.role);
+    if (rule == plan.recipe.activations.end() || rule->second.observer.name != "percentile")
+      continue;
+    bytes += static_cast<std::size_t>(site.channels * seq_len) * sizeof(float);
+  }
+  return bytes;
+}
+
+/// See quantize(): the source is mapped, and read tensor by tensor or, for calibration, as a whole
+/// before; one tensor at a time is float, twice if it is smoothed and rotated, beside its integers.
+std::size_t quantizing_bytes(const QuantizationPlan& plan, const TensorSource& tensors) {
+  const QuantizeOptions defaults;
+  std::map<std::string, std::size_t, std::less<>> unread;
+  for (const TensorInfo& info : tensors.list()) unread[info.name] = bytes_of(info);
+  std::size_t kept = kProgramBytes;
+  if (plan.recipe.needs_calibration()) {
+    for (const auto& [name, bytes] : std::exchange(unread, {})) kept += bytes;
+    const auto tokens = static_cast<std::size_t>(defaults.samples * defaults.seq_len);
+    kept += plan.recipe.rounding().looks_at_inputs() ? rounding_bytes(plan, tokens) : 0;
+  }
+  std::size_t most =
+      kept + (plan.recipe.needs_calibration() ? calibration_bytes(plan, defaults.seq_len) : 0);
+  for (const TensorPlan& tensor : plan.tensors) {
+    if (const auto found = unread.find(tensor.source); found != unread.end()) {
+      kept += found->second;
+      unread.erase(found);
+    }
+    const bool is_twice = tensor.smoothing >= 0 && tensor.hadamard_block > 0;
+    const std::size_t floats = static_cast<std::size_t>(tensor.shape.elements()) * sizeof(float);
+    most = std::max(most, kept + (tensor.integers ? floats * (is_twice ? 2 : 1) : 0) +
+                              bytes_of(tensor.outputs().front()));
+  }
+  return most;
 }
 
 /// Of a checkpoint with these tensors, float or quantized.
@@ -145,7 +174,7 @@ double Footprint::decode_seconds(double bandwidth) const {
 
 Footprint footprint_of(const Recipe& recipe, const Json& config, const TensorSource& tensors) {
   QuantizationPlan plan = plan_quantization(recipe, config, tensors);
-  if (plan.recipe.find_step("cluster")) {  // as many scales as there will be
+  if (plan.recipe.cluster) {  // as many scales as there will be
     sort_and_cluster(plan, tensors, dummy_magnitudes(plan.layout));
   }
   Footprint footprint =
