@@ -2,33 +2,13 @@
 // Mamba2ForCausalLM, the original state-spaces checkpoints and Codestral store it.
 #include <algorithm>
 #include <array>
-#include <cmath>
 
 #include "core/check.h"
-#include "core/printable.h"
 #include "models/config.h"
 #include "models/families/all.h"
 
 namespace krait {
 namespace {
-
-/// Lower and upper bound of the time step: a list of two numbers.
-void read_time_step_limit(const Json& config, const Json& ssm, Mamba2Spec& spec) {
-  for (const auto& [object, key] : {std::pair(&config, "time_step_limit"), {&ssm, "dt_limit"}}) {
-    const auto it = object->find(key);
-    if (it == object->end() || it->is_null()) continue;
-    std::array<float, 2> bounds = {-1, -1};
-    if (it->is_array() && it->size() == 2 && it->at(0).is_number() && it->at(1).is_number()) {
-      bounds = {it->at(0).get<float>(), it->at(1).get<float>()};
-    }
-    check(bounds[0] >= 0 && bounds[0] <= bounds[1] && std::isfinite(bounds[0]), ErrorCode::bad_data,
-          "config.json: {} must be two numbers, 0 <= low <= high, got {}", key,
-          printable(it->dump(-1, ' ', true, Json::error_handler_t::replace), 40));
-    spec.dt_min = bounds[0];
-    spec.dt_max = bounds[1];
-    return;
-  }
-}
 
 /// E, H, P, G and N: no tensor tells G alone, G N is all that they show.
 void read_sizes(const ModelFiles& files, std::int64_t D, const std::string& mixer,
@@ -92,7 +72,7 @@ DecoderConfig read(const ModelFiles& files) {
   decoder.ends = files.ends(root + table, root + "lm_head", {root + "backbone.norm_f", eps});
   const std::string layers = root + "backbone.layers.", first = layers + "0.mixer.";
   Mamba2Spec mixer{.norm_eps = eps};
-  read_time_step_limit(config, ssm, mixer);
+  files.read_time_step_limit(mixer);
   read_sizes(files, decoder.ends.d_model, first, mixer);
   const auto taps = config_dim(config, {"conv_kernel"});
   mixer.d_conv = size_of_model(
