@@ -77,9 +77,10 @@ Recipe alone(const Recipe& recipe, const Unit& unit, int bits) {
     result.weights[key] = unit.rule;
     result.weights[key].args.bits = bits;
   }
-  std::erase_if(result.steps, [](const RecipeStep& step) { return step.name != "rotate"; });
-  result.rounding = {.is_gptq = false, .options = {.scale = StepChoice::mse}};
-  result.generates_data = false;
+  result.cluster.reset();
+  result.smooth.clear();
+  result.calibrate.clear();
+  result.round = {.scale = StepChoice::mse};
   return result;
 }
 

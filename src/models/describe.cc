@@ -127,7 +127,46 @@ bool head_is_tied(const Json& config, const TensorSource& tensors, const std::st
   return same_bytes(tensors, table + ".weight", head + ".weight");
 }
 
+namespace {
+
+std::string module_of(const std::string& role) {
+  if (role == "embeddings" || role == "lm_head" || role == "norm_f") return "ends";
+  for (const char* name : {"query_key_value", "dense", "q_proj", "k_proj", "v_proj", "o_proj"}) {
+    if (role == name) return "attention";
+  }
+  for (const char* name :
+       {"dense_h_to_4h", "dense_4h_to_h", "gate_proj", "up_proj", "down_proj", "router"}) {
+    if (role == name) return "mlp";
+  }
+  return "mamba";
+}
+
+void assign_kinds(ModelLayout& layout) {
+  for (ActivationSite& site : layout.activations) {
+    site.kind = site.is_cache ? "cache" : site.is_state ? "state" : "value";
+    site.module = site.is_cache ? "attention" : "mamba";
+  }
+  for (LinearSite& site : layout.linears) {
+    site.module = module_of(site.role);
+    site.kind = site.input_site < 0       ? "table"
+                : site.module == "ends"   ? "head"
+                : site.role == "router"   ? "router"
+                                          : "product";
+    if (site.input_site < 0) continue;
+    ActivationSite& input = layout.activations[static_cast<std::size_t>(site.input_site)];
+    input.kind = site.kind + ".input";
+    input.module = site.module;
+  }
+  for (ParamSite& site : layout.params) {
+    site.module = module_of(site.role);
+    site.kind = site.quantizable ? "parameter" : "norm";
+  }
+}
+
+}  // namespace
+
 void check_layout(const Json& config, TensorCheck& tensors, ModelLayout& layout) {
+  assign_kinds(layout);
   const auto numerics = parse_numerics(config, layout);
   for (const LinearSite& site : layout.linears) tensors.expect(site);
   for (const ParamSite& site : layout.params) tensors.expect(site);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "core/tensor.h"
 #include "io/json.h"
 #include "io/tensor_source.h"
+#include "kernels/formats.h"
 
 namespace krait {
 
@@ -33,6 +35,8 @@ struct LinearSite {
   bool adds_to_residual = false;         ///< its output is added to the residual stream as it is
   std::string bias_key = {};  ///< the key of config.json that gives it a bias, and all others with
                               ///< that key; "" if it cannot have one or always does
+  std::string module = {};    ///< "mamba", "attention", "mlp" or "ends"
+  std::string kind = {};      ///< "table", "head", "product" or "router"
 };
 
 /// A small parameter that no product uses: "A_log", "D", "conv1d.weight", "conv1d.bias",
@@ -44,6 +48,8 @@ struct ParamSite {
   Shape shape;                           ///< as on disk
   bool quantizable = true;               ///< norms are not
   std::vector<std::int64_t> parts = {};  ///< rows that belong to one value each; empty: all
+  std::string module = {};
+  std::string kind = {};  ///< "parameter" or "norm"
 };
 
 /// A place in the forward pass whose value can be quantized and watched. Its static scale is the
@@ -64,7 +70,21 @@ struct ActivationSite {
   std::int64_t group_channels() const noexcept { return groups > 0 ? channels / groups : channels; }
   std::int64_t states = 0;  ///< of a state that is also kept as int8 with static scales per group
                             ///< and state, or dynamic ones per channel: values per channel
+  std::string module = {};
+  std::string kind = {};  ///< "product.input", "head.input", "router.input", "value", "state" or
+                          ///< "cache"
 };
+
+/// What decides as which numbers a site can be kept: kernels/formats.h.
+inline FormatSite format_site(const LinearSite& site) {
+  return {.kind = site.kind, .cols = site.cols, .has_parts = !site.parts.empty()};
+}
+inline FormatSite format_site(const ParamSite& site) {
+  return {.kind = site.kind, .cols = site.shape.rank() == 2 ? site.shape[1] : 1, .rank = site.shape.rank(), .has_parts = !site.parts.empty()};
+}
+inline FormatSite format_site(const ActivationSite& site) {
+  return {.kind = site.kind, .has_groups = site.groups > 0, .has_state_rows = site.states > 0};
+}
 
 /// Heads and channels of one layer that may change places without changing the model's function, as
 /// long as every tensor that is indexed by them changes with them: channels within their head,
@@ -108,6 +128,12 @@ struct ActivationNumerics {
   QuantArgs args;
   std::int64_t hadamard_block = 0;  ///< > 0: rotated by hadamard(block) before quantization
 };
+
+/// Why these numerics, by role, cannot stand together; "" if they can. An orthogonal R leaves C S as
+/// it is, (C R)(R^T S), and R^T S is what B R makes: the values that turn a state are rotated alike,
+/// and a state whose static scales were measured unrotated is not.
+std::string rotation_conflict(const ModelLayout& layout,
+                              const std::map<std::string, ActivationNumerics>& numerics);
 
 /// Sites of the model that config and tensors describe. Reads shapes only. Errors: unsupported for
 /// an unknown architecture (with the known ones), bad_data for missing, unused or misshaped tensors

@@ -79,19 +79,27 @@ const Architecture& find_architecture(const Json& config) {
        printable(layer), known_architectures());
 }
 
-std::vector<std::string> all_roles() {
-  static const std::set<std::string> known = [] {
-    std::set<std::string> roles;
+const std::vector<KnownRole>& known_roles() {
+  static const std::vector<KnownRole> known = [] {
+    std::vector<KnownRole> roles;
+    std::set<std::string> seen;
+    const auto add = [&](const auto& sites) {
+      for (const auto& site : sites) {
+        if (seen.insert(site.module + " " + site.role).second) {
+          roles.push_back({site.role, site.module, site.kind});
+        }
+      }
+    };
     for (const Architecture& row : kArchitectures) {
       const DummyModel model = make_dummy_model(std::string(row.dummies.names.front()));
       const ModelLayout layout = row.describe(model.config, *model.tensors);
-      for (const LinearSite& site : layout.linears) roles.insert(site.role);
-      for (const ParamSite& site : layout.params) roles.insert(site.role);
-      for (const ActivationSite& site : layout.activations) roles.insert(site.role);
+      add(layout.linears);
+      add(layout.params);
+      add(layout.activations);
     }
     return roles;
   }();
-  return {known.begin(), known.end()};
+  return known;
 }
 
 ModelLayout describe_model(const Json& config, const TensorSource& tensors) {

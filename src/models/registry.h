@@ -28,7 +28,12 @@ std::span<const Architecture> architectures() noexcept;
 /// original state-spaces code) by ssm_cfg.layer. Error: unsupported, with the known ones.
 const Architecture& find_architecture(const Json& config);
 
-/// The roles of weights, parameters and activations that the architectures have, each once.
-std::vector<std::string> all_roles();
+/// What recipes can name: a role of weights, parameters or activations, and what it belongs to.
+struct KnownRole {
+  std::string role, module, kind;  ///< models/layout.h
+};
+
+/// Those that the architectures have, each once.
+const std::vector<KnownRole>& known_roles();
 
 }  // namespace krait

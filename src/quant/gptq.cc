@@ -89,6 +89,15 @@ void sweep(ThreadPool& threads, const RoundingProblem& p, std::span<const double
 
 }  // namespace
 
+GptqOptions gptq_options(const Rounding& rounding) {
+  GptqOptions options{.scale = rounding.scale};
+  if (rounding.has_float_target()) {
+    options.damp = 0.1;
+    options.sweeps = 4;
+  }
+  return options;
+}
+
 RoundedMatrix round_nearest(ThreadPool& threads, std::span<const float> w, std::int64_t rows,
                             std::int64_t cols, std::span<const double> weights,
                             const IntegerFormat& format, StepChoice choice) {

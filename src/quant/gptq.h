@@ -19,6 +19,9 @@ struct GptqOptions {
   StepChoice scale = StepChoice::absmax;
 };
 
+/// Of a recipe's rounding.
+GptqOptions gptq_options(const Rounding& rounding);
+
 /// Rounds w [rows, cols] so that tr (w - s q) H (w - s q)^T is small, H [cols, cols] being the sum
 /// of x x^T over the inputs x of the product (any multiple of it gives the same). With V V^T = H +
 /// damping, V upper triangular in the order of rounding, column j becomes

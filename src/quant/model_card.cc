@@ -10,7 +10,7 @@ namespace krait {
 namespace {
 
 std::string weight_text(const WeightRule& rule) {
-  if (!rule.quantized) return std::string(name_of(rule.dtype));
+  if (!rule.quantized) return rule.dtype ? std::string(name_of(*rule.dtype)) : "float";
   if (rule.args.strategy == Strategy::group) {
     return rule.args.codes == Codes::integer
                ? fmt::format("int{} in groups of at most {}", rule.args.bits, rule.args.group_size)

@@ -9,6 +9,7 @@
 #include "core/rng.h"
 #include "core/trits.h"
 #include "quant/codes.h"
+#include "quant/gptq.h"
 #include "quant/rotate.h"
 #include "quant/rtn.h"
 
@@ -33,7 +34,7 @@ template <typename Site>
 Target target_of(const Recipe& recipe, const Site& site, DType source, bool is_table = false) {
   const WeightRule* rule = recipe.find_weight(site.name, site.role);
   if (!rule) return {source, Strategy::tensor, 0};
-  if (!rule->quantized) return {rule->dtype, Strategy::tensor, 0};
+  if (!rule->quantized) return {rule->dtype.value_or(source), Strategy::tensor, 0};
   const QuantArgs& args = rule->args;
   const DType dtype = args.bits == 8                ? DType::i8
                       : is_table || has_codes(args) ? DType::u8
@@ -107,27 +108,10 @@ void plan_params(const std::map<std::string, DType>& dtypes, QuantizationPlan& p
   }
 }
 
-/// What a correction is worth keeping of: it is an estimate.
-constexpr DType kNewBiasDType = DType::bf16;
-
-/// The keys of products whose biases shall be corrected but do not exist. All products with the key
-/// get one.
-std::set<std::string> new_biases(const QuantizationPlan& plan) {
-  std::set<std::string> keys;
-  if (!plan.recipe.rounding.corrects_bias) return keys;
-  for (const LinearSite& site : plan.layout.linears) {
-    const WeightRule* rule = plan.recipe.find_weight(site.name, site.role);
-    const bool is_rounded = rule && rule->quantized;
-    if (is_rounded && !site.has_bias && !site.bias_key.empty()) keys.insert(site.bias_key);
-  }
-  return keys;
-}
-
 void plan_linears(const std::map<std::string, DType>& dtypes,
                   const std::map<std::string, std::int64_t>& blocks, QuantizationPlan& plan) {
   const ModelLayout& layout = plan.layout;
   std::ptrdiff_t table = 0;  // among the plan's tensors
-  plan.new_biases = new_biases(plan);
   for (std::size_t i = 0; i < layout.linears.size(); ++i) {
     const LinearSite& site = layout.linears[i];
     const bool is_tied = !site.tied_to.empty();
@@ -135,7 +119,8 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
     const bool is_table = site.input_site < 0;
     Target target = target_of(plan.recipe, site, dtypes.at(source), is_table);
     const int smoothing = smoothing_of(plan, site);
-    if (smoothing >= 0 && !plan.recipe.find_weight(site.name, site.role)) target.dtype = DType::f32;
+    const WeightRule* rule = plan.recipe.find_weight(site.name, site.role);
+    if (smoothing >= 0 && !(rule && (rule->quantized || rule->dtype))) target.dtype = DType::f32;
     std::int64_t block = 0;
     if (site.input_site >= 0) {
       const auto rotation =
@@ -162,9 +147,6 @@ void plan_linears(const std::map<std::string, DType>& dtypes,
       const std::string bias = site.name + ".bias";
       plan.tensors.push_back(
           plan_tensor(bias, bias, {site.rows}, {dtypes.at(bias), Strategy::tensor, 0}, 0));
-    } else if (plan.new_biases.contains(site.bias_key)) {
-      plan.tensors.push_back(plan_tensor("", site.name + ".bias", {site.rows},
-                                         {kNewBiasDType, Strategy::tensor, 0}, 0));
     }
   }
 }
@@ -286,7 +268,6 @@ QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,
 
 Tensor float_value(ThreadPool& threads, const TensorPlan& tensor, const TensorSource& tensors,
                    const CalibrationResult& calibrated) {
-  if (tensor.source.empty()) return Tensor(DType::f32, tensor.output.shape);
   Tensor value = tensors.get(tensor.source);
   if (tensor.smoothing >= 0) {
     const auto index = static_cast<std::size_t>(tensor.smoothing);
@@ -398,7 +379,7 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
         }
         return nearest_integers(
             threads, tensor, value,
-            plan.rough ? StepChoice::absmax : plan.recipe.rounding.options.scale);
+            plan.rough ? StepChoice::absmax : plan.recipe.rounding().scale);
       };
       const QuantizedTensor quantized =
           made != rounded.end() ? made->second
@@ -411,8 +392,6 @@ void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
       for (const auto& [info, made_once] : companions(tensor)) {
         sink.write(info.name, made_once.view());
       }
-    } else if (made != rounded.end()) {
-      sink.write(tensor.output.name, made->second.q.view());
     } else {
       const Tensor value = float_value(threads, tensor, tensors, calibrated);
       sink.write(tensor.output.name,

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <map>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -12,14 +11,14 @@
 #include "krait/quantize.h"
 #include "models/layout.h"
 #include "quant/recipe.h"
-#include "quant/rtn.h"
 #include "quant/smooth.h"
+#include "quant/steps.h"
 
 namespace krait {
 
 /// One tensor of the output, with its scale if it is of integers.
 struct TensorPlan {
-  std::string source;  ///< the tensor it is made of; "": zeros, a new bias
+  std::string source;  ///< the tensor it is made of
   TensorInfo output;   ///< 4 bits: name + "_packed", i32; codes: "_codes" or "_trits", u8
   Strategy strategy = Strategy::tensor;  ///< integers
   int smoothing = -1;                    ///< >= 0: see smooth(), before everything else
@@ -35,14 +34,13 @@ struct TensorPlan {
   std::vector<std::int64_t> parts{};  ///< of the rows, if each has its scale
   int linear = -1;  ///< into ModelLayout::linears: the weights of that product, of no table
 
-  /// Integers that a product multiplies: what recipe.rounding is about.
+  /// Integers that a product multiplies: what recipe.rounding() is about.
   bool is_rounded_product() const { return linear >= 0 && !scale.name.empty(); }
   bool is_coded() const { return code_bits > 0; }
   IntegerFormat format() const;  ///< of integers
 };
 
-/// Integers of weights that are not simply the nearest ones, and corrected biases as they are
-/// stored (float ones have no scale), by the name of their tensor.
+/// Integers of weights that are not simply the nearest ones, by the name of their tensor.
 using RoundedTensors = std::map<std::string, QuantizedTensor>;
 
 struct QuantizationPlan {
@@ -60,7 +58,6 @@ struct QuantizationPlan {
   };
   std::map<int, Groups> groups;      ///< by activation site
   bool unties_head = false;          ///< table and head were one tensor and become two
-  std::set<std::string> new_biases;  ///< keys of config.json that products get biases by
   bool quantizes = false;  ///< false: only dtypes change, the output is a float checkpoint
   bool rough = false;  ///< for speed alone: steps from the largest value, trellis codes at random
 

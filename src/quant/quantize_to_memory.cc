@@ -12,7 +12,7 @@ QuantizedModel quantize_to_memory(const Json& config, const TensorSource& tensor
   plan.rough = digits == Digits::rough;
   auto memory = std::make_shared<MemoryTensors>();
   std::unique_ptr<const TensorSource> in_new_order;
-  if (plan.recipe.find_step("cluster")) {
+  if (plan.recipe.cluster) {
     in_new_order = sort_and_cluster(plan, tensors, dummy_magnitudes(plan.layout));
   }
   const TensorSource& ordered = in_new_order ? *in_new_order : tensors;

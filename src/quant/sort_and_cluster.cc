@@ -76,14 +76,13 @@ ChannelMagnitudes dummy_magnitudes(const ModelLayout& layout) {
 std::unique_ptr<const TensorSource> sort_and_cluster(QuantizationPlan& plan,
                                                      const TensorSource& tensors,
                                                      const ChannelMagnitudes& magnitudes) {
-  const RecipeStep& step = *plan.recipe.find_step("cluster");
-  const auto heads = step.args.at("heads").get<std::int64_t>();
-  const auto channels = step.args.at("channels").get<std::int64_t>();
+  const ClusterStep& step = *plan.recipe.cluster;
   std::vector<NewOrder> orders;
   for (std::size_t i = 0; i < plan.layout.head_orders.size(); ++i) {
     const HeadOrder& order = plan.layout.head_orders[i];
     const HeadClusters found =
-        cluster_heads(magnitudes[i], order.heads, order.head_dim, order.groups, heads, channels);
+        cluster_heads(magnitudes[i], order.heads, order.head_dim, order.groups, step.heads,
+                      step.channels);
     orders.push_back({found.heads, found.channels});
     std::vector<int> of_channel;  // in the new order
     for (const std::int64_t old : found.channels) {

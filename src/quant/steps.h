@@ -7,15 +7,10 @@
 #include <vector>
 
 #include "core/thread_pool.h"
+#include "quant/rounding.h"
 #include "quant/rtn.h"
 
 namespace krait {
-
-/// How a step is chosen, the "scale" of the recipe's steps rtn and gptq: from the largest weights,
-/// or among shrunken steps the one with the least sum of squared errors, plain or weighted by the
-/// second moment of the input that each column multiplies. Ternary and trellis codes have no use
-/// for the largest weights: absmax is mse there.
-enum class StepChoice { absmax, mse, weighted_mse };
 
 /// The integers of a matrix [rows, cols], or the table entries that codes stand for, and what
 /// shares a step.
