@@ -12,7 +12,7 @@
 namespace krait {
 
 struct Footprint {
-  std::string recipe;
+  std::string recipe = {};
   double bits_per_weight = 0;       ///< all tensors over all parameters
   std::size_t weights = 0;          ///< bytes of all tensors of the quantized checkpoint
   std::size_t state = 0;            ///< bytes of one sequence, whatever its length
