@@ -25,7 +25,6 @@ constexpr Format kFormats[] = {
     {kFloats, "bf16", "widened while it is read"},
     {kWeights, "int8/tensor", "one scale"},
     {kMatrices, "int8/channel", "a scale per row"},
-    {"parameter", "int4/tensor", "A_log", columns_8},
     {"parameter", "int8/channel", "a convolution takes a scale per channel", filter},
     {kWeights, "int8/part", "a scale per part, stored per row; without parts int8/tensor", parts},
     {"head product router", "int4/groupN", "bf16 scales, no zero points; any inputs", columns_8},

@@ -80,7 +80,7 @@ inline FormatSite format_site(const LinearSite& site) {
   return {.kind = site.kind, .cols = site.cols, .has_parts = !site.parts.empty()};
 }
 inline FormatSite format_site(const ParamSite& site) {
-  return {.kind = site.kind, .cols = site.shape.rank() == 2 ? site.shape[1] : 1, .rank = site.shape.rank(), .has_parts = !site.parts.empty()};
+  return {.kind = site.kind, .rank = site.shape.rank(), .has_parts = !site.parts.empty()};
 }
 inline FormatSite format_site(const ActivationSite& site) {
   return {.kind = site.kind, .has_groups = site.groups > 0, .has_state_rows = site.states > 0};

@@ -155,12 +155,6 @@ void drop_single_groups(Recipe& recipe, const ModelLayout& layout) {
       rule.by_part = false;
       rule.args.strategy = Strategy::tensor;
     }
-    const auto has_no_words = [&, wanted = &key](const ParamSite& site) {
-      return site.role == *wanted && (site.shape.rank() != 2 || site.shape[1] % 8 != 0);
-    };
-    if (rule.args == QuantArgs{.bits = 4} && std::ranges::any_of(layout.params, has_no_words)) {
-      rule.args.bits = 8;
-    }
   }
 }
 

@@ -36,11 +36,6 @@ RoundedMatrix round_gptq(ThreadPool& threads, std::span<const float> w, std::int
                          std::int64_t cols, std::span<const double> H, const IntegerFormat& format,
                          const GptqOptions& options, std::string_view name);
 
-/// The nearest integers; `weights` [cols], or none, as in choose_steps().
-RoundedMatrix round_nearest(ThreadPool& threads, std::span<const float> w, std::int64_t rows,
-                            std::int64_t cols, std::span<const double> weights,
-                            const IntegerFormat& format, StepChoice choice);
-
 /// w (cross - own) [rows, cols]: what the outputs for inputs x lack to those for inputs x', times
 /// x^T, where own is the sum of x x^T and cross that of x' x^T.
 std::vector<double> missing_outputs(ThreadPool& threads, std::span<const float> w,

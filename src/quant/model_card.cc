@@ -10,29 +10,12 @@ namespace krait {
 namespace {
 
 std::string weight_text(const WeightRule& rule) {
-  if (!rule.quantized) return rule.dtype ? std::string(name_of(*rule.dtype)) : "float";
-  if (rule.args.strategy == Strategy::group) {
-    return rule.args.codes == Codes::integer
-               ? fmt::format("int{} in groups of at most {}", rule.args.bits, rule.args.group_size)
-               : fmt::format("{} codes of {} bits in groups of at most {}",
-                             name_of(rule.args.codes), rule.args.bits, rule.args.group_size);
-  }
-  if (rule.args.codes != Codes::integer) {
-    return fmt::format("{} codes of {} bits, a step for each row", name_of(rule.args.codes),
-                       rule.args.bits);
-  }
-  return fmt::format("int{} per {}", rule.args.bits,
-                     rule.by_part ? "part" : name_of(rule.args.strategy));
+  if (rule.quantized) return format_name(rule.args, rule.by_part);
+  return rule.dtype ? std::string(format_name(*rule.dtype)) : "float";
 }
 
 std::string activation_text(const ActivationNumerics& numerics) {
-  std::string text = "float";
-  if (numerics.quantized && numerics.args.is_float) {
-    text = fmt::format("float{}", numerics.args.bits);
-  } else if (numerics.quantized) {
-    text = fmt::format("int{} per {}, {}", numerics.args.bits, name_of(numerics.args.strategy),
-                       numerics.args.dynamic ? "dynamic" : "static");
-  }
+  std::string text = numerics.quantized ? format_name(numerics.args) : "float";
   if (numerics.args.outlier_threshold > 0) {
     text += fmt::format(", magnitudes above {} float", numerics.args.outlier_threshold);
   }
@@ -67,9 +50,10 @@ std::string model_card(const QuantizationPlan& plan,
                        const Provenance& provenance) {
   const Recipe& recipe = plan.recipe;
   const auto parameters = static_cast<double>(plan.layout.info.parameters);
-  const bool is_4bit = std::any_of(
-      plan.tensors.begin(), plan.tensors.end(),
-      [](const TensorPlan& tensor) { return tensor.group_size > 0 && !tensor.is_coded(); });
+  const bool is_4bit =
+      std::any_of(plan.tensors.begin(), plan.tensors.end(), [](const TensorPlan& tensor) {
+        return tensor.integers && tensor.integers->bits == 4 && !tensor.is_coded();
+      });
   std::string text = "---\nlibrary_name: krait\ntags:\n- " + plan.layout.info.model_type +
                      (plan.quantizes ? "\n- int8" : "") + (is_4bit ? "\n- int4" : "") + "\n---\n";
   text += fmt::format("# {}, {}\n\n{}.\n", plan.layout.info.architecture, recipe.name,

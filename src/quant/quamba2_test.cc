@@ -9,8 +9,8 @@
 #include "io/checkpoint.h"
 #include "models/test_attention.h"
 #include "quant/calibrate.h"
+#include "quant/nearest.h"
 #include "quant/quantize_to_memory.h"
-#include "quant/rtn.h"
 #include "quant/sort_and_cluster.h"
 #include "quant/test_support.h"
 
@@ -194,23 +194,28 @@ TEST(Quamba2, ScalesAreWhatTheReorderedModelShows) {
   EXPECT_EQ(checked, 6);
 }
 
-TEST(QuantizeRtn, GivesEveryPartItsScale) {
+TEST(QuantizeNearest, GivesEveryPartItsScale) {
   Rng rng(4);
   std::vector<float> values(7 * 5);
   for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] = static_cast<float>((rng.uniform() - 0.5) * (i < 15 ? 1 : 8));
   }
   ThreadPool threads(2);
-  const std::int64_t parts[] = {3, 4}, wrong[] = {3, 3};
+  const std::vector<std::int64_t> parts = {3, 4}, wrong = {3, 3};
+  const auto quantize = [&](const std::vector<std::int64_t>& of, const Tensor& w) {
+    return quantize_nearest(threads, w, format_8bit(Strategy::channel, of, 7, 5),
+                            StepChoice::absmax, "w");
+  };
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Tensor w = test_tensor({7, 5}, values, dtype);
-    const QuantizedTensor all = quantize_rtn_parts(threads, w.view(), parts, "w");
+    const QuantizedTensor all = quantize(parts, w);
     EXPECT_EQ(all.scale.shape(), (Shape{7, 1}));
     const auto* bytes = static_cast<const std::byte*>(w.view().data);
     for (const auto& [begin, rows] : {std::pair<std::int64_t, std::int64_t>{0, 3}, {3, 4}}) {
       const auto offset = static_cast<std::size_t>(begin * 5) * size_of(dtype);
       const QuantizedTensor one =
-          quantize_rtn(threads, {bytes + offset, dtype, {rows, 5}}, Strategy::tensor, "w");
+          quantize_nearest(threads, to_f32({bytes + offset, dtype, {rows, 5}}),
+                           format_8bit(Strategy::tensor, {}, rows, 5), StepChoice::absmax, "w");
       for (std::int64_t i = 0; i < rows * 5; ++i) {
         EXPECT_EQ(all.q.as<std::int8_t>()[static_cast<std::size_t>(begin * 5 + i)],
                   one.q.as<std::int8_t>()[static_cast<std::size_t>(i)]);
@@ -218,8 +223,8 @@ TEST(QuantizeRtn, GivesEveryPartItsScale) {
                   one.scale.as<float>()[0]);
       }
     }
-    expect_error([&] { quantize_rtn_parts(threads, w.view(), wrong, "w"); },
-                 ErrorCode::invalid_argument, {"tensor w", "7 rows", "got 6"});
+    expect_error([&] { quantize(wrong, w); }, ErrorCode::invalid_argument,
+                 {"tensor w", "7 rows", "got 6"});
   }
 }
 
@@ -337,7 +342,8 @@ TEST(Quamba2Recipe, RefusesWhatMakesNoSense) {
   expect_refused(q, "/steps/1", cluster_step(2, 2), {"\"cluster", "occurs twice"});
   expect_refused(q, "/activations/z/strategy", "channel",
                  {"activations.z cannot be int8/channel", "order of channels"});
-  expect_refused(q, "/activations/z/strategy", "group", {"activations.z cannot be int8/group", "channels in groups"});
+  expect_refused(q, "/activations/z/strategy", "group",
+                 {"activations.z cannot be int8/group", "channels in groups"});
   expect_refused(q, "/activations/in_proj.input/strategy", "group",
                  {"activations.in_proj.input cannot be int8/group"});
   expect_refused(q, "/activations/x/dynamic", true, {"observer is for static"});
@@ -350,8 +356,10 @@ TEST(Quamba2Recipe, RefusesWhatMakesNoSense) {
   tensor["strategy"] = "tensor";
   expect_refused("krait-w8a8", "/activations/ssm_state", four,
                  {"ssm_state cannot be int4/channel/dynamic", "int8/channel/dynamic"});
-  expect_refused("krait-w8a8", "/activations/ssm_state", tensor, {"ssm_state cannot be int8/tensor/dynamic"});
-  expect_refused("krait-w8a8", "/activations/x", rows, {"activations.x cannot be int8/channel/dynamic"});
+  expect_refused("krait-w8a8", "/activations/ssm_state", tensor,
+                 {"ssm_state cannot be int8/tensor/dynamic"});
+  expect_refused("krait-w8a8", "/activations/x", rows,
+                 {"activations.x cannot be int8/channel/dynamic"});
   // Mamba-1's state has no such kernel.
   expect_refused("krait-w8a8", "/activations/ssm_state", rows,
                  {"ssm_state cannot be int8/channel/dynamic", "needs a state of Mamba-2"},

@@ -7,7 +7,6 @@
 
 #include "io/checkpoint.h"
 #include "krait/version.h"
-#include "quant/rtn.h"
 
 namespace krait {
 namespace {
@@ -37,7 +36,7 @@ bool is_coded(const QuantizationPlan& plan, const LinearSite& site) {
   const std::string& owner = site.tied_to.empty() || plan.unties_head ? site.name : site.tied_to;
   const auto tensor = std::find_if(
       plan.tensors.begin(), plan.tensors.end(),
-      [&](const TensorPlan& t) { return t.is_coded() && t.shape.name == owner + ".weight_shape"; });
+      [&](const TensorPlan& t) { return t.is_coded() && t.name == owner + ".weight"; });
   return tensor != plan.tensors.end();
 }
 
@@ -145,9 +144,7 @@ Json weights_json(const QuantizationPlan& plan) {
 std::optional<std::string> common_dtype(const QuantizationPlan& plan) {
   std::set<DType> dtypes;
   for (const TensorPlan& tensor : plan.tensors) {
-    const bool is_matrix =
-        tensor.output.shape.rank() == 2 && tensor.output.name.ends_with(".weight");
-    if (is_matrix) dtypes.insert(tensor.output.dtype);
+    if (tensor.shape.rank() == 2 && tensor.name.ends_with(".weight")) dtypes.insert(tensor.dtype);
   }
   if (dtypes.size() != 1) return std::nullopt;
   return *dtypes.begin() == DType::f16    ? "float16"

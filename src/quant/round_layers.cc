@@ -5,8 +5,10 @@
 
 #include "core/check.h"
 #include "quant/calibrate.h"
+#include "quant/convert.h"
 #include "quant/gptq.h"
 #include "quant/layer_taps.h"
+#include "quant/nearest.h"
 #include "quant/quantization_config.h"
 
 namespace krait {
@@ -117,10 +119,9 @@ class LayerRounder {
     const auto head = std::find_if(linears.begin(), linears.end(),
                                    [](const LinearSite& site) { return !site.tied_to.empty(); });
     if (head == linears.end() || plan_.unties_head) return;
-    const auto table =
-        std::find_if(plan_.tensors.begin(), plan_.tensors.end(), [&](const TensorPlan& t) {
-          return t.is_coded() && t.shape.name == head->tied_to + ".weight_shape";
-        });
+    const auto table = std::find_if(
+        plan_.tensors.begin(), plan_.tensors.end(),
+        [&](const TensorPlan& t) { return t.is_coded() && t.name == head->tied_to + ".weight"; });
     if (table == plan_.tensors.end()) return;
     const std::int64_t n = head->cols;
     HeadTap tap(ctx_, plan_, head->input_site, calibrated_, n);
@@ -135,13 +136,12 @@ class LayerRounder {
     const Tensor value =
         convert_float(ctx_.threads, float_value(ctx_.threads, *table, tensors_, calibrated_),
                       DType::f32, table->source);
-    const IntegerFormat format = table->format();
     GptqOptions options = gptq_options(rounding_);
     options.damp = 0;
-    rounded_.emplace(table->output.name,
+    rounded_.emplace(table->name,
                      pack_rounded(round_gptq(ctx_.threads, value.as<float>(), head->rows, n,
-                                             moments.own, format, options, table->source),
-                                  head->rows, n, format, table->strategy));
+                                             moments.own, *table->integers, options, table->source),
+                                  table->shape, *table->integers));
   }
 
   /// Everything as it will be, but the products that are rounded here in float.
@@ -255,13 +255,10 @@ class LayerRounder {
       const Tensor value = bench_.get(site.name + ".weight");
       const RoundedMatrix rounded =
           round_product(product, value.as<float>(), moments_of(stage, tap, i, pooled));
-      QuantizedTensor made =
-          pack_rounded(rounded, site.rows, site.cols, product.format(), product.strategy);
+      QuantizedTensor made = pack_rounded(rounded, product.shape, *product.integers);
       bench_.remove(site.name + ".weight");
-      bench_.put(product.output.name, made.q);
-      bench_.put(product.scale.name, made.scale);
-      for (const auto& [info, tensor] : companions(product)) bench_.put(info.name, tensor);
-      rounded_.emplace(product.output.name, std::move(made));
+      for (const auto& [name, tensor] : stored(product, made)) bench_.put(name, tensor);
+      rounded_.emplace(product.name, std::move(made));
     }
   }
 
@@ -286,7 +283,7 @@ class LayerRounder {
                               const Moments& seen) const {
     const LinearSite& site = site_of(product);
     const std::int64_t rows = site.rows, cols = site.cols;
-    const IntegerFormat format = product.format();
+    const IntegerFormat& format = *product.integers;
     const std::span<const double> H = seen.own;
     std::vector<float> w(value.begin(), value.end());
     const GptqOptions options = gptq_options(rounding_);
@@ -304,9 +301,7 @@ class LayerRounder {
   }
 
   void remove(const TensorPlan& product) {
-    bench_.remove(product.output.name);
-    bench_.remove(product.scale.name);
-    for (const auto& [info, tensor] : companions(product)) bench_.remove(info.name);
+    for (const TensorInfo& info : product.outputs()) bench_.remove(info.name);
   }
 
   /// Takes the residual streams through a layer.

@@ -88,11 +88,11 @@ TEST_P(RoundLayers, RoundOnTheInputsOfTheFinishedModel) {
     const Tensor value = to_f32(float_value(runtime.pool, tensor, *source, {}).view());
     const RoundedMatrix rounded =
         round_gptq(runtime.pool, value.as<float>(), site.rows, site.cols, moments.own,
-                   tensor.format(), gptq_options(plan.recipe.rounding()), site.name);
-    const QuantizedTensor expected =
-        pack_rounded(rounded, site.rows, site.cols, tensor.format(), tensor.strategy);
-    EXPECT_EQ(bytes_of(made.tensors->get(tensor.output.name)), bytes_of(expected.q)) << site.name;
-    EXPECT_EQ(bytes_of(made.tensors->get(tensor.scale.name)), bytes_of(expected.scale));
+                   *tensor.integers, gptq_options(plan.recipe.rounding()), site.name);
+    const QuantizedTensor expected = pack_rounded(rounded, tensor.shape, *tensor.integers);
+    EXPECT_EQ(bytes_of(made.tensors->get(tensor.name + "_packed")), bytes_of(expected.q))
+        << site.name;
+    EXPECT_EQ(bytes_of(made.tensors->get(tensor.name + "_scale")), bytes_of(expected.scale));
     ++compared;
   }
   EXPECT_GE(compared, 4);

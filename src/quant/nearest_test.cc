@@ -1,9 +1,8 @@
-#include "quant/rtn.h"
+#include "quant/nearest.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 
@@ -11,6 +10,7 @@
 #include "core/rng.h"
 #include "io/test_support.h"
 #include "models/test_support.h"
+#include "quant/convert.h"
 #include "quant/rotate.h"
 
 namespace krait {
@@ -31,16 +31,28 @@ int round_half_even(double x) {
   return n % 2 == 0 ? n : n + 1;
 }
 
-class QuantizeRtn : public testing::TestWithParam<DType> {};
+QuantizedTensor quantize_8bit(ThreadPool& threads, const Tensor& w, Strategy strategy,
+                              std::string_view name) {
+  const std::int64_t rows = w.shape()[0];
+  const IntegerFormat format = format_8bit(strategy, {}, rows, w.elements() / rows);
+  return quantize_nearest(threads, w, format, StepChoice::absmax, name);
+}
 
-TEST_P(QuantizeRtn, RoundsEveryRowByItsOwnScale) {
+QuantizedTensor quantize_4bit(ThreadPool& threads, const Tensor& w, std::int64_t group,
+                              std::string_view name) {
+  return quantize_nearest(threads, w, format_4bit(group), StepChoice::absmax, name);
+}
+
+class QuantizeNearest : public testing::TestWithParam<DType> {};
+
+TEST_P(QuantizeNearest, RoundsEveryRowByItsOwnScale) {
   const std::int64_t rows = 7, cols = 4099;  // more than one piece, an odd rest
   const Tensor w = test_tensor({rows, cols}, random_values(1, rows * cols), GetParam());
   const Tensor f = to_f32(w.view());
   for (int threads : {1, 2, 5}) {
     ThreadPool pool(threads);
-    const QuantizedTensor channel = quantize_rtn(pool, w.view(), Strategy::channel, "w");
-    const QuantizedTensor tensor = quantize_rtn(pool, w.view(), Strategy::tensor, "w");
+    const QuantizedTensor channel = quantize_8bit(pool, w, Strategy::channel, "w");
+    const QuantizedTensor tensor = quantize_8bit(pool, w, Strategy::tensor, "w");
     ASSERT_EQ(channel.scale.shape(), (Shape{rows, 1}));
     ASSERT_EQ(tensor.scale.shape(), (Shape{1}));
     float largest = 0;
@@ -65,25 +77,24 @@ TEST_P(QuantizeRtn, RoundsEveryRowByItsOwnScale) {
     }
   }
 }
-INSTANTIATE_TEST_SUITE_P(FloatTypes, QuantizeRtn,
+INSTANTIATE_TEST_SUITE_P(FloatTypes, QuantizeNearest,
                          testing::Values(DType::f32, DType::f16, DType::bf16));
 
-TEST(QuantizeRtn, TiesGoToEvenAndTheNegativeEndIsNeverUsed) {
+TEST(QuantizeNearest, TiesGoToEvenAndTheNegativeEndIsNeverUsed) {
   ThreadPool pool(1);
   // Scale 1: the largest magnitude is 127.
   const std::vector<float> values = {127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, -127};
-  const QuantizedTensor q =
-      quantize_rtn(pool, test_tensor({8}, values).view(), Strategy::tensor, "w");
+  const QuantizedTensor q = quantize_8bit(pool, test_tensor({8}, values), Strategy::tensor, "w");
   const std::vector<int> expected = {127, 0, 2, 2, 0, -2, -2, -127};
   for (std::size_t i = 0; i < expected.size(); ++i)
     EXPECT_EQ(q.q.as<std::int8_t>()[i], expected[i]);
 }
 
-TEST(QuantizeRtn, ZeroRowsAndTinyRowsHaveAScale) {
+TEST(QuantizeNearest, ZeroRowsAndTinyRowsHaveAScale) {
   ThreadPool pool(2);
   const std::vector<float> values = {0, -0.0f, 1e-42f, -3e-45f, 1e-29f, 5e-30f};
   const QuantizedTensor q =
-      quantize_rtn(pool, test_tensor({3, 2}, values).view(), Strategy::channel, "w");
+      quantize_8bit(pool, test_tensor({3, 2}, values), Strategy::channel, "w");
   EXPECT_EQ(q.scale.as<float>()[0], 1);
   EXPECT_EQ(q.scale.as<float>()[1], 1);
   EXPECT_GT(q.scale.as<float>()[2], 0);
@@ -92,13 +103,13 @@ TEST(QuantizeRtn, ZeroRowsAndTinyRowsHaveAScale) {
     EXPECT_EQ(q.q.as<std::int8_t>()[i], expected[i]);
 }
 
-TEST(QuantizeRtn, NamesTensorsThatAreNoNumbers) {
+TEST(QuantizeNearest, NamesTensorsThatAreNoNumbers) {
   ThreadPool pool(2);
   for (float bad :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     for (DType dtype : {DType::f32, DType::f16, DType::bf16}) {
       const Tensor w = test_tensor({3, 2}, std::vector<float>{1, 2, 3, bad, 5, 6}, dtype);
-      expect_error([&] { quantize_rtn(pool, w.view(), Strategy::channel, "layer.w"); },
+      expect_error([&] { quantize_8bit(pool, w, Strategy::channel, "layer.w"); },
                    ErrorCode::bad_data, {"layer.w", "NaN or an infinite"});
       expect_error([&] { convert_float(pool, w, DType::bf16, "layer.w"); }, ErrorCode::bad_data,
                    {"layer.w", "NaN or an infinite"});
@@ -106,7 +117,7 @@ TEST(QuantizeRtn, NamesTensorsThatAreNoNumbers) {
                    {"layer.w", "NaN or an infinite"});
     }
   }
-  expect_error([&] { quantize_rtn(pool, Tensor(DType::i32, {2}).view(), Strategy::tensor, "ids"); },
+  expect_error([&] { quantize_8bit(pool, Tensor(DType::i32, {2}), Strategy::tensor, "ids"); },
                ErrorCode::bad_data, {"ids", "I32"});
 }
 
@@ -116,14 +127,14 @@ int value_at(const QuantizedTensor& tensor, std::int64_t i) {
   return static_cast<int>(word >> (4 * (i % 8)) & 15) - 8;
 }
 
-TEST(QuantizeRtn4, RoundsEveryGroupByItsOwnScale) {
+TEST(QuantizeNearest4, RoundsEveryGroupByItsOwnScale) {
   const std::int64_t rows = 5, cols = 192, group = 64;
   for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
     const Tensor w = test_tensor({rows, cols}, random_values(4, rows * cols), dtype);
     const Tensor f = to_f32(w.view());
     for (const int threads : {1, 2, 5}) {
       ThreadPool pool(threads);
-      const QuantizedTensor q = quantize_rtn_4bit(pool, w.view(), group, "w");
+      const QuantizedTensor q = quantize_4bit(pool, w, group, "w");
       ASSERT_EQ(q.q.shape(), (Shape{rows, cols / 8}));
       ASSERT_EQ(q.scale.shape(), (Shape{rows, cols / group}));
       ASSERT_EQ(q.scale.dtype(), DType::bf16);
@@ -150,12 +161,12 @@ TEST(QuantizeRtn4, RoundsEveryGroupByItsOwnScale) {
   }
 }
 
-TEST(QuantizeRtn4, UsesTheWholeGridAndGivesZerosAScale) {
+TEST(QuantizeNearest4, UsesTheWholeGridAndGivesZerosAScale) {
   ThreadPool pool(2);
   // Step 1: the lowest is -8.5, the highest 7.5. Ties go to even where they fit.
   const std::vector<float> values = {-8.5F, 7.5F, 0.5F,  1.5F,   -0.5F, -2.5F, 6.5F, -7.5F,
                                      0,     0,    -0.0F, 1e-42F, 0,     0,     0,    -1e-35F};
-  const QuantizedTensor q = quantize_rtn_4bit(pool, test_tensor({2, 8}, values).view(), 8, "w");
+  const QuantizedTensor q = quantize_4bit(pool, test_tensor({2, 8}, values), 8, "w");
   const std::vector<int> expected = {-8, 7, 0, 2, 0, -2, 6, -8, 0, 0, 0, 0, 0, 0, 0, 0};
   for (std::size_t i = 0; i < expected.size(); ++i) {
     EXPECT_EQ(value_at(q, static_cast<std::int64_t>(i)), expected[i]) << i;
@@ -164,68 +175,26 @@ TEST(QuantizeRtn4, UsesTheWholeGridAndGivesZerosAScale) {
   EXPECT_EQ(to_f32(q.scale.view()).as<float>()[1], 1);
 }
 
-TEST(QuantizeRtn4, NamesWhatItCannotDo) {
+TEST(QuantizeNearest4, NamesWhatItCannotDo) {
   ThreadPool pool(2);
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
     std::vector<float> values(32, 1.0F);
     values[20] = bad;
     const Tensor w = test_tensor({2, 16}, values);
-    expect_error([&] { quantize_rtn_4bit(pool, w.view(), 8, "layer.w"); }, ErrorCode::bad_data,
+    expect_error([&] { quantize_4bit(pool, w, 8, "layer.w"); }, ErrorCode::bad_data,
                  {"layer.w", "NaN or an infinite"});
   }
   const Tensor w = test_tensor({2, 24}, std::vector<float>(48, 1.0F));
   for (const std::int64_t group : {0, 4, 12, 16, 48}) {
-    expect_error([&] { quantize_rtn_4bit(pool, w.view(), group, "layer.w"); },
-                 ErrorCode::invalid_argument, {"layer.w", std::to_string(group)});
+    expect_error([&] { quantize_4bit(pool, w, group, "layer.w"); }, ErrorCode::invalid_argument,
+                 {"layer.w", std::to_string(group)});
   }
   EXPECT_EQ(group_within(64, 192), 64);
   EXPECT_EQ(group_within(128, 192), 64);
   EXPECT_EQ(group_within(128, 384), 128);
   EXPECT_EQ(group_within(64, 40), 8);
   EXPECT_EQ(group_within(64, 13), 1);
-}
-
-TEST(QuantizeRtn4Tensor, ReachesFromTheLeastToTheLargest) {
-  // From -0.5 to 7: steps of 0.5.
-  std::vector<float> w(16, 0.0F);
-  w[0] = -0.5F, w[1] = 7.0F, w[2] = 0.26F, w[3] = 0.24F, w[4] = 1.75F, w[5] = 2.25F;
-  const QuantizedTensor made = quantize_rtn_4bit_tensor(test_tensor({2, 8}, w).view(), "a");
-  EXPECT_EQ(made.scale.as<float>()[0], 0.5F);
-  EXPECT_EQ(made.zero_point.as<float>()[0], 1 - 8);
-  ASSERT_EQ(made.q.shape(), (Shape{2, 1}));
-  const std::array digits{0, 15, 2, 1, 4, 6};  // q + 8, halves to even
-  for (std::size_t i = 0; i < 16; ++i) {
-    const auto word = static_cast<std::uint32_t>(made.q.as<std::int32_t>()[i / 8]);
-    EXPECT_EQ(static_cast<int>(word >> (4 * (i % 8)) & 15), i < 6 ? digits[i] : 1) << i;
-  }
-}
-
-TEST(QuantizeRtn4Tensor, IsExactForItsOwnValuesAndForConstants) {
-  std::vector<float> w(64);
-  for (std::size_t i = 0; i < w.size(); ++i) w[i] = -0.3F + 0.21F * static_cast<float>(i * 5 % 16);
-  const QuantizedTensor made = quantize_rtn_4bit_tensor(test_tensor({4, 16}, w).view(), "a");
-  for (std::size_t i = 0; i < w.size(); ++i) {
-    const auto word = static_cast<std::uint32_t>(made.q.as<std::int32_t>()[i / 8]);
-    EXPECT_EQ(word >> (4 * (i % 8)) & 15, i * 5 % 16);
-  }
-  const QuantizedTensor same =
-      quantize_rtn_4bit_tensor(test_tensor({1, 8}, std::vector<float>(8, -3.0F)).view(), "a");
-  EXPECT_EQ(same.scale.as<float>()[0], 1);
-  EXPECT_EQ(same.zero_point.as<float>()[0], 3 - 8);
-  EXPECT_EQ(same.q.as<std::int32_t>()[0], 0);
-}
-
-TEST(QuantizeRtn4Tensor, NamesWhatItCannotDo) {
-  std::vector<float> values(16, 1.0F);
-  const auto refused = [&](const Shape& shape, ErrorCode code, const char* words) {
-    expect_error([&] { quantize_rtn_4bit_tensor(test_tensor(shape, values).view(), "layer.a"); },
-                 code, {"layer.a", words});
-  };
-  refused({4, 4}, ErrorCode::invalid_argument, "[4, 4] has no rows of a multiple of 8");
-  refused({16}, ErrorCode::invalid_argument, "[16] has no rows of a multiple of 8");
-  values[3] = std::numeric_limits<float>::quiet_NaN();
-  refused({2, 8}, ErrorCode::bad_data, "NaN or an infinite");
 }
 
 TEST(ConvertFloat, RoundsOnceAndRefusesOverflow) {
