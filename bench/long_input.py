@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time and memory per token against the length of the text so far, as a table and a chart.
 
-  bench/long_input.py --krait build/release/krait --svg docs/long-input.svg --json docs/long-input.json
+  bench/long_input.py --krait build/release/krait --svg docs/results/long-input.svg --json docs/results/long-input.json
 
 For each MODEL:RECIPE (a published shape with random weights) `krait bench -d` decodes from states that
 have consumed 1,024 to 65,536 tokens; rounds over the models take turns. Memory is what a running model

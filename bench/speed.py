@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Speed of published shapes against what the machine allows: a sweep, a table and charts.
 
-  bench/speed.py --krait build/release/krait --json docs/speed.json --svg docs/speed.svg
+  bench/speed.py --krait build/release/krait --json docs/results/speed.json --svg docs/results/speed.svg
+  bench/speed.py --redraw docs/results/speed.json --svg docs/results/speed.svg
   bench/speed.py --shapes mamba-130m --recipes krait-w8a8 bf16 --prompts 512 --batches 1,8,32 --threads 1 2
 
 Runs `krait bench --dummy` for each shape, recipe and number of threads, in rounds that take turns, so
@@ -69,7 +70,7 @@ def bars(runs: list[dict], name: str, caption: str, top: float) -> list[str]:
     def y(fraction: float) -> float:
         return bottom - height * fraction / (1.05 * largest)
 
-    for tick in range(0, int(largest * 4 + 1) + 1):
+    for tick in range(0, int(4 * 1.05 * largest) + 1):
         at = y(tick / 4)
         parts.append(f'<line x1="{LEFT}" y1="{at:.1f}" x2="{WIDTH - 12}" y2="{at:.1f}" '
                      f'stroke="{"#444" if tick == 4 else "#ddd"}"/>')
@@ -88,15 +89,24 @@ def bars(runs: list[dict], name: str, caption: str, top: float) -> list[str]:
                      'stroke="#222" stroke-opacity="0.6"/>')
         parts.append(f'<text x="{middle:.1f}" y="{bottom - 6:.1f}" text-anchor="middle" '
                      f'fill="white">{number(statistics.median(test["samples_ts"]))}</text>')
-        for line, text in enumerate([run["shape"], run["recipe"], f"{run['threads']} threads"]):
+        threads = f"{run['threads']} thread{'s' if run['threads'] != 1 else ''}"
+        for line, text in enumerate([run["shape"], run["recipe"], threads]):
             parts.append(f'<text x="{middle:.1f}" y="{bottom + 14 + 13 * line:.1f}" '
                          f'text-anchor="middle" font-size="10">{text}</text>')
     return parts
 
 
-def chart(runs: list[dict], tests: list[tuple[str, str]]) -> str:
-    tests = [(name, caption) for name, caption in tests
-             if any(test["test"] == name for run in runs for test in run["results"])]
+def caption_of(test: str) -> str:
+    """Of the tests of `krait bench`: pp512, tg16, tg16 x8."""
+    kind, _, sequences = test.partition(" x")
+    if kind.startswith("pp"):
+        return f"prefill of {kind[2:]} tokens"
+    return f"decode of {sequences or 1} sequence{'s' if sequences else ''}"
+
+
+def chart(runs: list[dict]) -> str:
+    tests = [(name, caption_of(name)) for name in
+             dict.fromkeys(test["test"] for run in runs for test in run["results"])]
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" '
              f'height="{PANEL * len(tests)}" font-family="sans-serif" font-size="11">',
              f'<rect width="{WIDTH}" height="{PANEL * len(tests)}" fill="white"/>']
@@ -121,7 +131,12 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3, help="runs in each round")
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--svg", type=pathlib.Path)
+    parser.add_argument("--redraw", type=pathlib.Path, help="no run: the chart of this JSON, to --svg")
     args = parser.parse_args()
+    if args.redraw:
+        runs = json.loads(args.redraw.read_text(encoding="utf-8"))["runs"]
+        args.svg.write_text(chart(runs), encoding="utf-8")
+        return 0
 
     runs: list[dict] = []
     for number_of_round in range(args.rounds):
@@ -151,11 +166,7 @@ def main() -> int:
         args.json.write_text(json.dumps({"commit": commit(), "cpu": cpu, "isa": isa, "runs": runs},
                                         indent=1) + "\n", encoding="utf-8")
     if args.svg:
-        names = [(f"pp{p}", f"prefill of {p} tokens") for p in args.prompts.split(",")]
-        names += [(f"tg{args.tokens}" + (f" x{b}" if b != "1" else ""),
-                   f"decode of {b} sequence{'s' if b != '1' else ''}")
-                  for b in args.batches.split(",")]
-        args.svg.write_text(chart(runs, names), encoding="utf-8")
+        args.svg.write_text(chart(runs), encoding="utf-8")
     return 0
 
 

@@ -56,4 +56,4 @@ std::string_view embedded_calibration_text() noexcept {
 ]] @ONLY)
 set_source_files_properties(${PROJECT_BINARY_DIR}/generated/embedded.cc PROPERTIES
   OBJECT_DEPENDS "${embedded_recipes};${embedded_text}")
-target_sources(krait PRIVATE ${PROJECT_BINARY_DIR}/generated/embedded.cc)
+target_sources(krait_quant_objects PRIVATE ${PROJECT_BINARY_DIR}/generated/embedded.cc)

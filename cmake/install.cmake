@@ -5,7 +5,7 @@ include(CMakePackageConfigHelpers)
 if(TARGET krait_cli)
   # Where the program looks for the demo model (src/cli/command.cc): below its own prefix, then in
   # the source tree.
-  target_compile_definitions(krait_cli PRIVATE
+  target_compile_definitions(krait_cli_objects PRIVATE
     KRAIT_INSTALL_DATADIR="${CMAKE_INSTALL_DATADIR}/krait" KRAIT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   install(TARGETS krait_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()

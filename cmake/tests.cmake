@@ -1,13 +1,17 @@
-# One test program per module, found by name: src/<module>/**/*_test.cc.
+# A test program for each folder of src/, of its *_test.cc, and one of tests/*_test.cc.
 find_package(GTest REQUIRED)
-include(GoogleTest)
 
-function(krait_test_program name)
+# krait_test_program(NAME LINKED SOURCE...): with ctest its cases run in a few processes, each every
+# KRAIT_SHARDS-th of them; --gtest_filter runs one by hand.
+set(KRAIT_SHARDS 4)
+function(krait_test_program name linked)
   add_executable(${name} ${ARGN})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
   target_compile_definitions(${name} PRIVATE KRAIT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  target_link_libraries(${name} PRIVATE krait krait_options fmt::fmt
+  target_link_libraries(${name} PRIVATE ${linked} krait_options fmt::fmt
     nlohmann_json::nlohmann_json GTest::gtest_main)
+  # Checks themselves need no speed; what they check is compiled as ever.
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
   # test.sh runs "parser" tests under sanitizers and "whole" ones (of models) on every instruction set.
   set(label unit)
   if(name MATCHES "^(io|tokenizer)_")
@@ -16,7 +20,12 @@ function(krait_test_program name)
     set(label whole)
   endif()
   if(NOT KRAIT_EMULATED_CPUS)
-    gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS ${label})
+    math(EXPR last "${KRAIT_SHARDS} - 1")
+    foreach(shard RANGE ${last})
+      add_test(NAME ${name}.${shard} COMMAND ${name})
+      set_tests_properties(${name}.${shard} PROPERTIES TIMEOUT 600 LABELS "${label}"
+        ENVIRONMENT "GTEST_TOTAL_SHARDS=${KRAIT_SHARDS};GTEST_SHARD_INDEX=${shard}")
+    endforeach()
     return()
   endif()
   # One test per emulated CPU: starting the emulator for each case would take longer than the cases.
@@ -27,16 +36,14 @@ function(krait_test_program name)
   endforeach()
 endfunction()
 
-foreach(module core io tokenizer kernels models quant runtime eval)
-  file(GLOB_RECURSE tests CONFIGURE_DEPENDS src/${module}/*_test.cc)
+foreach(folder IN LISTS KRAIT_FOLDERS)
+  file(GLOB_RECURSE tests CONFIGURE_DEPENDS src/${folder}/*_test.cc)
   if(tests)
-    krait_test_program(${module}_tests ${tests})
+    krait_test_program(${folder}_tests "${KRAIT_OBJECTS_${folder}}" ${tests})
   endif()
 endforeach()
 file(GLOB tests CONFIGURE_DEPENDS tests/*_test.cc)
-if(tests)
-  krait_test_program(path_tests ${tests})
-endif()
+krait_test_program(path_tests krait ${tests})
 
 # The "bits" tests: on each emulated CPU what its level of instructions adds to the one before it.
 foreach(cpu level IN ZIP_LISTS KRAIT_EMULATED_CPUS KRAIT_EMULATED_LEVELS)
@@ -56,33 +63,45 @@ foreach(cpu level IN ZIP_LISTS KRAIT_EMULATED_CPUS KRAIT_EMULATED_LEVELS)
     LABELS bits ENVIRONMENT KRAIT_ISA=${level})
 endforeach()
 
+# The objects of the folders whose headers a source includes, and of those below them.
+function(krait_objects_of source out)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
+  file(STRINGS ${source} includes REGEX "^#include \"[a-z]+/")
+  set(objects)
+  foreach(include IN LISTS includes)
+    string(REGEX REPLACE "^#include \"([a-z]+)/.*" "\\1" folder "${include}")
+    list(APPEND objects ${KRAIT_OBJECTS_${folder}})
+  endforeach()
+  list(REMOVE_DUPLICATES objects)
+  set(${out} ${objects} PARENT_SCOPE)
+endfunction()
+
 # Small programs that the comparison scripts in tests/ run; each is called by its file's name.
 file(GLOB tools CONFIGURE_DEPENDS tests/tools/*.cc)
 foreach(source IN LISTS tools)
   get_filename_component(name ${source} NAME_WE)
+  krait_objects_of(${source} objects)
   add_executable(${name} ${source})
-  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
-  target_link_libraries(${name} PRIVATE krait krait_options fmt::fmt nlohmann_json::nlohmann_json)
+  target_link_libraries(${name} PRIVATE ${objects})
 endforeach()
 
 # Fuzz targets: libFuzzer programs under KRAIT_FUZZ, otherwise each replays its corpus as one test.
 file(GLOB fuzzers CONFIGURE_DEPENDS tests/fuzz/fuzz_*.cc)
+add_custom_target(fuzzers)
 foreach(source IN LISTS fuzzers)
   get_filename_component(name ${source} NAME_WE)
   string(REPLACE fuzz_ "" corpus ${name})
+  krait_objects_of(${source} objects)
+  add_executable(${name} ${source})
+  add_dependencies(fuzzers ${name})
+  target_link_libraries(${name} PRIVATE ${objects})
   if(KRAIT_FUZZ)
-    add_executable(${name} ${source})
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   else()
-    add_executable(${name} ${source} tests/fuzz/replay_main.cc)
+    target_sources(${name} PRIVATE tests/fuzz/replay_main.cc)
     add_test(NAME ${name}_corpus COMMAND ${name} ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${corpus})
     set_tests_properties(${name}_corpus PROPERTIES LABELS parser)
   endif()
-  if(corpus STREQUAL sweep)  # the one parser of the program
-    target_sources(${name} PRIVATE src/cli/sweep_file.cc)
-  endif()
-  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
-  target_link_libraries(${name} PRIVATE krait krait_options fmt::fmt nlohmann_json::nlohmann_json)
 endforeach()
 include(${PROJECT_SOURCE_DIR}/tests/policy/policy.cmake OPTIONAL)
 include(${PROJECT_SOURCE_DIR}/tests/cli/cli.cmake OPTIONAL)

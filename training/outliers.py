@@ -1,6 +1,6 @@
 """How far outliers reach at every activation site of our checkpoints, measured on held-out text.
 
-    python outliers.py ../models/krait-demo ../models/krait-mamba2 --data runs/data --out ../docs
+    python outliers.py ../models/krait-demo ../models/krait-mamba2 --data runs/data --out ../docs/results
 
 For every site and layer: the largest magnitude over the RMS; the kurtosis (3 for a Gaussian); the
 share of the energy (sum of squares) in the strongest channel, times the number of channels, so that
@@ -141,7 +141,7 @@ def layers_of(model):
 
 PANELS = (("max_over_rms", "max / RMS", 3), ("kurtosis", "kurtosis", 5),
           ("top_channel", "top channel's energy / mean", 3))  # ranges in decades from 1
-LEFT, PANEL, GAP, ROW, TOP = 190, 200, 32, 22, 46
+LEFT, PANEL, GAP, ROW, TOP = 220, 200, 32, 22, 46
 POWERS = ("1", "10", "100", "1k", "10k", "100k")
 
 

@@ -1,7 +1,7 @@
 """Draw the loss curve of a training log as SVG, or the held-out curves of several.
 
     python plot.py logs/krait-demo.jsonl --out ../models/krait-demo/loss.svg
-    python plot.py logs/*.jsonl --out ../docs/ladder.svg
+    python plot.py logs/*.jsonl --out ../docs/results/ladder.svg
 """
 
 import argparse

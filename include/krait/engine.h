@@ -12,10 +12,20 @@ namespace krait {
 
 class Session;
 
+/// Where the integer weights of a mixture's experts are: packed in memory, or left in the mapped file
+/// and packed while they are multiplied. The logits are the same.
+enum class ExpertMemory {
+  automatic,  ///< as the environment variable KRAIT_EXPERTS says (packed, mapped); unset: packed if
+              ///< they take at most half of the memory
+  packed,
+  mapped,
+};
+
 struct EngineOptions {
   int threads = 0;     ///< 0: all that this process may use
   bool mlock = false;  ///< keep the weights in RAM: pages of this process that are or come into
                        ///< memory after loading stay there. Errors: io_error above `ulimit -l`
+  ExpertMemory experts = ExpertMemory::automatic;
 };
 
 /// A loaded model with its tokenizer. Immutable and cheap to copy (copies share the model).

@@ -25,7 +25,7 @@ struct QuantizeOptions {
   int seq_len = 512;
   std::uint64_t seed = 1234;
   int threads = 0;
-  bool overwrite = false;  ///< replace an existing output directory
+  bool overwrite = false;  ///< replace an output directory that krait wrote
   ProgressFn progress;
 };
 

@@ -1,6 +1,4 @@
 // krait compare: what a model lost against its reference.
-#include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -10,12 +8,13 @@
 #include "cli/evaluation.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/table.h"
-#include "cli/task_outcome.h"
 #include "eval/divergence.h"
 #include "eval/site_errors.h"
 #include "io/json.h"
 #include "krait/engine.h"
+#include "report/table.h"
+#include "report/tables.h"
+#include "report/task_outcome.h"
 
 namespace krait::cli {
 namespace {
@@ -53,50 +52,6 @@ void print_divergence(const Options& options, const DivergenceResult& result) {
       "independent: +- {:.5f})\n",
       lost.str(), result.model.tokens, result.model.windows, kBootstrapBlock,
       result.nll_difference_error);
-}
-
-std::string by_layer(std::vector<double> values, fmt::format_string<double&> format) {
-  std::erase_if(values, [](double value) { return std::isnan(value); });
-  if (values.empty()) return "-";
-  double median = quantile(values, 0.5), worst = *std::max_element(values.begin(), values.end());
-  return fmt::format(format, median) + " (" + fmt::format(format, worst) + ")";
-}
-
-/// By role, the median of the layers and the worst.
-void print_sites(const SiteErrors& errors) {
-  Table table({"site", "max/RMS", "as kept", "kurtosis", "as kept", "relative squared error"});
-  std::vector<std::string> roles;
-  for (const SiteError& site : errors.sites) {
-    if (std::find(roles.begin(), roles.end(), site.role) == roles.end()) roles.push_back(site.role);
-  }
-  for (const std::string& role : roles) {
-    std::vector<double> error, before, after, kurtosis, kept;
-    for (const SiteError& site : errors.sites) {
-      if (site.role != role) continue;
-      error.push_back(site.error);
-      before.push_back(site.before.max_over_rms());
-      after.push_back(site.after.max_over_rms());
-      kurtosis.push_back(site.before.kurtosis);
-      kept.push_back(site.after.kurtosis);
-    }
-    table.add({role, by_layer(before, "{:.0f}"), by_layer(after, "{:.0f}"),
-               by_layer(kurtosis, "{:.1f}"), by_layer(kept, "{:.1f}"), by_layer(error, "{:.2g}")});
-  }
-  roles.clear();
-  for (const ProductError& product : errors.products) {
-    if (std::find(roles.begin(), roles.end(), product.role) == roles.end()) {
-      roles.push_back(product.role);
-    }
-  }
-  for (const std::string& role : roles) {
-    std::vector<double> error;
-    for (const ProductError& product : errors.products) {
-      if (product.role == role) error.push_back(product.error);
-    }
-    table.add({"output of " + role, "-", "-", "-", "-", by_layer(error, "{:.2g}")});
-  }
-  print("\n{}\nmedian over the layers (worst layer); errors include those of what comes before\n",
-        table.str());
 }
 
 int run(const Options& options) {
@@ -138,7 +93,10 @@ int run(const Options& options) {
     return kSuccess;
   }
   if (result) print_divergence(options, *result);
-  if (sites) print_sites(*sites);
+  if (sites) {
+    print("\n{}\nmedian over the layers (worst layer); errors include those of what comes before\n",
+          site_table(*sites).str());
+  }
   if (tasks.empty()) return kSuccess;
   print(
       "{}{}\n* the metric that papers report; differences are model - reference, item by item; of "

@@ -11,16 +11,19 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/table.h"
-#include "cli/units.h"
 #include "core/check.h"
 #include "eval/divergence.h"
+#include "eval/speed.h"
+#include "eval/windows.h"
 #include "io/file.h"
 #include "krait/engine.h"
 #include "krait/generate.h"
 #include "krait/quantize.h"
 #include "krait/session.h"
 #include "quant/embedded.h"
+#include "quant/quantized_directory.h"
+#include "report/table.h"
+#include "report/units.h"
 #include "runtime/engine_impl.h"
 
 namespace krait::cli {
@@ -72,17 +75,9 @@ Texts split_text() {
   return {std::string(text.substr(0, cut)), std::string(text.substr(cut))};
 }
 
-double decode_speed(const Engine& engine, const std::string& prompt) {
-  GenerateOptions options{.max_tokens = 64, .temperature = 0, .stop = {}, .ignore_eos = true};
-  std::vector<double> speeds;
-  for (int repeat = 0; repeat < 3; ++repeat) {
-    Session session = engine.new_session();
-    const GenerateResult result = generate(engine, session, prompt, options);
-    speeds.push_back(static_cast<double>(result.ids.size()) /
-                     std::max(result.decode_seconds, 1e-9));
-  }
-  std::sort(speeds.begin(), speeds.end());
-  return speeds[1];
+double decode_speed(const Engine& engine) {
+  const SpeedTest test[] = {{.tokens = 64, .decode = true}};
+  return quantile(measure_speed(engine, test, 3, false).results.front().rates, 0.5);
 }
 
 struct Row {
@@ -96,7 +91,7 @@ Json to_json(const Row& row) {
           {"bytes", row.bytes},
           {"bits_per_weight", row.bits},
           {"decode_tokens_per_second", row.decode},
-          {"loss", cli::to_json(row.loss)}};
+          {"loss", to_json(row.loss)}};
 }
 
 void print_rows(const std::vector<Row>& rows) {
@@ -122,6 +117,7 @@ int run(const Options& options) {
   const std::string model = resolve_model(options.model);
   const TemporaryDirectory temporary;
   const std::string output = options.output.empty() ? temporary.path() : options.output;
+  for (const char* recipe : kRecipes) check_output(model, output + "/" + recipe, true);
   const Texts texts = split_text();
   const std::string calibration = temporary.path() + "/calibration.txt";
   write_file_atomic(calibration, texts.calibration);
@@ -139,7 +135,7 @@ int run(const Options& options) {
   const std::vector<std::int32_t> ids = reference.encode(texts.held_out, false);
 
   std::vector<Row> rows(1);
-  rows[0].decode = decode_speed(reference, options.prompt);
+  rows[0].decode = decode_speed(reference);
   std::string generator_directory;
   for (const char* recipe : kRecipes) {
     current = recipe;
@@ -164,7 +160,7 @@ int run(const Options& options) {
     Row row{.name = recipe,
             .bytes = static_cast<double>(made.output_bytes),
             .bits = made.bits_per_weight,
-            .decode = decode_speed(engine, options.prompt),
+            .decode = decode_speed(engine),
             .loss = {}};
     row.loss = compare(reference, engine, ids, texts.held_out.size(), kSeqLen, watch);
     report.finish();

@@ -7,13 +7,13 @@
 
 #include "cli/command.h"
 #include "cli/evaluation.h"
-#include "cli/measures.h"
 #include "cli/output.h"
-#include "cli/plot.h"
 #include "cli/progress.h"
-#include "cli/table.h"
 #include "io/file.h"
 #include "krait/engine.h"
+#include "report/measures.h"
+#include "report/plot.h"
+#include "report/table.h"
 
 namespace krait::cli {
 namespace {

@@ -4,11 +4,12 @@
 #include <string>
 
 #include "cli/command.h"
+#include "cli/evaluation.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/task_outcome.h"
 #include "io/json.h"
 #include "krait/engine.h"
+#include "report/task_outcome.h"
 
 namespace krait::cli {
 namespace {

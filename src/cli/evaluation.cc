@@ -1,6 +1,8 @@
 #include "cli/evaluation.h"
 
-#include "core/check.h"
+#include <fmt/format.h>
+
+#include "eval/tasks.h"
 
 namespace krait::cli {
 
@@ -18,47 +20,28 @@ void add_evaluation_options(CLI::App& app, EvaluationOptions& options, bool file
   add_json_option(app, options.json);
 }
 
-EvaluationText encode_evaluation_text(const std::string& text, const std::string& where,
-                                      std::int64_t max_tokens, const Engine& engine) {
-  EvaluationText result{engine.encode(text, false), text.size()};
-  const auto most = static_cast<std::size_t>(max_tokens);
-  if (most > 0 && most < result.ids.size()) {
-    result.ids.resize(most);
-    result.bytes = engine.decode(result.ids).size();
-  }
-  check(result.ids.size() >= 2, ErrorCode::invalid_argument,
-        "{} has {} tokens: at least 2 are needed", where, result.ids.size());
-  return result;
-}
-
 EvaluationText read_evaluation_text(const EvaluationOptions& options, const Engine& engine) {
   TextInput input;
   input.file = options.file;
   return encode_evaluation_text(read_text(input), options.file, options.max_tokens, engine);
 }
 
-Json to_json(const PerplexityResult& result) {
-  return {{"tokens", result.tokens},
-          {"windows", result.windows},
-          {"nll", result.nll},
-          {"nll_error", result.nll_error},
-          {"perplexity", result.perplexity},
-          {"bits_per_byte", result.bits_per_byte}};
-}
-
-Json to_json(const DivergenceResult& result) {
-  return {{"reference", to_json(result.reference)},
-          {"model", to_json(result.model)},
-          {"nll_difference", result.nll_difference},
-          {"nll_difference_error", result.nll_difference_error},
-          {"nll_difference_low", result.nll_difference_interval.low},
-          {"nll_difference_high", result.nll_difference_interval.high},
-          {"kl_mean", result.kl_mean},
-          {"kl_low", result.kl_interval.low},
-          {"kl_high", result.kl_interval.high},
-          {"kl_p999", result.kl_p999},
-          {"kl_max", result.kl_max},
-          {"top1_agreement", result.top1_agreement}};
+CLI::Option* add_task_options(CLI::App& app, std::vector<std::string>& names, std::string& data,
+                              std::int64_t& limit) {
+  CLI::Option* tasks =
+      app.add_option("--tasks", names,
+                     fmt::format("Tasks, separated by commas: {}", fmt::join(task_names(), ", ")))
+          ->delimiter(',')
+          ->allow_extra_args(false)
+          ->type_name("NAMES");
+  app.add_option("--data", data, "Directory with TASK.jsonl for each task")
+      ->type_name("DIR")
+      ->capture_default_str();
+  app.add_option("--limit", limit, "Only the first N items of each task; 0: all")
+      ->type_name("N")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  return tasks;
 }
 
 }  // namespace krait::cli

@@ -1,4 +1,4 @@
-// What perplexity and compare share: the text and how it is cut.
+// What commands that evaluate share: the text and how it is cut, and tasks.
 #pragma once
 
 #include <cstdint>
@@ -6,9 +6,8 @@
 #include <vector>
 
 #include "cli/command.h"
-#include "eval/divergence.h"
-#include "io/json.h"
 #include "krait/engine.h"
+#include "report/measures.h"
 
 namespace krait::cli {
 
@@ -20,18 +19,11 @@ struct EvaluationOptions {
 };
 void add_evaluation_options(CLI::App& app, EvaluationOptions& options, bool file_required = true);
 
-struct EvaluationText {
-  std::vector<std::int32_t> ids;
-  std::size_t bytes = 0;  ///< of the text that `ids` stand for
-};
-/// The first `max_tokens` ids of a text (0: all), without special tokens. Error: invalid_argument,
-/// naming `where`, for fewer than 2.
-EvaluationText encode_evaluation_text(const std::string& text, const std::string& where,
-                                      std::int64_t max_tokens, const Engine& engine);
-/// That of the options' file. Errors: also not_found, io_error.
+/// The text of the options' file. Errors: as encode_evaluation_text(); also not_found, io_error.
 EvaluationText read_evaluation_text(const EvaluationOptions& options, const Engine& engine);
 
-Json to_json(const PerplexityResult& result);
-Json to_json(const DivergenceResult& result);
+/// --tasks, --data and --limit. Returns the first of them.
+CLI::Option* add_task_options(CLI::App& app, std::vector<std::string>& names, std::string& data,
+                              std::int64_t& limit);
 
 }  // namespace krait::cli

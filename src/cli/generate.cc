@@ -8,11 +8,11 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
-#include "cli/units.h"
 #include "core/memory.h"
 #include "io/json.h"
 #include "krait/engine.h"
 #include "krait/session.h"
+#include "report/units.h"
 
 namespace krait::cli {
 namespace {

@@ -4,14 +4,14 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
-#include "cli/table.h"
-#include "cli/units.h"
 #include "core/cpu_info.h"
 #include "core/memory.h"
 #include "core/thread_pool.h"
 #include "kernels/machine/machine.h"
 #include "krait/quantize.h"
 #include "krait/version.h"
+#include "report/table.h"
+#include "report/units.h"
 
 namespace krait::cli {
 namespace {

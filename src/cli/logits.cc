@@ -1,6 +1,4 @@
 // krait logits: what the model says after every token, for NumPy.
-#include <bit>
-#include <charconv>
 #include <memory>
 #include <string>
 
@@ -10,13 +8,12 @@
 #include "cli/progress.h"
 #include "core/check.h"
 #include "io/file.h"
+#include "io/npy.h"
 #include "krait/engine.h"
 #include "runtime/engine_impl.h"
 
 namespace krait::cli {
 namespace {
-
-static_assert(std::endian::native == std::endian::little, "the file says <f4");
 
 struct Options {
   std::string model, output;
@@ -24,19 +21,6 @@ struct Options {
   TextInput input;
   int threads = 0;
 };
-
-/// Header of NumPy's format 1.0 (numpy.lib.format): float32 [rows, cols], C order.
-std::string npy_header(std::int64_t rows, std::int64_t cols) {
-  std::string text =
-      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
-  constexpr std::size_t kPreamble = 10, kAlignment = 64;
-  text.append(kAlignment - 1 - (kPreamble + text.size()) % kAlignment, ' ');
-  text += '\n';
-  std::string header("\x93NUMPY\x01\x00", 8);
-  header += static_cast<char>(text.size() & 0xff);
-  header += static_cast<char>(text.size() >> 8);
-  return header + text;
-}
 
 int run(const Options& options) {
   const bool has_text = options.input.text_given || !options.input.file.empty();

@@ -8,9 +8,9 @@
 #include "cli/evaluation.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/table.h"
-#include "cli/units.h"
 #include "krait/engine.h"
+#include "report/table.h"
+#include "report/units.h"
 
 namespace krait::cli {
 namespace {

@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "cli/output.h"
-#include "cli/units.h"
+#include "report/units.h"
 
 namespace krait::cli {
 namespace {

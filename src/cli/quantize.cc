@@ -9,8 +9,8 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/units.h"
 #include "core/memory.h"
+#include "report/units.h"
 
 namespace krait::cli {
 namespace {
@@ -85,7 +85,8 @@ Runner declare_quantize(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   app.add_option("--seed", q.seed, "Of the choice of samples")->capture_default_str();
-  app.add_flag("--force", q.overwrite, "Replace an existing output directory");
+  app.add_flag("--force", q.overwrite,
+               "Replace an output directory that krait wrote, and no other");
   add_threads_option(app, q.threads);
   add_json_option(app, options->json);
   return [options] { return run(*options); };

@@ -6,12 +6,11 @@
 #include <string>
 
 #include "cli/command.h"
-#include "cli/measures.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/table.h"
-#include "eval/bootstrap.h"
 #include "krait/engine.h"
+#include "report/measures.h"
+#include "report/tables.h"
 
 namespace krait::cli {
 namespace {
@@ -22,43 +21,6 @@ struct Options {
   int threads = 0;
   bool json = false;
 };
-
-std::string percent(double share) { return fmt::format("{:.1f}%", 100 * share); }
-
-Table table_of(const std::vector<RecallCell>& cells, const std::vector<RecallCell>& reference) {
-  std::vector<std::string> header = {"task",  "length", "distance", "items", "exact",
-                                     "first", "chosen", "nll",      "gain",  "+-"};
-  if (!reference.empty()) {
-    header.insert(header.end(), {"chosen, ref.", "gain, ref.", "chosen, difference (95%)",
-                                 "gain, difference (95%)"});
-  }
-  Table table(header);
-  for (std::size_t i = 0; i < cells.size(); ++i) {
-    const RecallCell& cell = cells[i];
-    const RecallSummary own = summarize(cell);
-    std::vector<std::string> row = {cell.task,
-                                    std::to_string(cell.length),
-                                    std::to_string(cell.distance),
-                                    std::to_string(cell.items.size()),
-                                    percent(own.exact.value),
-                                    percent(own.first.value),
-                                    percent(own.chosen.value),
-                                    fmt::format("{:.3f}", own.nll.value),
-                                    fmt::format("{:+.3f}", own.gain.value),
-                                    fmt::format("{:.3f}", own.gain.error)};
-    if (!reference.empty()) {
-      const RecallSummary theirs = summarize(reference[i]);
-      const RecallSummary difference = paired_difference(cell, reference[i]);
-      const double quantile = student95(difference.groups);
-      row.push_back(percent(theirs.chosen.value));
-      row.push_back(fmt::format("{:+.3f}", theirs.gain.value));
-      row.push_back(difference_text(difference.chosen, 3, quantile));
-      row.push_back(difference_text(difference.gain, 4, quantile));
-    }
-    table.add(row);
-  }
-  return table;
-}
 
 int run(const Options& options) {
   const std::string model = resolve_model(options.model);
@@ -87,7 +49,7 @@ int run(const Options& options) {
     print_json(json);
     return kSuccess;
   }
-  print("{}\n{}\n\n{}", model, engine.description(), table_of(cells, theirs).str());
+  print("{}\n{}\n\n{}", model, engine.description(), recall_table(cells, theirs).str());
   print(
       "\nnll: nats per answer; gain: what the needle takes off it, against the prompt without it\n"
       "chosen: no answer of another needle gains as much (chance {:.1f}%)\n",

@@ -1,18 +1,15 @@
-// krait report: the results of sweeps as tables and pictures.
-#include <filesystem>
+// krait merge and krait report: the results of sweeps in one directory, or as tables and pictures.
+#include <algorithm>
 #include <memory>
 #include <string>
 
 #include "cli/command.h"
 #include "cli/output.h"
-#include "cli/report_data.h"
-#include "cli/sweep_file.h"
-#include "io/file.h"
+#include "report/by_model.h"
+#include "report/results.h"
 
 namespace krait::cli {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct Options {
   std::vector<std::string> directories;
@@ -20,37 +17,50 @@ struct Options {
   bool json = false;
 };
 
-/// The text stands in `output`, the pictures beside it.
-void write_report(const Options& options, const ReportModels& models) {
-  const fs::path output(options.output);
-  std::string text = "# Results\n\n";
-  for (const Picture& picture : report_pictures(models)) {
-    const std::string name = file_name_of(output.stem().string() + "-" + picture.name + ".svg");
-    write_file_atomic((output.parent_path() / name).string(), picture.svg);
-    text += fmt::format("![{}]({})\n\n", picture.title, name);
+int merge(const Options& options) {
+  const Results results = read_results(options.directories);
+  const auto failures = std::count_if(results.begin(), results.end(),
+                                      [](const auto& entry) { return is_failure(entry.second); });
+  write_results(results, options.output);
+  if (options.json) {
+    print_json({{"results", results.size()}, {"failures", failures}, {"output", options.output}});
+  } else {
+    print("{}", result_table(results).str());
+    for (const auto& [name, result] : results) {
+      if (is_failure(result)) print("{}: {}\n", name, text_at(result, "/error/message"));
+    }
+    print("{} results, {} of them failures: {}\n", results.size(), failures, options.output);
   }
-  write_file_atomic(options.output, text + report_markdown(models));
+  return failures == 0 ? kSuccess : kFailure;
 }
 
-int run(const Options& options) {
+int report(const Options& options) {
   const Results results = read_results(options.directories);
   if (options.json) {
-    Json list = Json::object();
-    for (const auto& [name, result] : results) list[name] = result;
-    print_json(list);
+    print_json(results);
     return kSuccess;
   }
   const ReportModels models = report_models(results);
   if (options.output.empty()) {
     write_out("# Results\n\n" + report_markdown(models));
   } else {
-    write_report(options, models);
+    write_report(options.output, models);
     print("{} results of {} models: {}\n", results.size(), models.size(), options.output);
   }
   return kSuccess;
 }
 
 }  // namespace
+
+Runner declare_merge(CLI::App& app) {
+  const auto options = std::make_shared<Options>();
+  app.add_option("DIR", options->directories, "Directories of krait sweep")->required();
+  app.add_option("-o,--output", options->output, "Directory for all results; one of DIR may be it")
+      ->required()
+      ->type_name("DIR");
+  add_json_option(app, options->json);
+  return [options] { return merge(*options); };
+}
 
 Runner declare_report(CLI::App& app) {
   const auto options = std::make_shared<Options>();
@@ -60,7 +70,7 @@ Runner declare_report(CLI::App& app) {
                  "Markdown file to write, with SVG pictures beside it; default: to the terminal")
       ->type_name("FILE");
   add_json_option(app, options->json);
-  return [options] { return run(*options); };
+  return [options] { return report(*options); };
 }
 
 }  // namespace krait::cli

@@ -4,7 +4,7 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
-#include "cli/table.h"
+#include "report/table.h"
 #include "tokenizer/tokenizer.h"
 
 namespace krait::cli {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "core/error.h"
+
 namespace krait {
 namespace {
 
@@ -24,6 +26,11 @@ TEST(Check, MessagesStayOneLineWhateverTheyQuote) {
 TEST(Check, ThrowsOnlyIfTheConditionFails) {
   EXPECT_NO_THROW(check(true, ErrorCode::io_error, "{}", 1));
   EXPECT_THROW(check(false, ErrorCode::io_error, "{}", 1), Error);
+}
+
+TEST(Check, CodesHaveNames) {
+  EXPECT_STREQ(name_of(ErrorCode::invalid_argument), "invalid_argument");
+  EXPECT_STREQ(name_of(ErrorCode::io_error), "io_error");
 }
 
 }  // namespace

@@ -61,7 +61,7 @@ struct ThreadPool::Shared {
         continue;
       }
       const std::int64_t begin = std::min(n, step * part), end = std::min(n, begin + step);
-      if (begin < end) invoke(context, begin, end, thread);
+      if (begin < end) invoke(context, begin, end, part);
       last = pending.fetch_sub(1, std::memory_order_acq_rel) == 1;
     }
     return last;

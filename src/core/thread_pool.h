@@ -18,10 +18,10 @@ class ThreadPool {
 
   int threads() const noexcept { return threads_; }
 
-  /// Calls fn(begin, end, thread) on at most threads() disjoint ranges covering [0, n), multiples
-  /// of `grain` but for the last. `thread` indexes per-thread scratch; who is done takes ranges
-  /// that nobody has begun. Returns when all are done; one range (n <= grain, or one thread) runs
-  /// in place. fn must not throw. Not reentrant. How work is split never changes a result.
+  /// Calls fn(begin, end, part) on at most threads() disjoint ranges covering [0, n), multiples of
+  /// `grain` but for the last. `part` < threads() is another for each of them, whoever runs it: the
+  /// index of scratch and of partial results. Returns when all are done; one range (n <= grain, or
+  /// one thread) runs in place. fn must not throw. Not reentrant. No result depends on the split.
   template <typename Fn>
   void parallel_for(std::int64_t n, std::int64_t grain, Fn&& fn) {
     using F = std::remove_reference_t<Fn>;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <limits>
 #include <mutex>
@@ -9,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/test_support.h"
 #include "krait/error.h"
 
 namespace krait {
@@ -16,7 +18,7 @@ namespace {
 
 struct Call {
   std::int64_t begin, end;
-  int thread;
+  int part;
 };
 
 class Pools : public testing::TestWithParam<int> {
@@ -29,16 +31,17 @@ TEST_P(Pools, PartsAreDisjointCoverTheRangeAndKeepTheGrain) {
     for (const std::int64_t grain : {-1, 0, 1, 2, 3, 16, 64, 1000}) {
       std::mutex mutex;
       std::vector<Call> calls;
-      pool_.parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end, int thread) {
+      pool_.parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end, int part) {
         const std::lock_guard lock(mutex);
-        calls.push_back({begin, end, thread});
+        calls.push_back({begin, end, part});
       });
       std::vector<int> covered(static_cast<std::size_t>(n), 0);
       ASSERT_LE(calls.size(), static_cast<std::size_t>(pool_.threads()));
       for (const Call& call : calls) {
         ASSERT_LT(call.begin, call.end);
-        ASSERT_GE(call.thread, 0);
-        ASSERT_LT(call.thread, pool_.threads());
+        ASSERT_GE(call.part, 0);
+        ASSERT_LT(call.part, pool_.threads());
+        ASSERT_EQ(std::ranges::count(calls, call.part, &Call::part), 1);
         if (call.end < n && grain > 0) {
           EXPECT_EQ((call.end - call.begin) % grain, 0);
         }
@@ -73,8 +76,8 @@ TEST_P(Pools, WakesWorkersThatSleep) {
   std::vector<std::int64_t> sums(static_cast<std::size_t>(pool_.threads()));
   for (int job = 0; job < 20; ++job) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));  // longer than the spinning
-    pool_.parallel_for(64, 1, [&](std::int64_t begin, std::int64_t end, int thread) {
-      sums[static_cast<std::size_t>(thread)] += end - begin;  // per-thread scratch
+    pool_.parallel_for(64, 1, [&](std::int64_t begin, std::int64_t end, int part) {
+      sums[static_cast<std::size_t>(part)] += end - begin;  // partial results
     });
   }
   EXPECT_EQ(std::accumulate(sums.begin(), sums.end(), std::int64_t{0}), 20 * 64);
@@ -93,6 +96,16 @@ TEST_P(Pools, ReadsWhatTheCallerWroteBefore) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, Pools, testing::Values(1, 2, 5));
+
+TEST(ThreadPool, GivesEachRangeAnIndexOfItsOwnWhoeverRunsIt) {
+  const OnOneCpu one;
+  ThreadPool pool(4);
+  std::vector<int> used(4);
+  pool.parallel_for(400, 1, [&](std::int64_t, std::int64_t, int part) {
+    ++used[static_cast<std::size_t>(part)];
+  });
+  EXPECT_EQ(used, (std::vector<int>{1, 1, 1, 1}));
+}
 
 TEST(ThreadPool, IsBuiltAndDestroyedAtOnce) {
   for (int i = 0; i < 200; ++i) {

@@ -7,10 +7,9 @@
 #include <string_view>
 
 #include "io/file.h"
+#include "io/json_fwd.h"
 
 namespace krait {
-
-using Json = nlohmann::json;
 
 /// What a key that occurs twice in one object means: Python keeps the last value.
 enum class DuplicateKeys { keep_last, refuse };

@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "core/choices.h"
 #include "core/printable.h"
+#include "io/json.h"
 
 namespace krait {
 namespace {
@@ -21,10 +22,15 @@ bool is_integer_within(const Json& value, std::int64_t low, std::int64_t high) {
 
 }  // namespace
 
+JsonFields::JsonFields(const Json& json, std::string where, ErrorCode code)
+    : json_(json), where_(std::move(where)), code_(code), strict_(false) {
+  check(json.is_object(), code_, "{}: an object is expected, got {}", where_, json.type_name());
+}
+
 JsonFields::JsonFields(const Json& json, std::string where, const std::vector<std::string>& known,
                        ErrorCode code)
-    : json_(json), where_(std::move(where)), code_(code) {
-  check(json.is_object(), code_, "{}: an object is expected, got {}", where_, json.type_name());
+    : JsonFields(json, std::move(where), code) {
+  strict_ = true;
   for (const auto& [key, value] : json.items()) {
     if (std::find(known.begin(), known.end(), key) == known.end()) {
       fail(code_, "{}: unknown key {}", where_, unknown_name(key, known));
@@ -32,9 +38,25 @@ JsonFields::JsonFields(const Json& json, std::string where, const std::vector<st
   }
 }
 
+bool JsonFields::has(const char* key) const {
+  const auto it = json_.find(key);
+  return it != json_.end() && (strict_ || !it->is_null());
+}
+
 const Json& JsonFields::at(const char* key) const {
   check(has(key), code_, "{}: the key \"{}\" is missing", where_, key);
-  return json_.at(key);
+  return *json_.find(key);
+}
+
+const Json& JsonFields::get(const char* key) const {
+  static const Json null;
+  return has(key) ? at(key) : null;
+}
+
+const Json& JsonFields::list(const char* key) const {
+  check(at(key).is_array(), code_, "{}: \"{}\" must be a list, got {}", where_, key,
+        at(key).type_name());
+  return at(key);
 }
 
 std::string JsonFields::text(const char* key) const {
@@ -55,19 +77,21 @@ bool JsonFields::flag(const char* key, bool fallback) const {
 }
 
 int JsonFields::integer(const char* key) const {
-  at(key);
-  return static_cast<int>(integer(key, 0, 1 << 20, 0));
+  return static_cast<int>(integer(key, 0, 1 << 20));
 }
 
-std::int64_t JsonFields::integer(const char* key, std::int64_t low, std::int64_t high,
-                                 std::int64_t fallback) const {
-  if (!has(key)) return fallback;
+std::int64_t JsonFields::integer(const char* key, std::int64_t low, std::int64_t high) const {
   const Json& value = at(key);
   if (!is_integer_within(value, low, high)) {
     fail(code_, "{}: \"{}\" must be a whole number from {} to {}, got {}", where_, key, low, high,
          shown(value));
   }
   return value.get<std::int64_t>();
+}
+
+std::int64_t JsonFields::integer(const char* key, std::int64_t low, std::int64_t high,
+                                 std::int64_t fallback) const {
+  return has(key) ? integer(key, low, high) : fallback;
 }
 
 double JsonFields::number(const char* key, double low, double high, double fallback) const {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "io/json.h"
 #include "io/test_support.h"
 
 namespace krait {
@@ -58,6 +59,28 @@ TEST(JsonFields, RefusesWithPlaceKeyAndWhatItGot) {
   refuse({{"list", {1}}}, [](const auto& f) { f.texts("list"); }, {"one is number"});
   refuse({{"sizes", {1, 5}}}, [](const auto& f) { f.integers("sizes", 0, 3, {}); }, {"got 5"});
   refuse({{"sizes", 3}}, [](const auto& f) { f.integers("sizes", 0, 3, {}); }, {"list", "number"});
+}
+
+TEST(JsonFields, OfOtherProgramsMayHoldAnyKeysAndNull) {
+  const Json json = {{"type", "Split"}, {"invert", nullptr}, {"more", 1}, {"list", {1, 2}}};
+  const JsonFields fields(json, "tokenizer.json");
+  EXPECT_EQ(fields.text("type"), "Split");
+  EXPECT_FALSE(fields.has("invert"));
+  EXPECT_TRUE(fields.flag("invert", true));
+  EXPECT_TRUE(fields.get("invert").is_null());
+  EXPECT_TRUE(fields.get("nothing").is_null());
+  EXPECT_EQ(fields.get("more"), 1);
+  EXPECT_EQ(fields.integer("more", 1, 5), 1);
+  EXPECT_EQ(fields.list("list"), json["list"]);
+  expect_error([&] { fields.text("invert"); }, bad_data, {"tokenizer.json", "\"invert\" is missing"});
+  expect_error([&] { fields.list("type"); }, bad_data, {"\"type\"", "list", "string"});
+  expect_error([&] { fields.integer("more", 2, 5); }, bad_data, {"2 to 5", "got 1"});
+  expect_error([] { JsonFields(nullptr, "x"); }, bad_data, {"x", "object", "null"});
+}
+
+TEST(JsonFields, OfKraitTakeNullForAValue) {
+  const Json json = {{"on", nullptr}};
+  expect_error([&] { fields_of(json).flag("on", true); }, bad_data, {"\"on\"", "null"});
 }
 
 }  // namespace

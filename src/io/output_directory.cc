@@ -25,6 +25,41 @@ void remove_tree(const std::string& path) {
   check(!error, ErrorCode::io_error, "cannot remove {}: {}", path, error.message());
 }
 
+/// Without what OutputFile adds to the name of a file that is not committed, ".123-4.tmp".
+std::string_view committed_name(std::string_view name) {
+  if (!name.ends_with(".tmp")) return name;
+  const std::size_t dot = name.substr(0, name.size() - 4).find_last_of('.');
+  return dot == std::string_view::npos ? name : name.substr(0, dot);
+}
+
+/// Refuses a directory with anything but regular files whose names are the writer's.
+void check_own_files(const std::string& directory, const OutputKind& kind, bool unfinished) {
+  try {
+    for (const auto& entry : fs::directory_iterator(directory)) {
+      const std::string name = entry.path().filename().string();
+      const bool is_own = entry.symlink_status().type() == fs::file_type::regular &&
+                          kind.writes(unfinished ? committed_name(name) : name);
+      check(is_own, ErrorCode::io_error,
+            "{} holds {}, which {} does not write: it is not replaced; move that away or choose "
+            "another output",
+            directory, name, kind.writer);
+    }
+  } catch (const fs::filesystem_error& error) {
+    fail(ErrorCode::io_error, "cannot list {}: {}", directory, error.code().message());
+  }
+}
+
+/// Removes what is at hand of a run that was killed.
+void remove_unfinished(const std::string& path, const OutputKind& kind) {
+  std::error_code ignored;
+  const auto status = fs::symlink_status(path, ignored);
+  if (!fs::exists(status)) return;
+  check(fs::is_directory(status), ErrorCode::io_error,
+        "{} is in the way: it is not a directory that {} was writing", path, kind.writer);
+  check_own_files(path, kind, true);
+  remove_tree(path);
+}
+
 void rename_path(const std::string& from, const std::string& to) {
   check(std::rename(from.c_str(), to.c_str()) == 0, ErrorCode::io_error,
         "cannot rename {} to {}: {}", from, to, std::strerror(errno));
@@ -52,13 +87,13 @@ void sync_tree(const std::string& directory) {
 
 /// Puts `fresh` in the place of the directory `path`, in one step where the kernel can exchange two
 /// names, and removes the old one.
-void replace(const std::string& fresh, const std::string& path) {
+void replace(const std::string& fresh, const std::string& path, const OutputKind& kind) {
   if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) {
     remove_tree(fresh);
     return;
   }
   const std::string old = fresh + ".old";
-  remove_tree(old);
+  remove_unfinished(old, kind);
   rename_path(path, old);
   try {
     rename_path(fresh, path);
@@ -73,6 +108,12 @@ void replace(const std::string& fresh, const std::string& path) {
 /// locked may no longer be the one of that name: then it is tried again.
 int take_lock(const std::string& lock_path, const std::string& path) {
   for (;;) {
+    struct stat there {};
+    check(
+        ::lstat(lock_path.c_str(), &there) != 0 || (S_ISREG(there.st_mode) && there.st_size == 0),
+        ErrorCode::io_error,
+        "{} is in the way: a lock beside the output is an empty file, and this one is not krait's",
+        lock_path);
     const int fd = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     check(fd >= 0, ErrorCode::io_error, "cannot create {}: {}", lock_path, std::strerror(errno));
     if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -100,10 +141,21 @@ std::string without_trailing_slashes(std::string path) {
 
 }  // namespace
 
-OutputDirectory::OutputDirectory(std::string path, bool overwrite)
+void check_replaceable(const std::string& directory, const OutputKind& kind) {
+  std::error_code ignored;
+  check(fs::is_directory(fs::symlink_status(directory, ignored)), ErrorCode::io_error,
+        "{} exists and is not a directory", directory);
+  check_own_files(directory, kind, false);
+  check(fs::is_empty(directory, ignored) || kind.is_marked(directory), ErrorCode::io_error,
+        "{} was not written by {}: it is not replaced; remove it yourself or choose another output",
+        directory, kind.writer);
+}
+
+OutputDirectory::OutputDirectory(std::string path, const OutputKind& kind, bool overwrite)
     : path_(without_trailing_slashes(std::move(path))),
       partial_(path_ + ".partial"),
       lock_path_(path_ + ".lock"),
+      kind_(kind),
       overwrite_(overwrite) {
   check(!path_.empty(), ErrorCode::io_error, "the output directory has no name");
   check_absent();
@@ -113,7 +165,7 @@ OutputDirectory::OutputDirectory(std::string path, bool overwrite)
         error.message());
   lock_ = take_lock(lock_path_, path_);
   try {
-    remove_tree(partial_);
+    remove_unfinished(partial_, kind_);
     check(::mkdir(partial_.c_str(), 0777) == 0, ErrorCode::io_error, "cannot create {}: {}",
           partial_, std::strerror(errno));
   } catch (...) {
@@ -135,7 +187,7 @@ void OutputDirectory::commit() {
   sync_tree(partial_);
   std::error_code ignored;
   if (fs::exists(fs::symlink_status(path_, ignored))) {
-    replace(partial_, path_);
+    replace(partial_, path_, kind_);
   } else {
     rename_path(partial_, path_);
   }
@@ -145,12 +197,9 @@ void OutputDirectory::commit() {
 
 void OutputDirectory::check_absent() const {
   std::error_code ignored;
-  const auto status = fs::symlink_status(path_, ignored);
-  if (!fs::exists(status)) return;
+  if (!fs::exists(fs::symlink_status(path_, ignored))) return;
   check(overwrite_, ErrorCode::io_error, "{} exists already", path_);
-  check(fs::is_directory(status), ErrorCode::io_error, "{} exists and is not a directory", path_);
-  check(fs::is_empty(path_, ignored) || fs::exists(path_ + "/config.json", ignored),
-        ErrorCode::io_error, "{} holds files but no config.json: it is not replaced", path_);
+  check_replaceable(path_, kind_);
 }
 
 void OutputDirectory::release_lock() noexcept {

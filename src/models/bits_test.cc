@@ -6,6 +6,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
+#include <string>
+#include <vector>
 
 #include "core/check.h"
 #include "kernels/ssd/ssd.h"
@@ -22,12 +25,6 @@ const TinyMamba kSizes{.V = kVocab, .D = 40, .E = 72, .N = 7, .R = 5};
 const TinyMamba2 kSizes2{.V = kVocab, .D = 40, .H = 6, .P = 12, .G = 2, .N = 7};
 const TinyJamba kJamba{.V = kVocab, .D = 36, .F = 40};
 const TinyNeox kNeox{.V = kVocab, .D = 40, .heads = 4, .F = 72};
-
-struct Case {
-  std::string name;
-  TestCheckpoint checkpoint;
-  bool any_cuts = true;  ///< the scales do not span tokens
-};
 
 /// Static with an int8 state and a scale per channel at every site that feeds no product.
 TestCheckpoint with_channel_scales(const TestCheckpoint& base) {
@@ -46,45 +43,29 @@ TestCheckpoint with_channel_scales(const TestCheckpoint& base) {
   return result;
 }
 
-void add_cases(const std::string& model, const TestCheckpoint& base, const TestCheckpoint& half,
-               std::vector<Case>& list) {
-  list.push_back({model + "_f32", base});
-  list.push_back({model + "_bf16", half});
-  const auto ids = random_ids(4, kTokens, kVocab);
-  for (const HandScheme scheme :
-       {HandScheme::static_tensor, HandScheme::dynamic_token, HandScheme::dynamic_tensor}) {
-    for (const bool rotate : {false, true}) {
-      list.push_back({fmt::format("{}_{}{}", model, name_of(scheme), rotate ? "_rotated" : ""),
-                      quantize_by_hand(base, scheme, ids, rotate),
-                      scheme != HandScheme::dynamic_tensor});
-    }
-  }
-  list.push_back({model + "_static_channel", with_channel_scales(base)});
-}
-
 /// int8 with a cache of int8 rows.
-void add_cache_case(const std::string& model, const TestCheckpoint& base, std::vector<Case>& list) {
+TestCheckpoint with_int8_cache(const TestCheckpoint& base) {
   const auto ids = random_ids(4, kTokens, kVocab);
   TestCheckpoint result = quantize_by_hand(base, HandScheme::dynamic_token, ids);
   for (const char* role : {"k_cache", "v_cache"}) {
     result.config["quantization_config"]["krait"]["activations"][role] = {
         {"bits", 8}, {"type", "int"}, {"strategy", "token"}, {"dynamic", true}};
   }
-  list.push_back({model + "_int8_cache", result});
+  return result;
 }
 
-/// Float but for an int8 state: rows with scales of their own, or static scales by groups of
-/// channels, which differ from head to head.
-void add_state_cases(const TestCheckpoint& base, std::vector<Case>& list) {
-  list.push_back({"mamba2_state_rows", base});
-  list.back().checkpoint.config["quantization_config"]["krait"]["activations"]["ssm_state"] = {
+/// Float but for an int8 state: rows with scales of their own.
+TestCheckpoint with_state_rows(TestCheckpoint checkpoint) {
+  checkpoint.config["quantization_config"]["krait"]["activations"]["ssm_state"] = {
       {"bits", 8}, {"strategy", "channel"}, {"dynamic", true}};
-  list.push_back({"mamba2_state_groups", base});
-  TestCheckpoint& grouped = list.back().checkpoint;
-  grouped.config["quantization_config"]["krait"]["activations"]["ssm_state"] = {
-      {"bits", 8}, {"strategy", "group"}};
+  return checkpoint;
+}
+
+/// Float but for an int8 state: static scales by groups of channels, which differ from head to head.
+TestCheckpoint with_state_groups(TestCheckpoint checkpoint) {
   Rng rng(9);
-  for (const ActivationSite& site : describe_model(base.config, *base.source()).activations) {
+  for (const ActivationSite& site :
+       describe_model(checkpoint.config, *checkpoint.source()).activations) {
     if (!site.is_state) continue;
     constexpr std::int64_t kGroups = 7;
     std::vector<float> scale(static_cast<std::size_t>(kGroups * site.states));
@@ -94,47 +75,70 @@ void add_state_cases(const TestCheckpoint& base, std::vector<Case>& list) {
       group.mutable_as<std::int32_t>()[static_cast<std::size_t>(c)] =
           static_cast<std::int32_t>((c * 5 / 3 + c / kSizes2.P) % kGroups);
     }
-    grouped.tensors[site.name + "_scale"] = test_tensor({kGroups, site.states}, scale);
-    grouped.tensors[site.name + "_group"] = group;
+    checkpoint.tensors[site.name + "_scale"] = test_tensor({kGroups, site.states}, scale);
+    checkpoint.tensors[site.name + "_group"] = group;
   }
+  checkpoint.config["quantization_config"]["krait"]["activations"]["ssm_state"] = {
+      {"bits", 8}, {"strategy", "group"}};
+  return checkpoint;
 }
 
-/// Codes of 2, 3 and 4 bits.
-void add_codes_cases(std::vector<Case>& list) {
+/// A model with odd sizes, or with those that codes fill.
+TestCheckpoint model_of(std::string_view family, DType dtype, bool for_codes) {
+  TinyMamba mamba = for_codes ? TinyMamba{.V = kVocab, .D = 48, .E = 80} : kSizes;
+  TinyMamba2 mamba2 =
+      for_codes ? TinyMamba2{.V = kVocab, .D = 48, .H = 6, .P = 16, .tied = false} : kSizes2;
+  TinyNeox neox = for_codes ? TinyNeox{.V = kVocab, .D = 32, .heads = 2, .F = 64} : kNeox;
+  TinyJamba jamba = for_codes ? TinyJamba{.V = kVocab, .D = 48, .F = 32} : kJamba;
+  mamba.dtype = mamba2.dtype = neox.dtype = jamba.dtype = dtype;
+  if (family == "mamba") return tiny_mamba(mamba);
+  if (family == "mamba2") return tiny_mamba2(mamba2);
+  return family == "neox" ? tiny_neox(neox) : tiny_jamba(jamba);
+}
+
+/// FAMILY_NUMERICS. No checkpoint is made for a name.
+std::vector<std::string> case_names() {
+  std::vector<std::string> names;
+  for (const char* family : {"mamba", "mamba2", "neox", "jamba"}) {
+    for (const char* numerics :
+         {"f32", "bf16", "static_tensor", "static_tensor_rotated", "dynamic_token",
+          "dynamic_token_rotated", "dynamic_tensor", "dynamic_tensor_rotated", "static_channel",
+          "codes"}) {
+      names.push_back(fmt::format("{}_{}", family, numerics));
+    }
+  }
+  for (const char* name :
+       {"mamba2_state_rows", "mamba2_state_groups", "neox_int8_cache", "jamba_int8_cache"}) {
+    names.emplace_back(name);
+  }
+  return names;
+}
+
+TestCheckpoint make_checkpoint(const std::string& name) {
+  const std::size_t cut = name.find('_');
+  const std::string family = name.substr(0, cut), numerics = name.substr(cut + 1);
   const auto ids = random_ids(4, kTokens, kVocab);
-  const auto add = [&](const char* name, const TestCheckpoint& base) {
-    list.push_back({name, code_by_hand(base, ids).coded});
-  };
-  add("mamba_codes", tiny_mamba({.V = kVocab, .D = 48, .E = 80}));
-  add("mamba2_codes", tiny_mamba2({.V = kVocab, .D = 48, .H = 6, .P = 16, .tied = false}));
-  add("neox_codes", tiny_neox({.V = kVocab, .D = 32, .heads = 2, .F = 64}));
-  add("jamba_codes", tiny_jamba({.V = kVocab, .D = 48, .F = 32}));
+  const TestCheckpoint base =
+      model_of(family, numerics == "bf16" ? DType::bf16 : DType::f32, numerics == "codes");
+  if (numerics == "f32" || numerics == "bf16") return base;
+  if (numerics == "codes") return code_by_hand(base, ids).coded;
+  if (numerics == "static_channel") return with_channel_scales(base);
+  if (numerics == "int8_cache") return with_int8_cache(base);
+  if (numerics == "state_rows") return with_state_rows(base);
+  if (numerics == "state_groups") return with_state_groups(base);
+  for (const HandScheme scheme :
+       {HandScheme::static_tensor, HandScheme::dynamic_token, HandScheme::dynamic_tensor}) {
+    if (!numerics.starts_with(name_of(scheme))) continue;
+    return quantize_by_hand(base, scheme, ids, numerics.ends_with("_rotated"));
+  }
+  fail(ErrorCode::invalid_argument, "no numerics {}", numerics);
 }
 
-constexpr std::size_t kCases = 44;
-
-const std::vector<Case>& cases() {
-  static const std::vector<Case> all = [] {
-    std::vector<Case> list;
-    TinyMamba half = kSizes;
-    half.dtype = DType::bf16;
-    add_cases("mamba", tiny_mamba(kSizes), tiny_mamba(half), list);
-    TinyMamba2 half2 = kSizes2;
-    half2.dtype = DType::bf16;
-    add_cases("mamba2", tiny_mamba2(kSizes2), tiny_mamba2(half2), list);
-    add_state_cases(tiny_mamba2(kSizes2), list);
-    TinyNeox half_neox = kNeox;
-    half_neox.dtype = DType::bf16;
-    add_cases("neox", tiny_neox(kNeox), tiny_neox(half_neox), list);
-    add_cache_case("neox", tiny_neox(kNeox), list);
-    TinyJamba half_jamba = kJamba;
-    half_jamba.dtype = DType::bf16;
-    add_cases("jamba", tiny_jamba(kJamba), tiny_jamba(half_jamba), list);
-    add_cache_case("jamba", tiny_jamba(kJamba), list);
-    add_codes_cases(list);
-    return list;
-  }();
-  return all;
+/// Each is made once, when the first test asks for it.
+const TestCheckpoint& checkpoint_of(const std::string& name) {
+  static std::map<std::string, TestCheckpoint> made;
+  const auto it = made.find(name);
+  return it != made.end() ? it->second : made.emplace(name, make_checkpoint(name)).first->second;
 }
 
 struct Loaded {
@@ -164,9 +168,11 @@ struct Outcome {
   }
 };
 
-class ModelBits : public testing::TestWithParam<std::size_t> {
+class ModelBits : public testing::TestWithParam<std::string> {
  protected:
-  const Case& model_case() const { return cases()[GetParam()]; }
+  const TestCheckpoint& checkpoint() const { return checkpoint_of(GetParam()); }
+  /// The scales do not span tokens.
+  bool any_cuts() const { return GetParam().find("dynamic_tensor") == std::string::npos; }
   /// Of all tokens in calls of so many.
   Outcome cut(Loaded& loaded, std::size_t calls) const {
     SequenceState state = loaded.new_state();
@@ -183,20 +189,19 @@ class ModelBits : public testing::TestWithParam<std::size_t> {
 };
 
 TEST_P(ModelBits, ThreadsAndInstructionSetsChangeNothing) {
-  const TestCheckpoint& checkpoint = model_case().checkpoint;
-  const std::vector<float> expected = Loaded(checkpoint, Isa::reference, 1).logits(ids_);
+  const std::vector<float> expected = Loaded(checkpoint(), Isa::reference, 1).logits(ids_);
   for (const Isa isa : all_isas()) {
     if (!cpu_supports(isa)) continue;
     for (const int threads : {1, 2, 5}) {
-      EXPECT_TRUE(same_bits(Loaded(checkpoint, isa, threads).logits(ids_), expected))
+      EXPECT_TRUE(same_bits(Loaded(checkpoint(), isa, threads).logits(ids_), expected))
           << name_of(isa) << ", " << threads << " threads";
     }
   }
 }
 
 TEST_P(ModelBits, CutsChangeNothing) {
-  Loaded loaded(model_case().checkpoint);
-  if (!model_case().any_cuts) {  // then only the same cuts give the same bits
+  Loaded loaded(checkpoint());
+  if (!any_cuts()) {  // then only the same cuts give the same bits
     EXPECT_TRUE(same_bits(loaded.logits(ids_), loaded.logits(ids_)));
     return;
   }
@@ -221,7 +226,7 @@ TEST_P(ModelBits, CutsChangeNothing) {
 }
 
 TEST_P(ModelBits, LastAndNoLogitsAgreeWithAll) {
-  Loaded loaded(model_case().checkpoint);
+  Loaded loaded(checkpoint());
   const std::vector<float> all = loaded.logits(ids_);
   SequenceState state = loaded.new_state(), silent = loaded.new_state();
   SequenceState* states[] = {&state};
@@ -230,7 +235,7 @@ TEST_P(ModelBits, LastAndNoLogitsAgreeWithAll) {
   std::vector<float> last(rows);
   loaded.model->forward(loaded.runtime.ctx, {ids_, cu_seqlens, states}, LogitRows::last,
                         last.data());
-  if (model_case().any_cuts) {  // a scale over the last rows alone is another one
+  if (any_cuts()) {  // a scale over the last rows alone is another one
     EXPECT_TRUE(same_bits(last, std::span(all).last(rows)));
   }
   states[0] = &silent;
@@ -239,12 +244,12 @@ TEST_P(ModelBits, LastAndNoLogitsAgreeWithAll) {
 }
 
 TEST_P(ModelBits, BatchesChangeNothing) {
-  if (!model_case().any_cuts) {  // a batch of one is the sequence itself
-    Loaded loaded(model_case().checkpoint);
+  if (!any_cuts()) {  // a batch of one is the sequence itself
+    Loaded loaded(checkpoint());
     EXPECT_EQ(loaded.logits(ids_).size(), ids_.size() * static_cast<std::size_t>(kVocab));
     return;
   }
-  Loaded loaded(model_case().checkpoint);
+  Loaded loaded(checkpoint());
   const auto other = random_ids(6, 20, kVocab);
   SequenceState a = loaded.new_state(), b = loaded.new_state(), c = loaded.new_state();
   std::vector<std::int32_t> ids = ids_;
@@ -279,12 +284,12 @@ TEST_P(ModelBits, BatchesChangeNothing) {
 }
 
 TEST_P(ModelBits, SavedAndForkedStatesContinueAlike) {
-  Loaded loaded(model_case().checkpoint);
+  Loaded loaded(checkpoint());
   const auto head = std::span(ids_).first(20), tail = std::span(ids_).subspan(20);
   SequenceState state = loaded.new_state();
   all_logits(loaded.runtime.ctx, *loaded.model, head, state);
   SequenceState fork = state;
-  Loaded elsewhere(model_case().checkpoint);  // loaded once more, as another process would
+  Loaded elsewhere(checkpoint());  // loaded once more, as another process would
   SequenceState restored =
       SequenceState::deserialize(state.serialize(), elsewhere.model->state_layout());
   const auto expected = all_logits(loaded.runtime.ctx, *loaded.model, tail, state);
@@ -296,20 +301,19 @@ TEST_P(ModelBits, SavedAndForkedStatesContinueAlike) {
 
 // What ssd.h says: chunks for Mamba-2 while its state is f32.
 TEST_P(ModelBits, OnlyAnF32StateOfMamba2HasChunks) {
-  const Loaded loaded(model_case().checkpoint);
+  const Loaded loaded(checkpoint());
   const StateLayout& layout = *loaded.model->state_layout();
   bool chunks = false;
   for (const StateBuffer& buffer : layout.buffers) {
-    chunks |= model_case().name.starts_with("mamba2") && buffer.name == "ssm_state" &&
+    chunks |= GetParam().starts_with("mamba2") && buffer.name == "ssm_state" &&
               buffer.dtype == DType::f32;
   }
   EXPECT_EQ(layout.chunk, chunks ? kSsdChunk : 1);
 }
 
 // Before the tokens since the last chunk were part of an int8 state, it was smaller.
-TEST(ModelBitsCases, AreNotContinuedFromAStateOfAnotherLayout) {
-  const auto rows = std::ranges::find(cases(), std::string("mamba2_state_rows"), &Case::name);
-  Loaded loaded(rows->checkpoint);
+TEST(SavedStates, AreNotContinuedFromAStateOfAnotherLayout) {
+  Loaded loaded(checkpoint_of("mamba2_state_rows"));
   const auto now = loaded.model->state_layout();
   StateLayout before;
   before.fingerprint = now->fingerprint;
@@ -333,10 +337,8 @@ TEST(ModelBitsCases, AreNotContinuedFromAStateOfAnotherLayout) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Numerics, ModelBits, testing::Range(std::size_t{0}, kCases),
-                         [](const auto& test) { return cases()[test.param].name; });
-
-TEST(ModelBitsCases, AreAllTested) { EXPECT_EQ(cases().size(), kCases); }
+INSTANTIATE_TEST_SUITE_P(Numerics, ModelBits, testing::ValuesIn(case_names()),
+                         [](const auto& test) { return test.param; });
 
 TEST(Fingerprint, TellsWhatNoTensorShows) {
   const auto fingerprint = [](const TinyMamba2& sizes) {
@@ -378,7 +380,8 @@ TEST(Fingerprint, TellsModelsApart) {
   TestCheckpoint eps = base;
   eps.config["layer_norm_epsilon"] = 1e-6;
   EXPECT_NE(fingerprint(eps), original);
-  EXPECT_NE(fingerprint(cases()[2].checkpoint), fingerprint(cases()[4].checkpoint));
+  EXPECT_NE(fingerprint(checkpoint_of("mamba_static_tensor")),
+            fingerprint(checkpoint_of("mamba_dynamic_token")));
 }
 
 }  // namespace

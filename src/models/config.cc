@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "io/json.h"
 
 namespace krait {
 namespace {

@@ -1,102 +1,69 @@
-// What every architecture has around its layers: the embedding table, norms, the final norm and the
-// head.
+// The one model: what a DecoderConfig describes. Its blocks are walked by visitors, and run one
+// after the other.
 #pragma once
 
-#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
 
-#include "kernels/context.h"
+#include "models/blocks/attention.h"
+#include "models/blocks/embedding_and_head.h"
+#include "models/blocks/experts.h"
+#include "models/blocks/feed_forward.h"
+#include "models/blocks/mamba1.h"
+#include "models/blocks/mamba2.h"
 #include "models/model.h"
-#include "models/weights.h"
 
 namespace krait {
 
-/// RMSNorm (Zhang and Sennrich 2019), or LayerNorm (Ba et al. 2016) if it has a bias.
-struct Norm {
-  Tensor weight;  ///< f32 [cols]
-  float eps = 1e-5f;
-  Tensor bias = {};  ///< f32 [cols] or empty
-};
+using Op = std::variant<Mamba1, Mamba2, Attention, FeedForward, Experts>;
 
-/// name + ".weight" and, if the checkpoint has it, name + ".bias".
-Norm load_norm(const TensorSource& tensors, const std::string& name, float eps);
-
-std::size_t read_bytes(const Norm& norm) noexcept;
-
-/// residual += add (unless nullptr); y = norm(residual), in the numerics of y. [T, cols] each.
-void add_norm(Context& ctx, float* residual, const float* add, const Norm& norm,
-              const Activation& y);
-
-/// norm(residual + add) as the site keeps it: rotated where its weights are, and quantized. The
-/// residual [T, channels] takes `add` (unless nullptr); the site is observed.
-Activation norm_to_site(Context& ctx, float* residual, const float* add, const Norm& norm,
-                        const Site& site, std::int64_t T);
-
-/// The two ends of a language model.
-struct Ends {
-  Weight embeddings;             ///< [V, D]
-  std::int64_t table_block = 0;  ///< > 0: the table is a tied head's, and rotated as its input is
-  Norm norm;                     ///< the final norm
-  Weight lm_head;                ///< [V, D]; shares the table's memory if tied
-  Site head_input;               ///< the normed hidden state
-};
-
-/// The table is the layout's first linear site, the head its last, the final norm the
-/// parameter norm_f. A head's int8 weights need an int8 input.
-Ends load_ends(Context& ctx, const TensorSource& tensors, const ModelLayout& layout,
-               const std::map<std::string, ActivationNumerics>& numerics, float norm_eps);
-
-/// The embeddings of the batch, f32 [T, D], taken from the arena: the residual stream.
-float* embed(Context& ctx, const Ends& ends, const Batch& batch);
-
-/// Final norm of residual + add [T, D] and logits [rows, V] of the rows that are asked for. Without
-/// rows nothing is computed, unless someone watches the head's input.
-void head(Context& ctx, const Ends& ends, const Batch& batch, LogitRows rows, float* residual,
-          const float* add, float* logits);
-
-/// Bytes that one decoded token reads of the ends: one row of the table is not counted.
-std::size_t read_bytes(const Ends& ends) noexcept;
-
-/// A model of embeddings, layers and a head.
-class Decoder : public Model {
- public:
-  void forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const final;
-  void forward_layers(Context& ctx, const Batch& batch, int begin, int end,
-                      float* residual) const final;
-
- protected:
-  /// Layers [begin, end) on the residual stream [T, d_model]. Returns what the last of them has yet
-  /// to add to it, from the arena; nullptr without layers.
-  virtual const float* run_layers(Context& ctx, const Batch& batch, int begin, int end,
-                                  float* residual) const = 0;
-
-  Ends ends_;
-};
-
-/// fn(ctx, state, begin, end) for every sequence with tokens [begin, end) in the batch. Where each
-/// of several sequences has few tokens, as in decoding, threads take whole sequences.
-template <typename Fn>
-void for_each_sequence(Context& ctx, const Batch& batch, Fn&& fn) {
-  constexpr std::size_t kFewTokens = 16;
-  const std::size_t sequences = batch.states.size();
-  const auto run = [&](Context& own, std::int64_t index) {
-    const auto i = static_cast<std::size_t>(index);
-    const std::int64_t begin = batch.cu_seqlens[i], end = batch.cu_seqlens[i + 1];
-    if (begin < end) fn(own, *batch.states[i], begin, end);
+/// A decoder's parts: those of the config, in its order, with what they read from a checkpoint.
+struct DecoderParts {
+  struct Branch {
+    Norm norm;
+    Op op;
   };
-  const bool side_by_side = sequences >= static_cast<std::size_t>(ctx.threads.threads()) &&
-                            sequences > 1 && batch.ids.size() <= kFewTokens * sequences;
-  if (side_by_side && !ctx.tap) {
-    for_each_lane(ctx, static_cast<std::int64_t>(sequences), run);
-  } else {
-    for (std::size_t i = 0; i < sequences; ++i) run(ctx, static_cast<std::int64_t>(i));
-  }
-}
+  Ends ends;
+  std::vector<std::vector<Branch>> blocks;
+};
 
-/// Room for the batch's tokens in states that grow: the first thing a forward pass with attention
-/// does.
-void reserve(const Batch& batch);
+/// The parts of a config, nothing read yet.
+DecoderParts make_parts(const DecoderConfig& config);
 
-/// Counts the tokens of the batch in the states: the last thing a forward pass does.
-void advance(const Batch& batch);
+/// Shows every part to the visitor, in the order of the forward pass but for norms: those of a block
+/// come first.
+void walk(const DecoderConfig& config, DecoderParts& parts, Visitor& visitor);
+
+/// What quantizers and inspectors see of a decoder. Info: sizes only, no names and no count.
+ModelLayout describe_decoder(const DecoderConfig& config);
+
+/// The state of a sequence in these numerics, without a fingerprint. Errors: unsupported for
+/// numerics that do not go together.
+StateLayout describe_state(const DecoderConfig& config,
+                           const std::map<std::string, ActivationNumerics>& numerics);
+
+class Decoder final : public Model {
+ public:
+  /// `layout` is describe_decoder(config), with its info; `ignored` are suffixes of tensors that
+  /// are not read.
+  Decoder(Context& ctx, DecoderConfig config, ModelLayout layout,
+          std::map<std::string, ActivationNumerics> numerics, const TensorSource& tensors,
+          std::span<const std::string_view> ignored, const LoadOptions& options);
+
+  void forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const override;
+  void forward_layers(Context& ctx, const Batch& batch, int begin, int end,
+                      float* residual) const override;
+
+ private:
+  const float* run_blocks(Context& ctx, const Batch& batch, int begin, int end,
+                          float* residual) const;
+
+  DecoderConfig config_;
+  DecoderParts parts_;
+  std::vector<std::vector<float>> inverse_frequencies_;  // of each kind of rotary positions
+};
 
 }  // namespace krait

@@ -2,13 +2,15 @@
 
 #include <array>
 #include <cmath>
+#include <map>
 
 #include "core/check.h"
 #include "core/choices.h"
 #include "core/float16.h"
 #include "core/rng.h"
+#include "models/decoder.h"
+#include "models/families/families.h"
 #include "models/fingerprint.h"
-#include "models/registry.h"
 
 namespace krait {
 namespace {
@@ -34,28 +36,57 @@ float inverse_softplus_of_step(Rng& rng) {
   return static_cast<float>(dt + std::log(-std::expm1(-dt)));
 }
 
+/// How a tensor is made: the deviation is that of Init::uniform.
+struct DummyTensor {
+  Shape shape;
+  Init init = Init::uniform;
+  double deviation = 0.3;
+};
+
+using DummyTensors = std::map<std::string, DummyTensor, std::less<>>;
+
+/// Every tensor of a float checkpoint.
+DummyTensors tensors_of(const DecoderConfig& config) {
+  const ModelLayout layout = describe_decoder(config);
+  std::size_t branches = 0;
+  for (const Block& block : config.blocks) branches += block.branches.size();
+  // The residual sums the outputs of all branches: each adds a share of its variance.
+  const double share = 1 / std::sqrt(static_cast<double>(branches));
+  DummyTensors tensors;
+  for (const LinearSite& site : layout.linears) {
+    if (!site.tied_to.empty()) continue;
+    const bool adds = site.adds_to_residual || (site.share < 1 && site.rows == layout.info.d_model);
+    const double unit = (adds ? share : 1) / std::sqrt(static_cast<double>(site.cols));
+    tensors[site.name + ".weight"] = {
+        {site.rows, site.cols}, Init::uniform, site.kind == "table" ? 0.02 : unit};
+    if (site.has_bias) tensors[site.name + ".bias"] = {{site.rows}, Init::uniform, 0.02};
+  }
+  for (const ParamSite& site : layout.params) tensors[site.name] = {site.shape, site.init};
+  return tensors;
+}
+
 Tensor random_tensor(const DummyTensor& entry, Rng& rng) {
   Tensor tensor(DType::f16, entry.shape);
   const std::span<std::uint16_t> out = tensor.mutable_as<std::uint16_t>();
   const auto last = static_cast<std::size_t>(entry.shape[entry.shape.rank() - 1]);
-  switch (entry.fill) {
-    case DummyFill::zeros:
+  switch (entry.init) {
+    case Init::zeros:
       break;
-    case DummyFill::ones:
+    case Init::ones:
       for (auto& x : out) x = f32_to_f16(1);
       break;
-    case DummyFill::uniform:
+    case Init::uniform:
       fill_uniform(out, entry.deviation, rng);
       break;
-    case DummyFill::log_n:
+    case Init::log_n:
       for (std::size_t i = 0; i < out.size(); ++i) {
         out[i] = f32_to_f16(std::log(static_cast<float>(i % last + 1)));
       }
       break;
-    case DummyFill::log_16:
+    case Init::log_16:
       for (auto& x : out) x = f32_to_f16(static_cast<float>(std::log(1 + 15 * rng.uniform())));
       break;
-    case DummyFill::dt_bias:
+    case Init::dt_bias:
       for (auto& x : out) x = f32_to_f16(inverse_softplus_of_step(rng));
       break;
   }
@@ -64,8 +95,8 @@ Tensor random_tensor(const DummyTensor& entry, Rng& rng) {
 
 class DummySource final : public TensorSource {
  public:
-  DummySource(std::string name, DummyCheckpoint checkpoint, std::uint64_t seed)
-      : name_(std::move(name)), tensors_(std::move(checkpoint.tensors)), seed_(seed) {}
+  DummySource(std::string name, DummyTensors tensors, std::uint64_t seed)
+      : name_(std::move(name)), tensors_(std::move(tensors)), seed_(seed) {}
 
   std::vector<TensorInfo> list() const override {
     std::vector<TensorInfo> infos;
@@ -84,31 +115,27 @@ class DummySource final : public TensorSource {
 
  private:
   std::string name_;
-  std::map<std::string, DummyTensor, std::less<>> tensors_;
+  DummyTensors tensors_;
   std::uint64_t seed_;
 };
 
 }  // namespace
 
-DummyTensor dummy_matrix(std::int64_t rows, std::int64_t cols, double gain) {
-  return {{rows, cols}, DummyFill::uniform, gain / std::sqrt(static_cast<double>(cols))};
-}
-
 std::vector<std::string> dummy_names() {
   std::vector<std::string> names;
-  for (const Architecture& row : architectures()) {
-    for (std::string_view name : row.dummies.names) names.emplace_back(name);
+  for (const Family* row : families()) {
+    for (std::string_view name : row->shapes.names) names.emplace_back(name);
   }
   return names;
 }
 
 DummyModel make_dummy_model(const std::string& name, std::uint64_t seed) {
-  for (const Architecture& row : architectures()) {
-    for (std::string_view known : row.dummies.names) {
+  for (const Family* row : families()) {
+    for (std::string_view known : row->shapes.names) {
       if (name != known) continue;
-      DummyCheckpoint checkpoint = row.dummies.make(name);
-      Json config = checkpoint.config;
-      return {std::move(config), std::make_shared<DummySource>(name, std::move(checkpoint), seed)};
+      Json config = row->shapes.config(name);
+      DummyTensors tensors = tensors_of(read_published(*row, config));
+      return {std::move(config), std::make_shared<DummySource>(name, std::move(tensors), seed)};
     }
   }
   fail(ErrorCode::not_found, "there is no model shape {}", unknown_name(name, dummy_names()));

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include "models/fields.h"
+
+#include "io/json.h"
 
 namespace krait {
 namespace {
@@ -18,11 +20,6 @@ std::uint64_t hash_sample(const Tensor& tensor, std::uint64_t hash) {
   return hash;
 }
 
-/// Compact text that any bytes in strings survive.
-std::string text_of(const Json& json) {
-  return json.dump(-1, ' ', true, Json::error_handler_t::replace);
-}
-
 }  // namespace
 
 std::uint64_t fnv1a64(std::string_view bytes, std::uint64_t hash) noexcept {
@@ -32,19 +29,19 @@ std::uint64_t fnv1a64(std::string_view bytes, std::uint64_t hash) noexcept {
   return hash;
 }
 
-std::string model_fingerprint(const Json& config, const ModelInfo& info,
+std::string text_of(const DecoderConfig& config) { return text_of_difference(config, {}); }
+
+std::string text_of(const std::map<std::string, ActivationNumerics>& numerics) {
+  std::string text;
+  for (const auto& [role, value] : numerics) text += role + text_of_difference(value, {});
+  return text;
+}
+
+std::string model_fingerprint(const DecoderConfig& config,
+                              const std::map<std::string, ActivationNumerics>& numerics,
                               const TensorSource& tensors) {
-  std::uint64_t hash = fnv1a64(
-      fmt::format("{} {} {} {}", info.architecture, info.d_model, info.n_layers, info.vocab_rows));
-  const Json numerics = config.value("/quantization_config/krait/activations"_json_pointer, Json());
-  const Json eps = config.value("layer_norm_epsilon", Json());
-  hash = fnv1a64(numerics.dump() + eps.dump(), hash);
-  for (const char* key :  // what no tensor shows
-       {"n_groups", "time_step_limit", "ssm_cfg", "num_attention_heads", "num_key_value_heads",
-        "rotary_pct", "rotary_emb_base", "rope_parameters", "layer_norm_eps", "rms_norm_eps",
-        "use_parallel_residual", "num_experts_per_tok"}) {
-    if (config.contains(key)) hash = fnv1a64(key + text_of(config.at(key)), hash);
-  }
+  std::uint64_t hash = fnv1a64(text_of(config));
+  hash = fnv1a64(text_of(numerics), hash);
   for (const TensorInfo& tensor : tensors.list()) {
     hash = fnv1a64(fmt::format("{} {} {}", tensor.name, name_of(tensor.dtype), tensor.shape.str()),
                    hash);

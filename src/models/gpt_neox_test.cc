@@ -1,7 +1,5 @@
 // GPT-NeoX: what its loader accepts and refuses, its sites, its int8 versions, its growing state.
 // What the float model computes is held against transformers in golden_test.cc.
-#include "models/gpt_neox.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -1,7 +1,5 @@
 // Jamba: what its loader accepts and refuses, its sites, routing and int8 versions. What the float
 // model computes is held against transformers in golden_test.cc.
-#include "models/jamba.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>

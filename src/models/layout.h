@@ -10,7 +10,7 @@
 
 #include "core/quant_args.h"
 #include "core/tensor.h"
-#include "io/json.h"
+#include "io/json_fwd.h"
 #include "io/tensor_source.h"
 #include "kernels/formats.h"
 
@@ -21,43 +21,57 @@ namespace krait {
 /// and ".weight_shape" instead, as codes ".weight_codes", ".weight_table", ".weight_scale" and
 /// ".weight_shape", as ternary digits ".weight_trits", ".weight_scale" and ".weight_shape".
 struct LinearSite {
-  std::string name;       ///< "backbone.layers.0.mixer.in_proj"
-  std::string role;       ///< "in_proj": what recipes target; the same in every layer
+  std::string name = {};       ///< "backbone.layers.0.mixer.in_proj"
+  std::string role = {};       ///< "in_proj": what recipes target; the same in every layer
+  std::string module = {};     ///< "mamba", "attention", "mlp" or "ends"
+  std::string kind = "product";  ///< or "table", "head", "router"
   int layer = -1;         ///< -1 outside the layers
   std::int64_t rows = 0;  ///< outputs
   std::int64_t cols = 0;  ///< inputs
   int input_site = -1;    ///< index into ModelLayout::activations; -1 for the embedding table
   bool has_bias =
       false;  ///< added by the product itself (dt_proj's bias is a ParamSite: the scan adds it)
-  std::string tied_to;  ///< lm_head tied to the embeddings: that site's name; no tensor of its own
+  std::string tied_to = {};  ///< lm_head tied to the embeddings: that site's name; no tensor of its
+                             ///< own
   std::vector<std::int64_t> parts = {};  ///< rows of each value that the output is made of; empty:
                                          ///< one value
   bool adds_to_residual = false;         ///< its output is added to the residual stream as it is
-  std::string bias_key = {};  ///< the key of config.json that gives it a bias, and all others with
-                              ///< that key; "" if it cannot have one or always does
-  std::string module = {};    ///< "mamba", "attention", "mlp" or "ends"
-  std::string kind = {};      ///< "table", "head", "product" or "router"
+  double share = 1;  ///< of the tokens that read it: below 1 for a mixture's experts
+};
+
+/// How the elements of a parameter are before training: what models with random weights have.
+enum class Init {
+  ones,
+  zeros,
+  uniform,  ///< of deviation 0.3
+  log_n,    ///< log(1 .. n) along the last dimension: A_log of Mamba-1 (arXiv 2312.00752, 3.6)
+  log_16,   ///< log of a uniform number in [1, 16]: A_log of Mamba-2 (arXiv 2405.21060)
+  dt_bias,  ///< inverse softplus of a step in [0.001, 0.1], uniform in its logarithm
 };
 
 /// A small parameter that no product uses: "A_log", "D", "conv1d.weight", "conv1d.bias",
 /// "dt_proj.bias", norms. Int8 ones have name + "_scale".
 struct ParamSite {
-  std::string name;  ///< full tensor name, "backbone.layers.0.mixer.A_log"
-  std::string role;  ///< "A_log"
+  std::string name = {};  ///< full tensor name, "backbone.layers.0.mixer.A_log"
+  std::string role = {};  ///< "A_log"
+  std::string module = {};
+  std::string kind = "parameter";  ///< or "norm"
   int layer = -1;
-  Shape shape;                           ///< as on disk
+  Shape shape = {};                           ///< as on disk
   bool quantizable = true;               ///< norms are not
   std::vector<std::int64_t> parts = {};  ///< rows that belong to one value each; empty: all
-  std::string module = {};
-  std::string kind = {};  ///< "parameter" or "norm"
+  Init init = Init::ones;                ///< how training begins
 };
 
 /// A place in the forward pass whose value can be quantized and watched. Its static scale is the
 /// tensor name + "_scale", f32 [1] or [channels]; a state's also f32 [groups, states], with the
 /// group of each channel in name + "_group", i32 [channels]. One numerics for all layers of a role.
 struct ActivationSite {
-  std::string name;  ///< "backbone.layers.0.mixer.conv1d.input"
-  std::string role;  ///< "conv1d.input"
+  std::string name = {};  ///< "backbone.layers.0.mixer.conv1d.input"
+  std::string role = {};  ///< "conv1d.input"
+  std::string module = {};
+  std::string kind = "value";  ///< or "product.input", "router.input", "head.input", "state",
+                               ///< "cache"
   int layer = -1;
   std::int64_t channels = 0;
   bool is_state = false;   ///< ssm_state: float16 and static int8 only
@@ -70,9 +84,6 @@ struct ActivationSite {
   std::int64_t group_channels() const noexcept { return groups > 0 ? channels / groups : channels; }
   std::int64_t states = 0;  ///< of a state that is also kept as int8 with static scales per group
                             ///< and state, or dynamic ones per channel: values per channel
-  std::string module = {};
-  std::string kind = {};  ///< "product.input", "head.input", "router.input", "value", "state" or
-                          ///< "cache"
 };
 
 /// What decides as which numbers a site can be kept: kernels/formats.h.

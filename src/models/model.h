@@ -1,28 +1,18 @@
-// The one interface of every architecture.
+// A model, as everything but models/ sees it.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <span>
+#include <optional>
 #include <string>
 
 #include "kernels/context.h"
+#include "models/batch.h"
 #include "models/layout.h"
 #include "models/state.h"
 
 namespace krait {
-
-/// Token ids of one or more sequences, concatenated: sequence i is ids[cu_seqlens[i]] up to
-/// ids[cu_seqlens[i + 1]], continuing from *states[i], which is updated. Prefill and decode are the
-/// same call: a decode step is a batch of sequences of one token each.
-struct Batch {
-  std::span<const std::int32_t> ids;
-  std::span<const std::int32_t> cu_seqlens;  ///< [sequences + 1], from 0 to ids.size()
-  std::span<SequenceState* const> states;    ///< [sequences]
-};
-
-enum class LogitRows { none, last, all };  ///< of each sequence
 
 /// Immutable after loading; forward may run in several threads at once with different Contexts.
 class Model {
@@ -49,6 +39,9 @@ class Model {
                               float* residual) const = 0;
 
  protected:
+  Model(ModelLayout layout, std::map<std::string, ActivationNumerics> numerics)
+      : layout_(std::move(layout)), numerics_(std::move(numerics)) {}
+
   ModelLayout layout_;
   std::map<std::string, ActivationNumerics> numerics_;
   std::shared_ptr<const StateLayout> state_layout_;
@@ -60,9 +53,21 @@ class Model {
 std::map<std::string, ActivationNumerics> parse_numerics(const Json& config,
                                                          const ModelLayout& layout);
 
+struct LoadOptions {
+  /// Of a mixture's integer experts: copied into memory, packed for the products, or left in the
+  /// mapped file and packed as they are multiplied. Unset: packed if they take at most half of the
+  /// memory. The bits are the same.
+  std::optional<bool> packs_experts;
+};
+
 /// Loads a float or quantized checkpoint. Float tensors are borrowed from the source; int8 ones are
 /// packed. NaN or infinite weights are refused by name. Errors: see describe_model.
-std::unique_ptr<Model> load_model(Context& ctx, const Json& config, const TensorSource& tensors);
+std::unique_ptr<Model> load_model(Context& ctx, const Json& config, const TensorSource& tensors,
+                                  const LoadOptions& options = {});
+
+/// The state of one sequence, without weights and so without a fingerprint. Errors: see
+/// describe_model.
+StateLayout state_layout_of(const Json& config, const TensorSource& tensors);
 
 /// Names for messages: "mamba (MambaForCausalLM)".
 std::string known_architectures();

@@ -3,6 +3,7 @@
 
 #include "core/check.h"
 #include "core/printable.h"
+#include "io/json.h"
 #include "kernels/hadamard/hadamard.h"
 #include "models/config.h"
 #include "models/model.h"

@@ -1,11 +1,12 @@
-// Checkpoints that another version quantized: a tiny one of each recipe, tests/golden/quantized. They
-// are read with the logits that they had then.
+// Checkpoints that version 0.1.0 quantized: a tiny one of each recipe, tests/golden/quantized. They
+// are read with the logits that they had then, but for what no version reads any more.
 #include <gtest/gtest.h>
 
 #include <filesystem>
 
 #include "io/checkpoint.h"
 #include "io/sha256.h"
+#include "io/test_support.h"
 #include "models/test_support.h"
 
 namespace krait {
@@ -22,6 +23,11 @@ TEST(QuantizedGolden, HaveTheLogitsThatTheyHad) {
     const std::string name = entry.path().filename().string();
     const Checkpoint checkpoint = open_checkpoint(entry.path().string());
     TestRuntime runtime(select_isa(), 2);
+    if (name == "krait-ternary") {  // with A_log in 4 bits
+      expect_error([&] { load_model(runtime.ctx, checkpoint.config, *checkpoint.tensors); },
+                   ErrorCode::bad_data, {"A_log_packed", "quantize the model again"});
+      continue;
+    }
     const auto model = load_model(runtime.ctx, checkpoint.config, *checkpoint.tensors);
     SequenceState state(model->state_layout());
     const auto ids = random_ids(17, 24, model->info().vocab_size);

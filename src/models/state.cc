@@ -13,7 +13,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "saved states are little-endian");
 
-constexpr std::string_view kMagic = "KRSTATE1";
+constexpr std::string_view kMagic = "KRSTATE2", kFirstMagic = "KRSTATE1";
 
 template <typename T>
 void append(std::string& out, T value) {
@@ -136,6 +136,10 @@ std::string SequenceState::serialize() const {
 SequenceState SequenceState::deserialize(std::string_view bytes,
                                          std::shared_ptr<const StateLayout> layout) {
   Reader reader(bytes);
+  check(!bytes.starts_with(kFirstMagic), ErrorCode::bad_data,
+        "the saved state is of version 1 ({}), which earlier versions of krait wrote: it does not say "
+        "enough of its model to be continued, consume the text again",
+        kFirstMagic);
   check(bytes.starts_with(kMagic), ErrorCode::bad_data,
         "this is not a saved state: it does not start with {}", kMagic);
   reader.take(kMagic.size());

@@ -66,9 +66,10 @@ class SequenceState {
   std::size_t bytes() const noexcept;  ///< of what is kept at this position
   const StateLayout& layout() const { return *layout_; }
 
-  /// "KRSTATE1", fingerprint, position, payload, checksum: see docs/formats.md.
+  /// "KRSTATE2", fingerprint, position, payload, checksum: see docs/formats.md.
   std::string serialize() const;
-  /// Errors: bad_data (truncated, damaged), invalid_argument (of another model).
+  /// Errors: bad_data (truncated, damaged, of an earlier version), invalid_argument (of another
+  /// model).
   static SequenceState deserialize(std::string_view bytes,
                                    std::shared_ptr<const StateLayout> layout);
 

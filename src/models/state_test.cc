@@ -166,6 +166,19 @@ TEST(State, RefusesEveryTruncationAndEveryFlippedBit) {
   EXPECT_EQ(error_of(bytes + "x", make_layout()), ErrorCode::bad_data);
 }
 
+TEST(State, RefusesTheFirstVersionWithASentence) {
+  std::string bytes = filled().serialize();
+  bytes[7] = '1';
+  try {
+    SequenceState::deserialize(bytes, make_layout());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("version 1 (KRSTATE1), which earlier versions of krait"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
 TEST(State, RefusesTheStateOfAnotherModel) {
   EXPECT_EQ(error_of(filled().serialize(), make_layout("fedcba9876543210")),
             ErrorCode::invalid_argument);

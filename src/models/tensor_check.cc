@@ -159,19 +159,6 @@ void TensorCheck::expect_packed(const LinearSite& site) {
   }
 }
 
-void TensorCheck::expect_packed(const ParamSite& site) {
-  const bool fits = site.shape.rank() == 2 && site.shape[1] % 8 == 0;
-  if (!fits) {
-    tensors_.find(site.name + "_packed")->second.used = true;
-    problems_.push_back(fmt::format("{}_packed cannot be, {} has no rows of a multiple of 8",
-                                    site.name, site.shape.str()));
-    return;
-  }
-  expect_dtype(use(site.name + "_packed", {site.shape[0], site.shape[1] / 8}), DType::i32);
-  expect_dtype(use(site.name + "_scale", {1}), DType::f32);
-  expect_dtype(use(site.name + "_zero_point", {1}), DType::f32);
-}
-
 void TensorCheck::expect_codes(const LinearSite& site) {
   const std::string name = site.name + ".weight";
   const auto codes = tensors_.find(name + "_codes");
@@ -233,9 +220,16 @@ void TensorCheck::expect(const LinearSite& site) {
 
 void TensorCheck::expect(const ParamSite& site) {
   const TensorInfo* info = find(site.name);
-  if (site.role == "A_log" && !tensors_.contains(site.name) &&
-      tensors_.contains(site.name + "_packed")) {
-    expect_packed(site);
+  if (const auto packed = tensors_.find(site.name + "_packed"); packed != tensors_.end()) {
+    for (const char* part : {"_packed", "_scale", "_zero_point"}) {
+      if (const auto it = tensors_.find(site.name + part); it != tensors_.end()) {
+        it->second.used = true;
+      }
+    }
+    problems_.push_back(fmt::format(
+        "{} is A_log in 4 bits, which earlier versions of krait-ternary wrote: "
+        "quantize the model again",
+        packed->first));
   } else if (site.quantizable && info && info->dtype == DType::i8) {
     use(site.name, site.shape);
     expect_scale(site.name + "_scale", site.shape[0]);

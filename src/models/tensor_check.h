@@ -32,9 +32,7 @@ class TensorCheck {
   /// or as ternary digits, weight_trits U8 [ceil(rows cols / 5)] with such a weight_scale (one
   /// group where the columns are no multiple of 16) and weight_shape; and its bias.
   void expect(const LinearSite& site);
-  /// A float parameter, or I8 with a scale of one value or one per row, where it is quantizable, or
-  /// A_log in 4 bits: NAME_packed I32 [rows, cols / 8], NAME_scale F32 [1], NAME_zero_point F32
-  /// [1].
+  /// A float parameter, or I8 with a scale of one value or one per row, where it is quantizable.
   void expect(const ParamSite& site);
   /// The static scale of a site: F32 of one value, or of one per channel if `per_channel`.
   void expect_scale(const ActivationSite& site, bool per_channel);
@@ -53,7 +51,6 @@ class TensorCheck {
   };
   const TensorInfo* use(const std::string& name, const Shape& shape);
   void expect_packed(const LinearSite& site);
-  void expect_packed(const ParamSite& site);
   void expect_codes(const LinearSite& site);
   void expect_trits(const LinearSite& site);
   /// weight_scale [rows, groups], of groups of a multiple of `unit` columns, and weight_shape of

@@ -129,15 +129,34 @@ inline TestCheckpoint tiny_jamba(const TinyJamba& m = {}) {
   return result;
 }
 
+/// Layers: attention where i == 1, with half of each head rotated.
+inline TestCheckpoint tiny_bamba() {
+  return tiny_checkpoint({{"model_type", "bamba"},
+                          {"hidden_size", 40},
+                          {"intermediate_size", 26},
+                          {"num_hidden_layers", 3},
+                          {"num_attention_heads", 5},
+                          {"num_key_value_heads", 1},
+                          {"attn_layer_indices", {1}},
+                          {"mamba_n_heads", 10},
+                          {"mamba_n_groups", 2},
+                          {"mamba_d_state", 5},
+                          {"mamba_proj_bias", true},
+                          {"attention_bias", true},
+                          {"vocab_size", 61},
+                          {"tie_word_embeddings", false}});
+}
+
 inline ModelLayout layout_of(const TestCheckpoint& checkpoint) {
   return describe_model(checkpoint.config, *checkpoint.source());
 }
 
 /// Of all tokens, at this machine's best level.
 inline std::vector<float> logits_of(const TestCheckpoint& checkpoint,
-                                    std::span<const std::int32_t> ids) {
+                                    std::span<const std::int32_t> ids,
+                                    const LoadOptions& options = {}) {
   TestRuntime runtime(select_isa());
-  const auto model = load_model(runtime.ctx, checkpoint.config, *checkpoint.source());
+  const auto model = load_model(runtime.ctx, checkpoint.config, *checkpoint.source(), options);
   SequenceState state(model->state_layout());
   return all_logits(runtime.ctx, *model, ids, state);
 }

@@ -15,7 +15,10 @@
 #include "io/json.h"
 #include "io/tensor_source.h"
 #include "kernels/context.h"
+#include "models/decoder.h"
+#include "models/families/families.h"
 #include "models/model.h"
+#include "models/tensor_check.h"
 
 namespace krait {
 
@@ -36,6 +39,12 @@ struct TestCheckpoint {
     return make_memory_source({tensors.begin(), tensors.end()});
   }
 };
+
+/// What the checkpoint's family reads of it.
+inline DecoderConfig read_decoder(const TestCheckpoint& checkpoint) {
+  const auto source = checkpoint.source();
+  return find_family(checkpoint.config).read({checkpoint.config, TensorCheck(*source), *source});
+}
 
 inline Tensor test_tensor(const Shape& shape, std::span<const float> values,
                           DType dtype = DType::f32) {
@@ -68,6 +77,30 @@ struct RandomTensors {
     if (bias) add(name + ".bias", {rows}, -0.3, 0.3);
   }
 };
+
+/// Random tensors for the sizes of any family's config.json.
+inline TestCheckpoint tiny_checkpoint(Json config, std::uint64_t seed = 1) {
+  TestCheckpoint result;
+  RandomTensors random{result, DType::f32, Rng(seed)};
+  const ModelLayout layout = describe_decoder(read_published(find_family(config), config));
+  for (const LinearSite& site : layout.linears) {
+    if (site.kind == "table") {
+      random.add(site.name + ".weight", {site.rows, site.cols}, -1, 1);
+    } else if (site.tied_to.empty()) {
+      random.linear(site.name, site.rows, site.cols, site.has_bias);
+    }
+  }
+  for (const ParamSite& site : layout.params) {
+    const auto [low, high] = site.init == Init::ones      ? std::pair(0.5, 1.5)
+                             : site.init == Init::zeros   ? std::pair(-0.3, 0.3)
+                             : site.init == Init::uniform ? std::pair(-0.8, 0.8)
+                             : site.init == Init::dt_bias ? std::pair(-4.0, 0.0)
+                                                          : std::pair(0.0, 2.5);
+    random.add(site.name, site.shape, low, high);
+  }
+  result.config = std::move(config);
+  return result;
+}
 
 inline TestCheckpoint tiny_mamba(const TinyMamba& m = {}) {
   TestCheckpoint result;

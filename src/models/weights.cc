@@ -63,8 +63,8 @@ void check_finite(Context& ctx, const TensorSource& tensors,
     const Tensor tensor = tensors.get(info.name);
     std::vector<char> found(static_cast<std::size_t>(ctx.threads.threads()), 0);
     ctx.threads.parallel_for(
-        tensor.elements(), 1 << 16, [&](std::int64_t begin, std::int64_t end, int thread) {
-          found[static_cast<std::size_t>(thread)] = has_non_finite(tensor.view(), begin, end);
+        tensor.elements(), 1 << 16, [&](std::int64_t begin, std::int64_t end, int part) {
+          if (has_non_finite(tensor.view(), begin, end)) found[static_cast<std::size_t>(part)] = 1;
         });
     if (std::find(found.begin(), found.end(), 1) != found.end()) {
       report(info, "NaN or infinity");
@@ -266,27 +266,7 @@ Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& 
   return weight;
 }
 
-namespace {
-
-/// NAME_packed and its companions: scale (q - zero point).
-Tensor load_4bit_param(const TensorSource& tensors, const ParamSite& site) {
-  const Tensor words = tensors.get(site.name + "_packed");
-  const float scale = tensors.get(site.name + "_scale").as<float>()[0];
-  const float zero = tensors.get(site.name + "_zero_point").as<float>()[0];
-  Tensor result(DType::f32, site.shape);
-  const std::span<float> out = result.mutable_as<float>();
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    const auto word = static_cast<std::uint32_t>(words.as<std::int32_t>()[i / 8]);
-    const int q = static_cast<int>(word >> (i % 8 * 4) & 15) - 8;
-    out[i] = scale * (static_cast<float>(q) - zero);
-  }
-  return result;
-}
-
-}  // namespace
-
 Tensor load_param(const TensorSource& tensors, const ParamSite& site) {
-  if (!tensors.contains(site.name)) return load_4bit_param(tensors, site);
   const Tensor data = tensors.get(site.name);
   if (data.dtype() != DType::i8) return to_f32(data.view());
   const std::int64_t rows = site.shape[0];
@@ -303,65 +283,67 @@ Tensor load_param(const TensorSource& tensors, const ParamSite& site) {
 
 namespace {
 
+/// Rows [begin, end) of [channels, 1, K], transposed.
 template <typename T>
-Tensor transposed(const Tensor& from, std::int64_t channels, std::int64_t kernel) {
-  Tensor result(from.dtype(), {kernel, channels});
+Tensor transposed(const Tensor& from, std::int64_t begin, std::int64_t end) {
+  const std::int64_t taps = from.shape()[2], channels = end - begin;
+  Tensor result(from.dtype(), {taps, channels});
   const std::span<T> out = result.mutable_as<T>();
   const std::span<const T> in = from.as<T>();
   for (std::int64_t c = 0; c < channels; ++c) {
-    for (std::int64_t k = 0; k < kernel; ++k) {
+    for (std::int64_t k = 0; k < taps; ++k) {
       out[static_cast<std::size_t>(k * channels + c)] =
-          in[static_cast<std::size_t>(c * kernel + k)];
+          in[static_cast<std::size_t>((begin + c) * taps + k)];
     }
   }
+  return result;
+}
+
+Tensor part(const Tensor& from, std::int64_t begin, std::int64_t end) {
+  Tensor result(DType::f32, {end - begin});
+  std::copy_n(from.as<float>().data() + begin, end - begin, result.mutable_as<float>().data());
   return result;
 }
 
 }  // namespace
 
 ConvWeight load_conv(const TensorSource& tensors, const ParamSite& weight, const ParamSite* bias,
-                     bool keep_int8) {
-  const std::int64_t channels = weight.shape[0], kernel = weight.shape[2];
+                     bool keep_int8, std::int64_t begin, std::int64_t end) {
   const Tensor data = tensors.get(weight.name);
   ConvWeight conv;
   if (data.dtype() == DType::i8 && keep_int8) {
-    conv.data = transposed<std::int8_t>(data, channels, kernel);
-    conv.scale = expand_scale(tensors.get(weight.name + "_scale"), channels);
+    conv.data = transposed<std::int8_t>(data, begin, end);
+    const Tensor scale = expand_scale(tensors.get(weight.name + "_scale"), weight.shape[0]);
+    conv.scale = part(scale, begin, end);
   } else {
-    conv.data = transposed<float>(load_param(tensors, weight), channels, kernel);
+    conv.data = transposed<float>(load_param(tensors, weight), begin, end);
   }
-  if (bias) conv.bias = load_param(tensors, *bias);
+  if (bias) conv.bias = part(load_param(tensors, *bias), begin, end);
   return conv;
 }
 
-Site load_site(const TensorSource& tensors, const ModelLayout& layout, int index,
-               const std::map<std::string, ActivationNumerics>& numerics) {
+Site numeric_site(const ModelLayout& layout, int index,
+                  const std::map<std::string, ActivationNumerics>& numerics) {
   const ActivationSite& described = layout.activations[static_cast<std::size_t>(index)];
-  Site site;
-  site.index = index;
-  site.channels = described.channels;
+  Site site{.index = index, .name = described.name, .channels = described.channels};
   const auto it = numerics.find(described.role);
   if (it != numerics.end()) site.numerics = it->second;
-  if (site.is_static_int8()) {
-    const Tensor scale = tensors.get(described.name + "_scale");
-    if (site.numerics.args.strategy == Strategy::group) {
-      site.scale = scale;
-      site.group = tensors.get(described.name + "_group");
-      check(std::ranges::all_of(site.group.as<std::int32_t>(),
-                                [&](std::int32_t g) { return g >= 0 && g < scale.shape()[0]; }),
-            ErrorCode::bad_data, "{}_group: expected groups below {}", described.name,
-            scale.shape()[0]);
-    } else {
-      site.scale = expand_scale(scale, described.is_state ? site.channels : scale.elements());
-    }
-  }
   return site;
 }
 
-Site load_site(const TensorSource& tensors, const ModelLayout& layout, std::string_view role,
-               int layer, const std::map<std::string, ActivationNumerics>& numerics) {
-  const ActivationSite& site = find_site(layout.activations, role, layer);
-  return load_site(tensors, layout, static_cast<int>(&site - layout.activations.data()), numerics);
+void load_scales(const TensorSource& tensors, const ModelLayout& layout, Site& site) {
+  if (!site.is_static_int8()) return;
+  const Tensor scale = tensors.get(site.name + "_scale");
+  if (site.numerics.args.strategy == Strategy::group) {
+    site.scale = scale;
+    site.group = tensors.get(site.name + "_group");
+    check(std::ranges::all_of(site.group.as<std::int32_t>(),
+                              [&](std::int32_t g) { return g >= 0 && g < scale.shape()[0]; }),
+          ErrorCode::bad_data, "{}_group: expected groups below {}", site.name, scale.shape()[0]);
+  } else {
+    const bool is_state = layout.activations[static_cast<std::size_t>(site.index)].is_state;
+    site.scale = expand_scale(scale, is_state ? site.channels : scale.elements());
+  }
 }
 
 void check_input(const Weight& weight, const LinearSite& site, const Site& input) {

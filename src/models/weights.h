@@ -13,16 +13,8 @@
 #include "kernels/causal_conv1d/causal_conv1d.h"
 #include "kernels/context.h"
 #include "models/layout.h"
-#include "models/model.h"
 
 namespace krait {
-
-/// The site of that role in a layer. Every caller asks for roles that its architecture describes.
-template <typename T>
-const T& find_site(const std::vector<T>& sites, std::string_view role, int layer) {
-  return *std::find_if(sites.begin(), sites.end(),
-                       [&](const T& site) { return site.layer == layer && site.role == role; });
-}
 
 /// Refuses tensors that hold NaN or infinity, naming all of them (bad_data). Float tensors only;
 /// scales must also be above 0, in whichever float type. Names that end with one of `ignored` are
@@ -37,30 +29,39 @@ void check_finite(Context& ctx, const TensorSource& tensors,
 Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& site, bool packed);
 /// A small parameter as f32, whatever it is stored in.
 Tensor load_param(const TensorSource& tensors, const ParamSite& site);
-/// conv1d.weight [C, 1, K] and its bias, transposed to [K, C]; I8 is kept if `keep_int8`.
+/// Channels [begin, end) of conv1d.weight [C, 1, K] and its bias, transposed to [K, end - begin]; I8
+/// is kept if `keep_int8`.
 ConvWeight load_conv(const TensorSource& tensors, const ParamSite& weight, const ParamSite* bias,
-                     bool keep_int8);
+                     bool keep_int8, std::int64_t begin, std::int64_t end);
 
 /// An activation site, ready for the forward pass.
 struct Site {
   int index = -1;  ///< into ModelLayout::activations
+  std::string name = {};
   std::int64_t channels = 0;
-  ActivationNumerics numerics;
-  Tensor scale;  ///< static int8: f32 [1] or [channels]; a state's always [channels], or by groups
-                 ///< [groups, states]
-  Tensor group;  ///< scales by groups: i32 [channels], each in [0, groups)
+  ActivationNumerics numerics = {};
+  Tensor scale = {};  ///< static int8: f32 [1] or [channels]; a state's always [channels], or by
+                      ///< groups [groups, states]
+  Tensor group = {};  ///< scales by groups: i32 [channels], each in [0, groups)
 
   bool is_int8() const noexcept { return numerics.quantized && !numerics.args.is_float; }
   bool is_static_int8() const noexcept { return is_int8() && !numerics.args.dynamic; }
   /// Static with one scale: what convolution and products multiply in integers.
-  bool has_one_scale() const noexcept { return is_static_int8() && scale.elements() == 1; }
+  bool has_one_scale() const noexcept {
+    return is_static_int8() && numerics.args.strategy == Strategy::tensor;
+  }
+  /// Of a state or cache: what its elements are stored in.
+  DType state_dtype() const noexcept {
+    if (!numerics.quantized) return DType::f32;
+    return numerics.args.is_float ? DType::f16 : DType::i8;
+  }
 };
-Site load_site(const TensorSource& tensors, const ModelLayout& layout, int index,
-               const std::map<std::string, ActivationNumerics>& numerics);
 
-/// The site of that role in a layer.
-Site load_site(const TensorSource& tensors, const ModelLayout& layout, std::string_view role,
-               int layer, const std::map<std::string, ActivationNumerics>& numerics);
+/// The site of that index in its numerics, scales not read.
+Site numeric_site(const ModelLayout& layout, int index,
+                  const std::map<std::string, ActivationNumerics>& numerics);
+/// Reads what static numerics of the site need.
+void load_scales(const TensorSource& tensors, const ModelLayout& layout, Site& site);
 
 /// Refuses codes whose input is not int8, and 4 bits and codes whose input is split by outliers: no
 /// product takes them (unsupported).

@@ -5,10 +5,10 @@
 #include <numeric>
 
 #include "core/check.h"
-#include "core/printable.h"
 #include "core/rng.h"
 #include "io/checkpoint.h"
 #include "io/json.h"
+#include "io/npy.h"
 #include "quant/embedded.h"
 
 namespace krait {
@@ -81,50 +81,6 @@ void take_documents(std::string_view text, const CalibrationRequest& request,
   check(!data.samples.empty(), bad_data, "calibration data {} holds no text", data.source);
 }
 
-/// The text between two marks of a .npy header, e.g. the value of 'descr'.
-std::string_view header_value(std::string_view header, std::string_view key, std::string_view open,
-                              std::string_view close) {
-  const std::size_t at = header.find(key);
-  if (at == std::string_view::npos) return {};
-  const std::size_t begin = header.find(open, at + key.size());
-  if (begin == std::string_view::npos) return {};
-  const std::size_t end = header.find(close, begin + open.size());
-  if (end == std::string_view::npos) return {};
-  return header.substr(begin + open.size(), end - begin - open.size());
-}
-
-struct IdArray {
-  std::size_t offset = 0;  ///< of the data
-  std::size_t width = 0;   ///< bytes per id
-  bool is_signed = false;
-};
-
-/// NumPy's format: "\x93NUMPY", version, length of the header, a Python dictionary.
-IdArray parse_npy_header(std::string_view bytes, const std::string& path) {
-  const auto byte = [&](std::size_t i) {
-    return static_cast<std::size_t>(static_cast<unsigned char>(bytes[i]));
-  };
-  check(bytes.size() >= 12 && bytes.starts_with("\x93NUMPY"), bad_data, "{} is no .npy file", path);
-  const bool is_long = byte(6) >= 2;
-  const std::size_t begin = is_long ? 12 : 10;
-  const std::size_t length =
-      byte(8) | byte(9) << 8 | (is_long ? byte(10) << 16 | byte(11) << 24 : 0);
-  check(length <= bytes.size() - begin, bad_data, "{}: the header ends after the file", path);
-  const std::string_view header = bytes.substr(begin, length);
-  const std::string_view type = header_value(header, "'descr':", "'", "'");
-  const bool is_id = type.size() == 3 && (type[0] == '<' || type[0] == '|') &&
-                     (type[1] == 'i' || type[1] == 'u') &&
-                     (type[2] == '2' || type[2] == '4' || type[2] == '8');
-  check(is_id, bad_data, "{}: ids as <i2, <u2, <i4, <u4, <i8 or <u8 are expected, got \"{}\"", path,
-        printable(type, 32));
-  const std::string_view shape = header_value(header, "'shape':", "(", ")");
-  const auto commas = std::count(shape.begin(), shape.end(), ',');
-  check(commas == 1 && header.find("'fortran_order': False") != std::string_view::npos, bad_data,
-        "{}: a one- or two-dimensional array in C order is expected, got ({})", path,
-        printable(shape, 32));
-  return {begin + length, static_cast<std::size_t>(type[2] - '0'), type[1] == 'i'};
-}
-
 }  // namespace
 
 std::int64_t CalibrationData::tokens() const {
@@ -135,8 +91,8 @@ std::int64_t CalibrationData::tokens() const {
 
 std::vector<TokenId> parse_token_file(std::string_view bytes, const std::string& path,
                                       std::int64_t vocab_rows) {
-  IdArray array{0, vocab_rows <= 65536 ? std::size_t{2} : std::size_t{4}, false};
-  if (path.ends_with(".npy")) array = parse_npy_header(bytes, path);
+  NpyIntegers array{0, vocab_rows <= 65536 ? std::size_t{2} : std::size_t{4}, false};
+  if (path.ends_with(".npy")) array = parse_npy_integers(bytes, path);
   const std::string_view data = bytes.substr(array.offset);
   check(data.size() % array.width == 0, bad_data,
         "{}: {} bytes of data are no multiple of the {} bytes of an id", path, data.size(),

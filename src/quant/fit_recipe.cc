@@ -8,7 +8,6 @@
 #include "core/check.h"
 #include "core/choices.h"
 #include "kernels/hadamard/hadamard.h"
-#include "models/registry.h"
 #include "quant/recipe.h"
 #include "quant/rotate.h"
 #include "quant/selector.h"

@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/rng.h"
+#include "io/json.h"
 #include "io/sha256.h"
 
 namespace krait {

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "io/json.h"
+#include "io/json_fwd.h"
 #include "krait/quantize.h"
 #include "models/model.h"
 #include "quant/calibration_data.h"

@@ -178,22 +178,4 @@ RoundedMatrix round_gptq(ThreadPool& threads, std::span<const float> w, std::int
   return result;
 }
 
-double weighted_error(ThreadPool& threads, std::span<const float> w, const RoundedMatrix& rounded,
-                      std::int64_t rows, std::int64_t cols, std::span<const double> H,
-                      const IntegerFormat& format) {
-  const RoundingProblem problem{rows, cols, w, format, {}};
-  std::vector<double> of_row(at(rows));
-  for_row_chunks(threads, rows, [&](std::int64_t first, std::int64_t count) {
-    std::vector<double> e(at(count * cols)), gradient(at(count * cols));
-    for (std::int64_t r = 0; r < count; ++r)
-      residue(problem, rounded, first + r, e.data() + r * cols);
-    multiply(H, e.data(), count, cols, gradient.data());
-    for (std::int64_t r = 0; r < count; ++r) {
-      of_row[at(first + r)] = std::inner_product(e.begin() + r * cols, e.begin() + (r + 1) * cols,
-                                                 gradient.begin() + r * cols, 0.0);
-    }
-  });
-  return std::accumulate(of_row.begin(), of_row.end(), 0.0);
-}
-
 }  // namespace krait

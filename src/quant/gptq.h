@@ -48,9 +48,4 @@ std::vector<float> corrected(ThreadPool& threads, std::span<const float> w, std:
                              std::int64_t cols, std::span<const double> H,
                              std::span<const double> missing, double damp);
 
-/// tr (w - s q) H (w - s q)^T
-double weighted_error(ThreadPool& threads, std::span<const float> w, const RoundedMatrix& rounded,
-                      std::int64_t rows, std::int64_t cols, std::span<const double> H,
-                      const IntegerFormat& format);
-
 }  // namespace krait

@@ -11,6 +11,7 @@
 #include "core/float16.h"
 #include "core/rng.h"
 #include "io/test_support.h"
+#include "quant/test_rounding.h"
 
 namespace krait {
 namespace {
@@ -150,7 +151,7 @@ TEST(Gptq, LosesLessThanTheNearest) {
     const std::vector<float> w = random_values(4, c.rows * c.cols);
     const Matrix H = moments(c.cols, 4 * c.cols, 5);
     const auto error = [&](const RoundedMatrix& m) {
-      return weighted_error(pool, w, m, c.rows, c.cols, H, c.format);
+      return weighted_error(w, m, c.rows, c.cols, H, c.format);
     };
     const double nearest =
         error(round_nearest(pool, w, c.rows, c.cols, {}, c.format, StepChoice::absmax));
@@ -188,7 +189,7 @@ TEST(Gptq, TakesSingularMomentsWithoutDamping) {
   const RoundedMatrix nearest =
       round_nearest(pool, w, 4, 16, {}, format_4bit(8), StepChoice::absmax);
   const auto error = [&](const RoundedMatrix& m) {
-    return weighted_error(pool, w, m, 4, 16, H, format_4bit(8));
+    return weighted_error(w, m, 4, 16, H, format_4bit(8));
   };
   EXPECT_LT(error(made), error(nearest));
 }

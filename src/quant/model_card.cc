@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "krait/version.h"
+#include "models/describe_text.h"
 
 namespace krait {
 namespace {
@@ -12,17 +13,6 @@ namespace {
 std::string weight_text(const WeightRule& rule) {
   if (rule.quantized) return format_name(rule.args, rule.by_part);
   return rule.dtype ? std::string(format_name(*rule.dtype)) : "float";
-}
-
-std::string activation_text(const ActivationNumerics& numerics) {
-  std::string text = numerics.quantized ? format_name(numerics.args) : "float";
-  if (numerics.args.outlier_threshold > 0) {
-    text += fmt::format(", magnitudes above {} float", numerics.args.outlier_threshold);
-  }
-  if (numerics.hadamard_block > 0) {
-    text += fmt::format(", Hadamard transform of {}", numerics.hadamard_block);
-  }
-  return text;
 }
 
 /// Smallest, median and largest scale over the layers, by role.
@@ -71,7 +61,7 @@ std::string model_card(const QuantizationPlan& plan,
   if (!plan.numerics.empty()) {
     text += "\n| activation | held as |\n|---|---|\n";
     for (const auto& [role, numerics] : plan.numerics) {
-      text += fmt::format("| {} | {} |\n", role, activation_text(numerics));
+      text += fmt::format("| {} | {} |\n", role, numerics_text(numerics));
     }
   }
   if (!static_scales.empty()) {

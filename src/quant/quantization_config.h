@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "io/json.h"
+#include "io/json_fwd.h"
 #include "quant/plan.h"
 
 namespace krait {

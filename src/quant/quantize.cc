@@ -15,6 +15,7 @@
 #include "quant/model_card.h"
 #include "quant/plan.h"
 #include "quant/quantization_config.h"
+#include "quant/quantized_directory.h"
 #include "quant/round_layers.h"
 #include "quant/sort_and_cluster.h"
 #include "tokenizer/tokenizer.h"
@@ -24,29 +25,6 @@ namespace {
 
 using enum ErrorCode;
 namespace fs = std::filesystem;
-
-/// What is copied from beside the weights, if it is there.
-constexpr const char* kCopied[] = {"tokenizer.json",
-                                   "tokenizer_config.json",
-                                   "special_tokens_map.json",
-                                   "added_tokens.json",
-                                   "vocab.json",
-                                   "merges.txt",
-                                   "tokenizer.model",
-                                   "chat_template.jinja",
-                                   "chat_template.json",
-                                   "generation_config.json",
-                                   "LICENSE",
-                                   "LICENSE.md",
-                                   "LICENSE.txt",
-                                   "NOTICE"};
-
-void check_output(const std::string& model, const std::string& output) {
-  check(!output.empty(), invalid_argument, "no output directory is given");
-  std::error_code error;
-  check(!fs::equivalent(model, output, error), invalid_argument,
-        "{} is the model itself: choose another output directory", output);
-}
 
 /// Before an hour of calibration rather than after it.
 void check_space(const OutputDirectory& directory, std::size_t bytes) {
@@ -90,9 +68,9 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
         "the number of threads must not be negative, got {}", options.threads);
   const Recipe recipe = load_recipe(options.recipe);
   const Checkpoint source = open_checkpoint(model);
+  check_output(model, output, options.overwrite);
   QuantizationPlan plan = plan_quantization(recipe, source.config, *source.tensors);
-  check_output(model, output);
-  OutputDirectory directory(output, options.overwrite);
+  OutputDirectory directory(output, quantized_directory(), options.overwrite);
   check_space(directory, plan.output_bytes());
 
   Provenance provenance{.source_hash = checkpoint_hash(model), .seed = options.seed};
@@ -137,7 +115,7 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
                                           {{"format", "pt"}, {"krait_version", version()}});
   write_tensors(plan, in_new_order ? *in_new_order : *source.tensors, calibrated, rounded, threads,
                 *sink, options.progress);
-  for (const char* name : kCopied) {
+  for (const char* name : copied_files()) {
     const std::string path = (fs::path(model) / name).string();
     if (fs::exists(path)) write_file_atomic(directory.path(name), read_file(path));
   }

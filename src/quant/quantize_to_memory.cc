@@ -2,6 +2,7 @@
 
 #include "quant/quantization_config.h"
 #include "quant/sort_and_cluster.h"
+#include "quant/write_tensors.h"
 
 namespace krait {
 

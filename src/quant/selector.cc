@@ -4,7 +4,7 @@
 
 #include "core/check.h"
 #include "core/choices.h"
-#include "models/registry.h"
+#include "models/families/families.h"
 
 namespace krait {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "models/model.h"
 #include "quant/calibration_data.h"
+#include "krait/quantize.h"
 #include "quant/plan.h"
 
 namespace krait {

@@ -12,6 +12,7 @@
 #include "core/rng.h"
 #include "quant/codes.h"
 #include "quant/gptq.h"
+#include "quant/test_rounding.h"
 
 namespace krait {
 namespace {
@@ -307,7 +308,7 @@ TEST(GptqOfTrellisCodes, BeatsTheNearestAndIntegers) {
     const IntegerFormat trellis = format_codes(bits, Codes::trellis, 64);
     const IntegerFormat integer = format_codes(bits, Codes::integer, 64);
     const auto error = [&](const RoundedMatrix& m, const IntegerFormat& format) {
-      return weighted_error(pool, w, m, rows, cols, H, format);
+      return weighted_error(w, m, rows, cols, H, format);
     };
     const GptqOptions plain{.scale = StepChoice::mse};
     const GptqOptions swept{.sweeps = 3, .scale = StepChoice::mse};

@@ -1,8 +1,10 @@
 #include "krait/engine.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <numeric>
+#include <optional>
 
 #include "core/check.h"
 #include "core/printable.h"
@@ -33,13 +35,24 @@ const Tokenizer& tokenizer_of(const Engine::Impl& impl) {
   return *impl.tokenizer;
 }
 
+std::optional<bool> packs_experts(ExpertMemory wanted) {
+  if (wanted != ExpertMemory::automatic) return wanted == ExpertMemory::packed;
+  const char* const variable = std::getenv("KRAIT_EXPERTS");
+  const std::string_view choice = variable ? variable : "";
+  if (choice.empty()) return std::nullopt;
+  check(choice == "packed" || choice == "mapped", ErrorCode::invalid_argument,
+        "KRAIT_EXPERTS={} is not known; choices: packed, mapped", printable(choice, 64));
+  return choice == "packed";
+}
+
 }  // namespace
 
-Engine::Impl::Impl(EngineParts parts, int thread_count, Isa wanted_isa)
+Engine::Impl::Impl(EngineParts parts, int thread_count, Isa wanted_isa,
+                   const LoadOptions& options)
     : isa(wanted_isa),
       threads(thread_count),
       context{threads, microkernels(isa), arena},
-      model(load_model(context, parts.config, *parts.tensors)),
+      model(load_model(context, parts.config, *parts.tensors, options)),
       numerics(numerics_name(parts.config, *parts.tensors, model->layout())),
       where(parts.tensors->where()) {
   if (parts.tokenizer) tokenizer.emplace(std::move(*parts.tokenizer));
@@ -87,7 +100,8 @@ Engine make_engine(EngineParts parts, const EngineOptions& options, std::optiona
   check(options.threads >= 0, ErrorCode::invalid_argument,
         "the number of threads must not be negative, got {}", options.threads);
   const int threads = options.threads ? options.threads : hardware_threads();
-  auto impl = std::make_shared<Engine::Impl>(std::move(parts), threads, isa ? *isa : select_isa());
+  auto impl = std::make_shared<Engine::Impl>(std::move(parts), threads, isa ? *isa : select_isa(),
+                                             LoadOptions{packs_experts(options.experts)});
   if (options.mlock) lock_memory();
   return Engine::Impl::wrap(std::move(impl));
 }

@@ -40,7 +40,7 @@ Engine make_engine(EngineParts parts, const EngineOptions& options = {},
                    std::optional<Isa> isa = std::nullopt);
 
 struct Engine::Impl {
-  Impl(EngineParts parts, int thread_count, Isa wanted_isa);
+  Impl(EngineParts parts, int thread_count, Isa wanted_isa, const LoadOptions& options);
   static Engine wrap(std::shared_ptr<Impl> impl) { return Engine(std::move(impl)); }
 
   /// Runs `ids` from `state`, which advances, in calls that end at multiples of kPrefillChunk; one

@@ -55,6 +55,21 @@ TEST(Engine, RefusesBadOptionsAndMissingModels) {
   message_of(ErrorCode::not_found, [] { Engine::load("/nowhere/at/all"); });
 }
 
+TEST(Engine, PutsExpertsWhereTheVariableSays) {
+  const auto load = [] {
+    return Engine::load(KRAIT_SOURCE_DIR "/tests/golden/jamba-f32", {.threads = 1});
+  };
+  ::setenv("KRAIT_EXPERTS", "loaded", 1);
+  const std::string message = message_of(ErrorCode::invalid_argument, load);
+  EXPECT_NE(message.find("KRAIT_EXPERTS=loaded"), std::string::npos) << message;
+  EXPECT_NE(message.find("packed, mapped"), std::string::npos) << message;
+  EXPECT_NO_THROW(Engine::load(KRAIT_SOURCE_DIR "/tests/golden/jamba-f32",
+                               {.threads = 1, .experts = ExpertMemory::mapped}));
+  ::setenv("KRAIT_EXPERTS", "mapped", 1);
+  EXPECT_NO_THROW(load());
+  ::unsetenv("KRAIT_EXPERTS");
+}
+
 TEST(Session, ConsumesLongPromptsInAnyPieces) {
   const Engine engine = byte_engine({.threads = 2});
   const auto ids = random_ids(3, 2 * kPrefillChunk + 77, 257);

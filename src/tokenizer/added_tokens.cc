@@ -4,6 +4,8 @@
 
 #include "core/check.h"
 #include "core/printable.h"
+#include "io/json.h"
+#include "io/json_fields.h"
 #include "tokenizer/char_class.h"
 #include "tokenizer/utf8.h"
 
@@ -48,21 +50,16 @@ std::vector<AddedToken> parse_added_tokens(const Json& json, const std::string& 
   check(json.is_array(), ErrorCode::bad_data, "{}: 'added_tokens' must be an array, got {}", where,
         json.type_name());
   for (std::size_t i = 0; i < json.size(); ++i) {
-    const Component entry{json[i], fmt::format("{}: added_tokens[{}]", where, i)};
-    const Json& id = entry.get("id");
-    check(id.is_number_unsigned() &&
-              id.get<std::uint64_t>() <= static_cast<std::uint64_t>(kMaxTokenId),
-          ErrorCode::bad_data, "{}: 'id' must be an integer from 0 to {}", entry.where,
-          kMaxTokenId);
-    AddedToken token{entry.string("content"),
-                     id.get<TokenId>(),
-                     entry.boolean("special", false),
-                     entry.boolean("normalized", !entry.boolean("special", false)),
-                     entry.boolean("lstrip", false),
-                     entry.boolean("rstrip", false),
-                     entry.boolean("single_word", false)};
+    const JsonFields entry(json[i], fmt::format("{}: added_tokens[{}]", where, i));
+    AddedToken token{entry.text("content"),
+                     static_cast<TokenId>(entry.integer("id", 0, kMaxTokenId)),
+                     entry.flag("special", false),
+                     entry.flag("normalized", !entry.flag("special", false)),
+                     entry.flag("lstrip", false),
+                     entry.flag("rstrip", false),
+                     entry.flag("single_word", false)};
     check(token.content.size() <= kMaxContent, ErrorCode::unsupported,
-          "{}: a content of {} bytes, at most {} are supported", entry.where, token.content.size(),
+          "{}: a content of {} bytes, at most {} are supported", entry.where(), token.content.size(),
           kMaxContent);
     if (!token.content.empty()) tokens.push_back(std::move(token));
   }

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "tokenizer/component.h"
+#include "io/json_fwd.h"
 #include "tokenizer/vocabulary.h"
 
 namespace krait {

@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "core/printable.h"
 #include "tokenizer/byte_alphabet.h"
+#include "tokenizer/component.h"
 #include "tokenizer/utf8.h"
 
 namespace krait {
@@ -39,59 +40,59 @@ std::pair<std::string, std::string> merge_parts(const Json& merge, const StringT
   return {std::string(text.substr(0, place)), std::string(text.substr(place + 1))};
 }
 
-void refuse_affix(const Component& model, const char* key) {
-  check(model.string(key, "").empty(), ErrorCode::unsupported,
-        "{}: {} is not supported: expected null or \"\", got '{:.60}'", model.where, key,
-        printable(model.string(key, "")));
+void refuse_affix(const JsonFields& model, const char* key) {
+  check(model.text(key, "").empty(), ErrorCode::unsupported,
+        "{}: {} is not supported: expected null or \"\", got '{:.60}'", model.where(), key,
+        printable(model.text(key, "")));
 }
 
 }  // namespace
 
 Bpe Bpe::parse(const Json& json, const std::string& where, bool byte_level) {
-  const Component model{json, where + ": model"};
+  const JsonFields model(json, where + ": model");
   // Files from before 2020 name no type; a BPE is what has merges.
-  const std::string type = model.string("type", model.has("merges") ? "BPE" : "");
-  if (type != "BPE") unsupported_component(model, type, "BPE");
+  const std::string type = model.text("type", model.has("merges") ? "BPE" : "");
+  if (type != "BPE") unsupported_component(model.where(), type, "BPE");
   refuse_affix(model, "continuing_subword_prefix");
   refuse_affix(model, "end_of_word_suffix");
   const Json& dropout = model.get("dropout");
   check(dropout.is_null() || (dropout.is_number() && dropout.get<double>() == 0),
         ErrorCode::unsupported, "{} BPE: dropout is not supported: expected null or 0",
-        model.where);
+        model.where());
   Bpe bpe;
   bpe.byte_level_ = byte_level;
-  bpe.byte_fallback_ = model.boolean("byte_fallback", false);
-  bpe.fuse_unknown_ = model.boolean("fuse_unk", false);
-  bpe.ignore_merges_ = model.boolean("ignore_merges", false);
+  bpe.byte_fallback_ = model.flag("byte_fallback", false);
+  bpe.fuse_unknown_ = model.flag("fuse_unk", false);
+  bpe.ignore_merges_ = model.flag("ignore_merges", false);
   bpe.parse_vocabulary(model);
   bpe.parse_merges(model);
   bpe.fill_tables();
   return bpe;
 }
 
-void Bpe::parse_vocabulary(const Component& model) {
+void Bpe::parse_vocabulary(const JsonFields& model) {
   const Json& vocab = model.get("vocab");
   check(vocab.is_object(), ErrorCode::bad_data, "{}: 'vocab' must be an object, got {}",
-        model.where, vocab.type_name());
+        model.where(), vocab.type_name());
   vocabulary_.ids = StringTable(vocab.size());
   for (const auto& [token, id] : vocab.items()) {
     const bool valid = id.is_number_unsigned() &&
                        id.get<std::uint64_t>() <= static_cast<std::uint64_t>(kMaxTokenId);
     check(valid, ErrorCode::bad_data,
-          "{}: the id of token '{:.80}' must be an integer from 0 to {}, got {:.40}", model.where,
+          "{}: the id of token '{:.80}' must be an integer from 0 to {}, got {:.40}", model.where(),
           printable(token), kMaxTokenId, id.is_structured() ? id.type_name() : id.dump());
-    vocabulary_.add(token, id.get<TokenId>(), model.where);
+    vocabulary_.add(token, id.get<TokenId>(), model.where());
   }
-  const std::string unknown = model.string("unk_token", "");
+  const std::string unknown = model.text("unk_token", "");
   if (!unknown.empty()) {
     unknown_ = vocabulary_.ids.find(unknown);
     check(unknown_ >= 0, ErrorCode::bad_data, "{}: unk_token '{:.80}' is not in the vocabulary",
-          model.where, printable(unknown));
+          model.where(), printable(unknown));
   }
 }
 
-void Bpe::parse_merges(const Component& model) {
-  const Json& merges = model.array("merges");
+void Bpe::parse_merges(const JsonFields& model) {
+  const Json& merges = model.list("merges");
   merges_.reserve(merges.size());
   splits_at_marker_ = !byte_level_ && !ignore_merges_ && vocabulary_.ids.find(kMarker) >= 0;
   std::uint32_t rank = 0;
@@ -99,11 +100,11 @@ void Bpe::parse_merges(const Component& model) {
     if (merges[i].is_string() && merges[i].get_ref<const std::string&>().starts_with("#version")) {
       continue;
     }
-    const auto [left, right] = merge_parts(merges[i], vocabulary_.ids, model.where, i);
+    const auto [left, right] = merge_parts(merges[i], vocabulary_.ids, model.where(), i);
     const auto id_of = [&](const std::string& token) {
       const TokenId id = vocabulary_.ids.find(token);
       check(id >= 0, ErrorCode::bad_data,
-            "{}: merge {} needs '{:.80}', which is not in the vocabulary", model.where, i,
+            "{}: merge {} needs '{:.80}', which is not in the vocabulary", model.where(), i,
             printable(token));
       return id;
     };

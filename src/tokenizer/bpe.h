@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tokenizer/component.h"
+#include "io/json_fields.h"
 #include "tokenizer/merge_table.h"
 #include "tokenizer/vocabulary.h"
 
@@ -29,8 +29,8 @@ class Bpe {
   const Vocabulary& vocabulary() const noexcept { return vocabulary_; }
 
  private:
-  void parse_vocabulary(const Component& model);
-  void parse_merges(const Component& model);
+  void parse_vocabulary(const JsonFields& model);
+  void parse_merges(const JsonFields& model);
   void fill_tables();
   void encode_part(std::string_view word, std::vector<TokenId>& ids) const;
   void append_symbols(std::string_view word, std::vector<TokenId>& symbols) const;

@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "tokenizer/byte_alphabet.h"
+#include "tokenizer/component.h"
 #include "tokenizer/normalizer.h"
 #include "tokenizer/utf8.h"
 
@@ -15,15 +16,15 @@ constexpr std::string_view kSupported =
 constexpr std::size_t kMaxContent = 1024;
 constexpr std::size_t kMaxSteps = 64;
 
-std::string one_character(const Component& component, const char* key, std::string value) {
+std::string one_character(const JsonFields& component, const char* key, std::string value) {
   check(!value.empty() && code_point_at(value.data()).size == value.size(), ErrorCode::bad_data,
-        "{}: '{}' must be one character", component.where, key);
+        "{}: '{}' must be one character", component.where(), key);
   return value;
 }
 
-bool metaspace_drops_first(const Component& component) {
-  const bool prefix = component.boolean("add_prefix_space", true);
-  return component.has("prepend_scheme") ? component.string("prepend_scheme") != "never" : prefix;
+bool metaspace_drops_first(const JsonFields& component) {
+  const bool prefix = component.flag("add_prefix_space", true);
+  return component.has("prepend_scheme") ? component.text("prepend_scheme") != "never" : prefix;
 }
 
 int hex_digit(char c) {
@@ -88,14 +89,14 @@ Decoder parse_decoder(const Json& json, const std::string& where) {
   Decoder decoder;
   decoder.join_with_spaces = json.is_null();
   for_each_component(json, "decoders", where + ": decoder",
-                     [&](const Component& component, const std::string& type) {
+                     [&](const JsonFields& component, const std::string& type) {
                        if (type == "ByteLevel") {
                          decoder.steps.push_back(ByteLevelDecode{});
                        } else if (type == "Replace") {
-                         std::string content = component.string("content");
+                         std::string content = component.text("content");
                          check(content.size() <= kMaxContent, ErrorCode::unsupported,
                                "{}: 'content' has {} bytes, at most {} are supported",
-                               component.where, content.size(), kMaxContent);
+                               component.where(), content.size(), kMaxContent);
                          decoder.steps.push_back(ReplaceDecode{Pattern::parse(component, "pattern"),
                                                                std::move(content)});
                        } else if (type == "ByteFallback") {
@@ -104,15 +105,16 @@ Decoder parse_decoder(const Json& json, const std::string& where) {
                          decoder.steps.push_back(FuseDecode{});
                        } else if (type == "Strip") {
                          decoder.steps.push_back(StripDecode{
-                             one_character(component, "content", component.string("content", " ")),
-                             component.count("start"), component.count("stop")});
+                             one_character(component, "content", component.text("content", " ")),
+                             static_cast<std::size_t>(component.integer("start")),
+                             static_cast<std::size_t>(component.integer("stop"))});
                        } else if (type == "Metaspace") {
                          decoder.steps.push_back(MetaspaceDecode{
                              one_character(component, "replacement",
-                                           component.string("replacement", "\xE2\x96\x81")),
+                                           component.text("replacement", "\xE2\x96\x81")),
                              metaspace_drops_first(component)});
                        } else {
-                         unsupported_component(component, type, kSupported);
+                         unsupported_component(component.where(), type, kSupported);
                        }
                        check(decoder.steps.size() <= kMaxSteps, ErrorCode::unsupported,
                              "{}: more than {} decoders", where, kMaxSteps);

@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "tokenizer/char_class.h"
+#include "tokenizer/component.h"
 #include "tokenizer/utf8.h"
 
 namespace krait {
@@ -17,10 +18,10 @@ constexpr std::string_view kSupported =
 constexpr std::size_t kMaxContent = 1024;
 constexpr std::size_t kMaxSteps = 64;
 
-std::string short_string(const Component& component, const char* key) {
-  std::string value = component.string(key);
+std::string short_string(const JsonFields& component, const char* key) {
+  std::string value = component.text(key);
   check(value.size() <= kMaxContent, ErrorCode::unsupported,
-        "{}: '{}' has {} bytes, at most {} are supported", component.where, key, value.size(),
+        "{}: '{}' has {} bytes, at most {} are supported", component.where(), key, value.size(),
         kMaxContent);
   return value;
 }
@@ -127,7 +128,7 @@ Normalizer parse_normalizer(const Json& json, const std::string& where) {
   Normalizer normalizer;
   for_each_component(
       json, "normalizers", where + ": normalizer",
-      [&](const Component& component, const std::string& type) {
+      [&](const JsonFields& component, const std::string& type) {
         if (type == "NFC") {
           normalizer.steps.push_back(UnicodeStep{UnicodeForm::nfc});
         } else if (type == "NFKC") {
@@ -140,10 +141,10 @@ Normalizer parse_normalizer(const Json& json, const std::string& where) {
           normalizer.steps.push_back(ReplaceStep{Pattern::parse(component, "pattern"),
                                                  short_string(component, "content")});
         } else if (type == "Strip") {
-          normalizer.steps.push_back(StripStep{component.boolean("strip_left", true),
-                                               component.boolean("strip_right", true)});
+          normalizer.steps.push_back(StripStep{component.flag("strip_left", true),
+                                               component.flag("strip_right", true)});
         } else {
-          unsupported_component({component.json, where + ": normalizer"}, type, kSupported);
+          unsupported_component(where + ": normalizer", type, kSupported);
         }
         check(normalizer.steps.size() <= kMaxSteps, ErrorCode::unsupported,
               "{}: more than {} normalizers", where, kMaxSteps);

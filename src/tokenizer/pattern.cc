@@ -124,13 +124,10 @@ struct Pattern::Code {
   CodePtr code;
 };
 
-Pattern Pattern::parse(const Component& component, const char* key) {
-  const Component pattern{component.get(key), component.where + " " + key};
-  check(pattern.json.is_object(), ErrorCode::bad_data,
-        "{}: expected an object with 'String' or 'Regex', got {}", pattern.where,
-        pattern.json.type_name());
-  if (pattern.has("String")) return literal(pattern.string("String"));
-  return regex(pattern.string("Regex"), component.where);
+Pattern Pattern::parse(const JsonFields& component, const char* key) {
+  const JsonFields pattern(component.get(key), component.where() + " " + key);
+  if (pattern.has("String")) return literal(pattern.text("String"));
+  return regex(pattern.text("Regex"), component.where());
 }
 
 Pattern Pattern::literal(std::string text) {

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tokenizer/component.h"
+#include "io/json_fields.h"
 
 namespace krait {
 
@@ -22,7 +22,7 @@ class Pattern {
  public:
   /// {"String": ...} or {"Regex": ...} at member `key`. Errors: bad_data; unsupported for an
   /// expression that PCRE2 refuses or would read differently from Oniguruma.
-  static Pattern parse(const Component& component, const char* key);
+  static Pattern parse(const JsonFields& component, const char* key);
   static Pattern literal(std::string text);
   static Pattern regex(const std::string& expression, const std::string& where);
 

@@ -2,51 +2,52 @@
 
 #include "core/check.h"
 #include "core/printable.h"
+#include "tokenizer/component.h"
 
 namespace krait {
 namespace {
 
-std::vector<TokenId> special_token_ids(const Component& component, const std::string& name,
+std::vector<TokenId> special_token_ids(const JsonFields& component, const std::string& name,
                                        const Vocabulary& vocabulary) {
-  const Component tokens{component.get("special_tokens"), component.where + " special_tokens"};
+  const JsonFields tokens(component.get("special_tokens"), component.where() + " special_tokens");
   check(tokens.has(name.c_str()), ErrorCode::bad_data,
-        "{}: special_tokens does not define '{:.80}'", component.where, printable(name));
-  const Component token{tokens.get(name.c_str()), tokens.where};
+        "{}: special_tokens does not define '{:.80}'", component.where(), printable(name));
+  const JsonFields token(tokens.get(name.c_str()), tokens.where());
   std::vector<TokenId> ids;
-  for (const Json& id : token.array("ids")) {
+  for (const Json& id : token.list("ids")) {
     check(id.is_number_unsigned() &&
               id.get<std::uint64_t>() <= static_cast<std::uint64_t>(kMaxTokenId) &&
               vocabulary.contains(id.get<TokenId>()),
           ErrorCode::bad_data, "{}: '{:.80}' has the id {:.40}, which no token has",
-          component.where, printable(name), id.is_structured() ? id.type_name() : id.dump());
+          component.where(), printable(name), id.is_structured() ? id.type_name() : id.dump());
     ids.push_back(id.get<TokenId>());
   }
   check(ids.size() <= 64, ErrorCode::unsupported, "{}: '{:.80}' has more than 64 ids",
-        component.where, printable(name));
+        component.where(), printable(name));
   return ids;
 }
 
-std::vector<PostProcessor::Piece> parse_template(const Component& component,
+std::vector<PostProcessor::Piece> parse_template(const JsonFields& component,
                                                  const Vocabulary& vocabulary) {
   std::vector<PostProcessor::Piece> pieces;
   int sequences = 0;
-  for (const Json& json : component.array("single")) {
-    const Component piece{json, component.where + " single"};
+  for (const Json& json : component.list("single")) {
+    const JsonFields piece(json, component.where() + " single");
     if (piece.has("SpecialToken")) {
-      const Component special{piece.get("SpecialToken"), piece.where};
-      pieces.push_back({false, special_token_ids(component, special.string("id"), vocabulary)});
+      const JsonFields special(piece.get("SpecialToken"), piece.where());
+      pieces.push_back({false, special_token_ids(component, special.text("id"), vocabulary)});
     } else {
-      const Component sequence{piece.get("Sequence"), piece.where};
-      check(sequence.string("id") == "A", ErrorCode::bad_data,
-            "{}: expected the sequence A, got '{:.40}'", piece.where,
-            printable(sequence.string("id")));
+      const JsonFields sequence(piece.get("Sequence"), piece.where());
+      check(sequence.text("id") == "A", ErrorCode::bad_data,
+            "{}: expected the sequence A, got '{:.40}'", piece.where(),
+            printable(sequence.text("id")));
       pieces.push_back({true, {}});
       ++sequences;
     }
-    check(pieces.size() <= 64, ErrorCode::unsupported, "{}: more than 64 pieces", piece.where);
+    check(pieces.size() <= 64, ErrorCode::unsupported, "{}: more than 64 pieces", piece.where());
   }
   check(sequences == 1, ErrorCode::bad_data, "{}: 'single' must hold the sequence once, got {}",
-        component.where, sequences);
+        component.where(), sequences);
   return pieces;
 }
 
@@ -56,13 +57,13 @@ PostProcessor parse_post_processor(const Json& json, const std::string& where,
                                    const Vocabulary& vocabulary) {
   PostProcessor out;
   for_each_component(json, "processors", where + ": post_processor",
-                     [&](const Component& component, const std::string& type) {
+                     [&](const JsonFields& component, const std::string& type) {
                        if (type == "TemplateProcessing") {
                          out.templates.push_back(parse_template(component, vocabulary));
                          check(out.templates.size() <= 16, ErrorCode::unsupported,
-                               "{}: more than 16 templates", component.where);
+                               "{}: more than 16 templates", component.where());
                        } else if (type != "ByteLevel") {
-                         unsupported_component(component, type,
+                         unsupported_component(component.where(), type,
                                                "one of TemplateProcessing, ByteLevel, Sequence");
                        }
                      });

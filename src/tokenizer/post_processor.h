@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "tokenizer/component.h"
+#include "io/json_fwd.h"
 #include "tokenizer/vocabulary.h"
 
 namespace krait {

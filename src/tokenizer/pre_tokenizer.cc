@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/char_class.h"
+#include "tokenizer/component.h"
 #include "tokenizer/utf8.h"
 
 namespace krait {
@@ -16,47 +17,47 @@ constexpr std::string_view kSupported =
     "Sequence";
 constexpr std::size_t kMaxSteps = 64;
 
-SplitBehavior parse_behavior(const Component& component, SplitBehavior fallback) {
+SplitBehavior parse_behavior(const JsonFields& component, SplitBehavior fallback) {
   if (!component.has("behavior")) return fallback;
-  const std::string name = component.string("behavior");
+  const std::string name = component.text("behavior");
   if (name == "Isolated") return SplitBehavior::isolated;
   if (name == "Removed") return SplitBehavior::removed;
   if (name == "MergedWithPrevious") return SplitBehavior::merged_with_previous;
   if (name == "MergedWithNext") return SplitBehavior::merged_with_next;
   if (name == "Contiguous") return SplitBehavior::contiguous;
-  unsupported_component({component.json, component.where + " behavior"}, name,
+  unsupported_component(component.where() + " behavior", name,
                         "one of Isolated, Removed, MergedWithPrevious, MergedWithNext, Contiguous");
 }
 
-PrependScheme parse_scheme(const Component& component) {
+PrependScheme parse_scheme(const JsonFields& component) {
   // Files from before 2024 say add_prefix_space instead.
-  const bool prefix = component.boolean("add_prefix_space", true);
+  const bool prefix = component.flag("add_prefix_space", true);
   if (!component.has("prepend_scheme")) {
     return prefix ? PrependScheme::always : PrependScheme::never;
   }
-  const std::string name = component.string("prepend_scheme");
+  const std::string name = component.text("prepend_scheme");
   if (name != "always" && name != "first" && name != "never") {
-    unsupported_component({component.json, component.where + " prepend_scheme"}, name,
+    unsupported_component(component.where() + " prepend_scheme", name,
                           "one of always, first, never");
   }
   check(!component.has("add_prefix_space") || prefix == (name != "never"), ErrorCode::bad_data,
-        "{}: add_prefix_space and prepend_scheme contradict each other", component.where);
+        "{}: add_prefix_space and prepend_scheme contradict each other", component.where());
   return name == "always"  ? PrependScheme::always
          : name == "first" ? PrependScheme::first
                            : PrependScheme::never;
 }
 
-void parse_step(const Component& component, const std::string& type, PreTokenizer& out) {
+void parse_step(const JsonFields& component, const std::string& type, PreTokenizer& out) {
   auto& steps = out.steps;
   if (type == "ByteLevel") {
-    component.boolean("trim_offsets", true);
-    if (component.boolean("add_prefix_space", true)) steps.push_back(PrefixSpace{});
-    if (component.boolean("use_regex", true)) steps.push_back(RuleSplit{SplitRule::gpt2});
+    component.flag("trim_offsets", true);
+    if (component.flag("add_prefix_space", true)) steps.push_back(PrefixSpace{});
+    if (component.flag("use_regex", true)) steps.push_back(RuleSplit{SplitRule::gpt2});
     steps.push_back(ByteChars{});
     out.maps_bytes = true;
   } else if (type == "Split") {
     const SplitBehavior behavior = parse_behavior(component, SplitBehavior::isolated);
-    const bool invert = component.boolean("invert", false);
+    const bool invert = component.flag("invert", false);
     Pattern pattern = Pattern::parse(component, "pattern");
     // The known expressions match every character, so that nothing lies between their matches.
     const auto rule = split_rule_of(pattern.expression());
@@ -67,7 +68,7 @@ void parse_step(const Component& component, const std::string& type, PreTokenize
       steps.push_back(PatternSplit{std::move(pattern), behavior, invert});
     }
   } else if (type == "Digits") {
-    steps.push_back(ClassSplit{kNumber, component.boolean("individual_digits", false)
+    steps.push_back(ClassSplit{kNumber, component.flag("individual_digits", false)
                                             ? SplitBehavior::isolated
                                             : SplitBehavior::contiguous});
   } else if (type == "Punctuation") {
@@ -77,13 +78,13 @@ void parse_step(const Component& component, const std::string& type, PreTokenize
   } else if (type == "Whitespace") {
     steps.push_back(WhitespaceSplit{});
   } else if (type == "Metaspace") {
-    const std::string replacement = component.string("replacement", "\xE2\x96\x81");
+    const std::string replacement = component.text("replacement", "\xE2\x96\x81");
     check(!replacement.empty() && code_point_at(replacement.data()).size == replacement.size(),
-          ErrorCode::bad_data, "{}: 'replacement' must be one character", component.where);
+          ErrorCode::bad_data, "{}: 'replacement' must be one character", component.where());
     steps.push_back(
-        MetaspaceSplit{replacement, parse_scheme(component), component.boolean("split", true)});
+        MetaspaceSplit{replacement, parse_scheme(component), component.flag("split", true)});
   } else {
-    unsupported_component(component, type, kSupported);
+    unsupported_component(component.where(), type, kSupported);
   }
 }
 
@@ -280,7 +281,7 @@ struct ApplyStep {
 PreTokenizer parse_pre_tokenizer(const Json& json, const std::string& where) {
   PreTokenizer out;
   for_each_component(json, "pretokenizers", where + ": pre_tokenizer",
-                     [&](const Component& component, const std::string& type) {
+                     [&](const JsonFields& component, const std::string& type) {
                        parse_step(component, type, out);
                        check(out.steps.size() <= kMaxSteps, ErrorCode::unsupported,
                              "{}: more than {} pre-tokenizers", where, kMaxSteps);

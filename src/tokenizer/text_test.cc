@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "io/json.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/char_class.h"
 #include "tokenizer/normalizer.h"

@@ -79,7 +79,7 @@ Tokenizer Tokenizer::parse(std::string_view text, const std::string& where) {
   const Json json = parse_json(text, where);
   check(json.is_object(), ErrorCode::bad_data, "{}: a tokenizer must be an object, got {}", where,
         json.type_name());
-  const Component file{json, where};
+  const JsonFields file(json, where);
   auto impl = std::make_unique<Impl>();
   impl->normalizer = parse_normalizer(file.get("normalizer"), where);
   impl->pre_tokenizer = parse_pre_tokenizer(file.get("pre_tokenizer"), where);
@@ -130,17 +130,6 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special) c
 std::int64_t Tokenizer::vocab_size() const noexcept {
   return static_cast<std::int64_t>(impl_->vocabulary.tokens.size());
 }
-
-std::optional<TokenId> Tokenizer::token_to_id(std::string_view token) const {
-  const TokenId id = impl_->vocabulary.ids.find(token);
-  return id < 0 ? std::nullopt : std::optional<TokenId>(id);
-}
-
-std::string Tokenizer::id_to_token(TokenId id) const {
-  return impl_->vocabulary.contains(id) ? impl_->token(id) : std::string();
-}
-
-bool Tokenizer::is_special(TokenId id) const noexcept { return impl_->is_special(id); }
 
 TextStream::TextStream(const Tokenizer& tokenizer, bool skip_special)
     : tokenizer_(&tokenizer),

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,9 +31,6 @@ class Tokenizer {
 
   /// One more than the largest id, added tokens included; ids at or above it are padding.
   std::int64_t vocab_size() const noexcept;
-  std::optional<TokenId> token_to_id(std::string_view token) const;
-  std::string id_to_token(TokenId id) const;  ///< the vocabulary's own spelling; "" if none
-  bool is_special(TokenId id) const noexcept;
 
  private:
   friend class TextStream;

@@ -1,10 +1,4 @@
-# The program from outside, and the parts of it that can be tested from inside.
-file(GLOB cli_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cli/*_test.cc)
-krait_test_program(cli_tests ${cli_tests}
-  ${PROJECT_SOURCE_DIR}/src/cli/output.cc ${PROJECT_SOURCE_DIR}/src/cli/plot.cc
-  ${PROJECT_SOURCE_DIR}/src/cli/report_data.cc ${PROJECT_SOURCE_DIR}/src/cli/results.cc ${PROJECT_SOURCE_DIR}/src/cli/progress.cc
-  ${PROJECT_SOURCE_DIR}/src/cli/table.cc ${PROJECT_SOURCE_DIR}/src/cli/units.cc)
-
+# The program from outside.
 # Under an emulator the program is only asked which instruction set it found.
 if(CMAKE_CROSSCOMPILING)
   foreach(cpu level IN ZIP_LISTS KRAIT_EMULATED_CPUS KRAIT_EMULATED_LEVELS)

@@ -8,6 +8,7 @@ Runs on a tiny random model that it writes itself.
 import json
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
@@ -23,8 +24,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import tiny_model  # noqa: E402
 
 KRAIT = ""
-COMMANDS = ["demo", "quantize", "generate", "perplexity", "compare", "logits", "tokenize",
-            "inspect", "bench", "info", "eval", "sweep", "report", "mix"]
 TEXT = "It is a truth universally acknowledged, that he who reads the help needs no other help. "
 
 
@@ -71,8 +70,9 @@ class Base(unittest.TestCase):
 class Usage(Base):
     def test_help_of_every_command_has_examples(self):
         overview = self.succeed("--help").stdout.decode()
-        for command in COMMANDS:
-            self.assertRegex(overview, rf"\n  {command} +\S")
+        commands = re.findall(r"^  (\w+) +\S", overview.partition("Subcommands:\n")[2], re.MULTILINE)
+        self.assertLessEqual({"demo", "quantize", "recall", "drift", "merge"}, set(commands))
+        for command in commands:
             text = self.succeed(command, "--help").stdout.decode()
             self.assertIn(f"Usage: krait {command} ", text)
             examples = text.partition("Examples:\n")[2].strip().splitlines()
@@ -276,6 +276,53 @@ class Commands(Base):
         self.assertEqual(told["recipe"], "krait-w8a8")
         self.assertLess(told["output_bytes"], told["source_bytes"])
 
+    def test_force_replaces_only_what_krait_wrote(self):
+        folder = self.folder / "force"
+        project, tuned, own = folder / "project", folder / "tuned", folder / "own"
+        (project / ".git").mkdir(parents=True)
+        (project / "config.json").write_text('{"name": "my project"}')
+        (project / "thesis.txt").write_text("work")
+        force = ("quantize", self.model, "--force", "-o")
+        self.refuse(1, "it is not replaced", *force, project)
+        self.assertEqual(sorted(p.name for p in project.iterdir()), [".git", "config.json", "thesis.txt"])
+        shutil.copytree(self.model, tuned)
+        self.refuse(1, "was not written by krait", *force, tuned)
+        self.assertTrue((tuned / "model.safetensors").exists())
+        self.succeed(*force, own)
+        self.succeed(*force, own)
+        (own / "notes.txt").write_text("mine")
+        self.refuse(1, "notes.txt", *force, own)
+        self.assertEqual((own / "notes.txt").read_text(), "mine")
+
+    def test_force_never_replaces_the_source(self):
+        outer = self.folder / "outer"
+        shutil.copytree(self.model, outer / "checkpoints" / "best")
+        link = self.folder / "linked-model"
+        link.symlink_to(outer / "checkpoints" / "best")
+        for source in (outer / "checkpoints" / "best", link):
+            self.refuse(1, "holds the model", "quantize", source, "-o", outer, "--force")
+        self.refuse(1, "the model itself", "quantize", link, "-o", outer / "checkpoints" / "best", "--force")
+        self.assertTrue((link / "model.safetensors").exists())
+
+    def test_no_command_replaces_what_it_did_not_write(self):
+        output = self.folder / "places"
+        shutil.copytree(self.model, output / "krait-w8a8")
+        self.refuse(1, "was not written by krait", "demo", self.model, "-n", 1, "-o", output)
+        file = self.folder / "places.json"
+        file.write_text(json.dumps({"models": [str(self.model)], "recipes": ["krait-w8a8"],
+                                    "text": {"file": str(self.text), "max_tokens": 60}}))
+        shutil.copytree(self.model, output / "model~krait-w8a8")
+        self.refuse(1, "was not written by krait", "sweep", file, "-o", output)
+        for kept in ("krait-w8a8", "model~krait-w8a8"):
+            self.assertTrue((output / kept / "model.safetensors").exists())
+        shutil.rmtree(output / "model~krait-w8a8")
+        result = output / "model~krait-w8a8.json"
+        result.write_text('{"mine": 1}')
+        self.refuse(1, "no result of krait sweep", "sweep", file, "-o", output)
+        self.succeed("sweep", file, "-o", self.folder / "placed")
+        self.refuse(1, "no result of krait sweep", "merge", self.folder / "placed", "-o", output)
+        self.assertEqual(result.read_text(), '{"mine": 1}')
+
     def test_bench(self):
         told = self.json_of("bench", "-n", "4", "-r", "3", "-t", "2", "-p", "16,8", self.model)
         self.assertEqual([r["test"] for r in told["results"]], ["pp16", "pp8", "tg4"])
@@ -294,6 +341,23 @@ class Commands(Base):
         alone, together = told["results"]
         self.assertEqual(together["n_batch"], 5)
         self.assertLess(together["bytes_per_token"], alone["bytes_per_token"])
+
+    def test_mix(self):
+        recipe = self.folder / "mixed.json"
+        told = self.json_of("mix", self.model, "-o", recipe, "--bits", 6, "--widths", "2,4", "--samples", 2,
+                            "--seq-len", 32)
+        self.assertEqual(told["recipe"], "krait-w3a8-mixed")
+        self.assertLessEqual(told["bits_per_weight"], 6)
+        for product in told["products"]:
+            self.assertEqual([w["bits"] for w in product["widths"]], [2, 4])
+            self.assertIn(product["bits"], (2, 4))
+        made = self.json_of("quantize", self.model, "-o", self.folder / "mixed", "--recipe", recipe,
+                            "--samples", 2, "--seq-len", 32)
+        self.assertEqual(made["output_bytes"], told["bytes"])
+        missing = self.folder / "missing.json"
+        self.refuse(1, "too few", "mix", self.model, "-o", missing, "--bits", 1)
+        self.refuse(1, "no/such", "mix", self.model, "-o", "no/such/x.json")
+        self.assertFalse(missing.exists())
 
     def test_eval(self):
         output = self.quantized("krait-w8a8")

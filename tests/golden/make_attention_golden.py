@@ -20,6 +20,7 @@ from make_golden import fresh, write_logits
 # residuals, some or all channels rotated, biases that are there or not, sizes that are no multiple of
 # a vector, all three storage types, one and many files.
 NEOX, JAMBA = transformers.GPTNeoXConfig, transformers.JambaConfig
+BAMBA = transformers.BambaConfig  # half of each head rotated, groups, biases
 MODELS = {
     "neox-f32": (NEOX, dict(
         hidden_size=36, num_attention_heads=3, intermediate_size=52, num_hidden_layers=2,
@@ -47,6 +48,12 @@ MODELS = {
         num_key_value_heads=2, attn_layer_period=2, attn_layer_offset=1, num_experts=1,
         num_experts_per_tok=2, mamba_d_state=5, mamba_expand=2, mamba_dt_rank=3, vocab_size=131),
         torch.float16, "1GB"),
+    "bamba-bf16-half": (BAMBA, dict(
+        hidden_size=40, intermediate_size=52, num_hidden_layers=3, num_attention_heads=5,
+        num_key_value_heads=1, attn_layer_indices=[1], mamba_n_heads=10, mamba_d_head=8,
+        mamba_n_groups=2, mamba_d_state=12, mamba_d_conv=3, mamba_expand=2, mamba_proj_bias=True,
+        vocab_size=97, rms_norm_eps=1e-4, attention_bias=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0}), torch.bfloat16, "1GB"),
 }
 
 
@@ -63,7 +70,7 @@ def fill(model, rng):
             value = np.log(rng.uniform(0.05, 16.0, shape))
         elif name.endswith(".D"):
             value = normal(shape, 0.7, mean=0.5)
-        elif name.endswith("dt_proj.bias"):
+        elif name.endswith(("dt_proj.bias", "dt_bias")):
             step = np.exp(rng.uniform(math.log(1e-3), math.log(0.5), shape))
             value = step + np.log(-np.expm1(-step))  # the inverse of softplus
         elif "conv1d.weight" in name:

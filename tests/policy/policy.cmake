@@ -4,6 +4,10 @@ set(policy ${PROJECT_SOURCE_DIR}/tests/policy)
 
 add_test(NAME policy_layers COMMAND Python3::Interpreter ${policy}/layers.py ${PROJECT_SOURCE_DIR})
 add_test(NAME policy_files COMMAND Python3::Interpreter ${policy}/files.py ${PROJECT_SOURCE_DIR})
+add_test(NAME policy_links COMMAND Python3::Interpreter ${policy}/links.py ${PROJECT_SOURCE_DIR})
+set(results ${PROJECT_SOURCE_DIR}/docs/results)
+add_test(NAME policy_picture COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/bench/kl_bits.py
+  ${results}/quality.md --svg ${results}/kl-bits.svg --check)
 
 # Sanitizers and coverage counters bring symbols of their own.
 if(NOT KRAIT_SANITIZE AND NOT CMAKE_CXX_FLAGS MATCHES "coverage")
@@ -21,6 +25,8 @@ if(KRAIT_SUFFIXES)
 endif()
 
 if(TARGET krait_cli AND NOT CMAKE_CROSSCOMPILING)
-  add_test(NAME policy_readme_commands COMMAND Python3::Interpreter ${policy}/readme_commands.py
-    ${PROJECT_SOURCE_DIR} $<TARGET_FILE:krait_cli>)
+  foreach(script readme_commands guide sites)
+    add_test(NAME policy_${script} COMMAND Python3::Interpreter ${policy}/${script}.py
+      ${PROJECT_SOURCE_DIR} $<TARGET_FILE:krait_cli>)
+  endforeach()
 endif()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Commands in README.md, CONTRIBUTING.md and docs/*.md exist.
+"""Commands in README.md, CONTRIBUTING.md and docs/ exist, but those of the notebook.
 
 usage: readme_commands.py ROOT KRAIT
 
@@ -88,7 +88,8 @@ def main():
         return 0
     root, krait = pathlib.Path(sys.argv[1]), sys.argv[2]
     found, seen = [], 0
-    for path in (*sorted(root.glob("*.md")), *sorted((root / "docs").glob("*.md"))):
+    pages = (*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md")))
+    for path in (page for page in pages if "notebook" not in page.parts):
         for line in commands(path.read_text(encoding="utf-8")):
             seen += 1
             found += [f"{path.name}: {v}" for v in

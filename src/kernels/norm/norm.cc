@@ -71,4 +71,11 @@ void add_rows(Context& ctx, float* x, const float* add, std::int64_t rows, std::
                            });
 }
 
+void scale_rows(Context& ctx, float* x, float scale, std::int64_t rows, std::int64_t cols) {
+  ctx.threads.parallel_for(rows * cols, kElementsPerTask,
+                           [&](std::int64_t begin, std::int64_t end, int) {
+                             for (std::int64_t i = begin; i < end; ++i) x[i] *= scale;
+                           });
+}
+
 }  // namespace krait

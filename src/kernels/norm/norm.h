@@ -25,4 +25,7 @@ void add_layer_norm(Context& ctx, float* residual, const float* add, const float
 /// x += add, both [rows, cols] f32: where a residual takes two values before its norm.
 void add_rows(Context& ctx, float* x, const float* add, std::int64_t rows, std::int64_t cols);
 
+/// x *= scale, [rows, cols] f32: what some models do to embeddings, branches and logits.
+void scale_rows(Context& ctx, float* x, float scale, std::int64_t rows, std::int64_t cols);
+
 }  // namespace krait
