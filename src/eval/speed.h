@@ -37,6 +37,7 @@ struct SpeedReport {
   std::vector<SpeedResult> results;  ///< in the order of the tests
   std::vector<MachinePeaks> peaks;   ///< one before the first repeat and one after each
   std::size_t peak_rss = 0;          ///< bytes, without what measuring the machine takes
+  MachinePeaks median_peaks() const;
 };
 
 /// Random tokens; each test is run `repeats` times after a warm-up, all tests in turn.

@@ -303,8 +303,7 @@ Decoder::Decoder(Context& ctx, DecoderConfig config, ModelLayout layout,
     : Model(std::move(layout), std::move(numerics)),
       config_(std::move(config)),
       parts_(make_parts(config_)) {
-  auto state =
-      std::make_shared<StateLayout>(lay_out_state(config_, parts_, layout_, numerics_));
+  auto state = std::make_shared<StateLayout>(lay_out_state(config_, parts_, layout_, numerics_));
   check_finite(ctx, tensors, ignored);
   state->fingerprint = model_fingerprint(config_, numerics_, tensors);
   Load load(ctx, tensors, layout_, numerics_,

@@ -33,8 +33,8 @@ struct DecoderParts {
 /// The parts of a config, nothing read yet.
 DecoderParts make_parts(const DecoderConfig& config);
 
-/// Shows every part to the visitor, in the order of the forward pass but for norms: those of a block
-/// come first.
+/// Shows every part to the visitor, in the order of the forward pass but for norms: those of a
+/// block come first.
 void walk(const DecoderConfig& config, DecoderParts& parts, Visitor& visitor);
 
 /// What quantizers and inspectors see of a decoder. Info: sizes only, no names and no count.

@@ -186,8 +186,9 @@ TEST(State, RefusesTheFirstVersionWithASentence) {
     SequenceState::deserialize(bytes, make_layout());
     FAIL();
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("version 1 (KRSTATE1), which earlier versions of krait"),
-              std::string::npos)
+    EXPECT_NE(
+        std::string(error.what()).find("version 1 (KRSTATE1), which earlier versions of krait"),
+        std::string::npos)
         << error.what();
   }
 }

@@ -250,18 +250,28 @@ std::int64_t QuantizationPlan::scale_count(int site) const {
   return found->second.count * std::max<std::int64_t>(1, states);
 }
 
-std::size_t QuantizationPlan::output_bytes() const {
-  std::size_t bytes = 0;
+std::vector<TensorInfo> QuantizationPlan::outputs() const {
+  std::vector<TensorInfo> infos;
+  const auto add = [&](const TensorInfo& info) {
+    if (!info.name.empty()) infos.push_back(info);
+  };
+  for (const TensorPlan& tensor : tensors) {
+    for (const TensorInfo* info :
+         {&tensor.output, &tensor.scale, &tensor.zero_point, &tensor.shape, &tensor.table}) {
+      add(*info);
+    }
+  }
   for (std::size_t i = 0; i < static_sites.size(); ++i) {
     const ScaleTensors scales = scale_tensors(*this, i);
-    bytes += bytes_of(scales.scale) + (scales.group.name.empty() ? 0 : bytes_of(scales.group));
+    add(scales.scale);
+    add(scales.group);
   }
-  for (const TensorPlan& tensor : tensors) {
-    bytes += bytes_of(tensor.output) + (tensor.scale.name.empty() ? 0 : bytes_of(tensor.scale)) +
-             (tensor.zero_point.name.empty() ? 0 : bytes_of(tensor.zero_point)) +
-             (tensor.shape.name.empty() ? 0 : bytes_of(tensor.shape)) +
-             (tensor.table.name.empty() ? 0 : bytes_of(tensor.table));
-  }
+  return infos;
+}
+
+std::size_t QuantizationPlan::output_bytes() const {
+  std::size_t bytes = 0;
+  for (const TensorInfo& info : outputs()) bytes += bytes_of(info);
   return bytes;
 }
 
@@ -374,18 +384,7 @@ QuantizedTensor nearest_integers(ThreadPool& threads, const TensorPlan& tensor, 
 void write_tensors(const QuantizationPlan& plan, const TensorSource& tensors,
                    const CalibrationResult& calibrated, const RoundedTensors& rounded,
                    ThreadPool& threads, TensorSink& sink, const ProgressFn& progress) {
-  for (const TensorPlan& tensor : plan.tensors) {
-    sink.declare(tensor.output);
-    if (!tensor.scale.name.empty()) sink.declare(tensor.scale);
-    if (!tensor.zero_point.name.empty()) sink.declare(tensor.zero_point);
-    if (!tensor.shape.name.empty()) sink.declare(tensor.shape);
-    if (!tensor.table.name.empty()) sink.declare(tensor.table);
-  }
-  for (std::size_t i = 0; i < plan.static_sites.size(); ++i) {
-    const ScaleTensors scales = scale_tensors(plan, i);
-    sink.declare(scales.scale);
-    if (!scales.group.name.empty()) sink.declare(scales.group);
-  }
+  for (const TensorInfo& info : plan.outputs()) sink.declare(info);
 
   Progress report{"quantize", 0, static_cast<std::int64_t>(plan.tensors.size()), "tensors"};
   for (const TensorPlan& tensor : plan.tensors) {

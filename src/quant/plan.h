@@ -66,7 +66,8 @@ struct QuantizationPlan {
 
   /// Scales of a static site: 1, or by groups [groups], of a state [groups, states].
   std::int64_t scale_count(int site) const;
-  std::size_t output_bytes() const;  ///< of all tensors, scales included
+  std::vector<TensorInfo> outputs() const;  ///< all tensors, scales included
+  std::size_t output_bytes() const;         ///< of them
 };
 
 /// Checks the recipe against the model first. Errors: see fit_recipe and describe_model;

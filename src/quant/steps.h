@@ -38,8 +38,8 @@ struct RoundedMatrix {
   std::vector<std::uint8_t> code = {};  ///< trellis codes: the own bits of every weight
 };
 
-/// The formats of docs/quantization.md: by group of columns of 4-bit integers or of codes, of int8
-/// by tensor, channel (row) or parts of the rows.
+/// The formats of docs/methods/numbers.md: by group of columns of 4-bit integers or of codes, of
+/// int8 by tensor, channel (row) or parts of the rows.
 IntegerFormat format_4bit(std::int64_t group);
 IntegerFormat format_codes(int bits, Codes codes, std::int64_t group);
 IntegerFormat format_8bit(Strategy strategy, std::span<const std::int64_t> parts, std::int64_t rows,
