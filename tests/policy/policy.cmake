@@ -25,6 +25,11 @@ if(KRAIT_SUFFIXES)
   add_test(NAME policy_isa_objects_self_test COMMAND ${command} --self-test)
 endif()
 
+if("avx2" IN_LIST KRAIT_SUFFIXES AND CMAKE_BUILD_TYPE STREQUAL "Release")
+  add_test(NAME policy_upper_halves COMMAND Python3::Interpreter ${policy}/upper_halves.py
+    ${CMAKE_OBJDUMP} $<TARGET_OBJECTS:krait_kernels_objects> COMMAND_EXPAND_LISTS)
+endif()
+
 if(TARGET krait_cli AND NOT CMAKE_CROSSCOMPILING)
   foreach(script readme_commands guide sites)
     add_test(NAME policy_${script} COMMAND Python3::Interpreter ${policy}/${script}.py
