@@ -19,7 +19,7 @@ FAMILIES = (
     ("Mamba-2", "models/krait-mamba2", "H heads of P channels make E, G groups share B and C of N states, K taps"),
     ("GPT-NeoX (Pythia)", "models/krait-pythia", "F width of the feed-forward block"),
     ("Jamba", "models/krait-jamba", "as Mamba; F width of a feed-forward block, X experts"),
-    ("Bamba", "tests/golden/bamba-f32", "as Mamba-2; F width of a feed-forward block"),
+    ("Bamba", "tests/golden/bamba-bf16-half", "as Mamba-2; F width of a feed-forward block"),
 )
 # Everything that can be rotated is; a recipe has to quantize something.
 RECIPE = {"name": "sites", "base": "krait-w8a8", "rotate": {"value": "largest"}}
