@@ -309,8 +309,8 @@ TEST_P(ModelBits, OnlyAnF32StateOfMamba2HasChunks) {
   const StateLayout& layout = *loaded.model->state_layout();
   bool chunks = false;
   for (const StateBuffer& buffer : layout.buffers) {
-    chunks |= GetParam().starts_with("mamba2") && buffer.name == "ssm_state" &&
-              buffer.dtype == DType::f32;
+    const bool has_mamba2 = GetParam().starts_with("mamba2") || GetParam().starts_with("bamba");
+    chunks |= has_mamba2 && buffer.name == "ssm_state" && buffer.dtype == DType::f32;
   }
   EXPECT_EQ(layout.chunk, chunks ? kSsdChunk : 1);
 }
