@@ -108,7 +108,7 @@ def rules_of(krait, model):
                               capture_output=True, check=False)
         if done.returncode != 0:
             sys.exit(f"sites.py: {done.stderr}")
-        return json.loads(done.stdout)["rules"]
+        return json.loads(done.stdout)["sites"]
 
 
 def meaning(role, has_heads):
@@ -129,7 +129,7 @@ def page(rules_by_family):
                     continue
                 seen.add(rule["role"])
                 what, shape = meaning(rule["role"], has_heads)
-                turned = "yes" if rule["block"] else ""
+                turned = "yes" if rule["hadamard_block"] else ""
                 rows.append(f"| `{rule['role']}` | {rule['kind']} | {what} | {shape} |"
                             + (f" {turned} |" if section == "activations" else ""))
             more = (" can be rotated |", "---|") if section == "activations" else ("", "")
