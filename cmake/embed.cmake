@@ -1,7 +1,9 @@
-# Puts recipes/*.json and share/calibration.txt into the library (src/quant/embedded.h). The assembler
+# Puts recipes/**/*.json and share/calibration.txt into the library (src/quant/embedded.h). The assembler
 # includes the files as they are, so that a megabyte of text costs no compile time. Symbols are hidden, or
 # AArch64 would look them up in a table of addresses that has one entry for all of them.
 file(GLOB embedded_recipes CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/recipes/*.json)
+file(GLOB embedded_more CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/recipes/*/*.json)
+list(APPEND embedded_recipes ${embedded_more})
 set(embedded_text ${PROJECT_SOURCE_DIR}/share/calibration.txt)
 
 function(krait_embed symbol file out)
@@ -17,9 +19,11 @@ set(embedded_rows "")
 set(embedded_count 0)
 foreach(file IN LISTS embedded_recipes)
   get_filename_component(name ${file} NAME_WLE)
+  file(RELATIVE_PATH folder ${PROJECT_SOURCE_DIR}/recipes ${file})
+  get_filename_component(folder ${folder} DIRECTORY)
   krait_embed(krait_recipe_${embedded_count} ${file} embedded_data)
   string(APPEND embedded_rows
-    "    {\"${name}\", text(krait_recipe_${embedded_count}_begin, krait_recipe_${embedded_count}_end)},\n")
+    "    {\"${name}\", \"${folder}\", text(krait_recipe_${embedded_count}_begin, krait_recipe_${embedded_count}_end)},\n")
   math(EXPR embedded_count "${embedded_count} + 1")
 endforeach()
 krait_embed(krait_calibration ${embedded_text} embedded_data)
@@ -38,12 +42,12 @@ std::string_view text(const char* begin, const char* end) {
   return {begin, static_cast<std::size_t>(end - begin)};
 }
 
-const EmbeddedFile recipes[] = {
+const EmbeddedRecipe recipes[] = {
 @embedded_rows@};
 
 }  // namespace
 
-std::span<const EmbeddedFile> embedded_recipes() noexcept { return recipes; }
+std::span<const EmbeddedRecipe> embedded_recipes() noexcept { return recipes; }
 std::string_view embedded_calibration_text() noexcept {
   return text(krait_calibration_begin, krait_calibration_end);
 }

@@ -61,6 +61,13 @@ def stage_recipe(recipe, names, stage):
     return {**recipe, "name": recipe["name"] + "-stage", "weights": rules}
 
 
+def recipe_by_role(krait, recipe, model):
+    """The recipe as a checkpoint of that model keeps it: by role, with steps."""
+    told = subprocess.run([krait, "inspect", model, "--recipe", recipe, "--json"], check=True,
+                          capture_output=True, text=True)
+    return json.loads(told.stdout)["recipe"]
+
+
 def write_float(teacher, weights, out):
     """The teacher's files with these weights: matrices in float32, all else in bf16."""
     tensors = {name: w.detach().contiguous() if w.dim() == 2 and name.endswith(".weight")
@@ -75,7 +82,7 @@ def main(arguments=None):
     parser.add_argument("--data", type=pathlib.Path, required=True, help="from prepare.py")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--krait", default="krait", help="the program")
-    parser.add_argument("--recipe", type=pathlib.Path, required=True, help="JSON file")
+    parser.add_argument("--recipe", required=True, help="name or JSON file")
     parser.add_argument("--text", required=True, help="--calibration of krait quantize")
     parser.add_argument("--samples", type=int, default=128, help="--samples of krait quantize")
     parser.add_argument("--stages", nargs="+", default=["table", "0-1", "2-3", "4-5", "6-7"])
@@ -94,7 +101,7 @@ def main(arguments=None):
     assert len(args.steps) == len(args.peaks) == len(args.stages) + 1
 
     torch.set_num_threads(args.threads)
-    recipe = json.loads(args.recipe.read_text(encoding="utf-8"))
+    recipe = recipe_by_role(args.krait, args.recipe, args.teacher)
     data = np.memmap(args.data / "train.bin", dtype=np.uint16, mode="r")
     order = train.window_order(len(data), args.context, args.seed)
     _, teacher = families.load_export(args.teacher)

@@ -75,19 +75,19 @@ def test_gradient():
 def test_recipe():
     """krait-ternary rotates what rotation_block does and has codes for what is on a grid."""
     recipe = json.loads((ROOT / "recipes" / "krait-ternary.json").read_text(encoding="utf-8"))
-    sites = {step["site"]: step["block"] for step in recipe["steps"] if step["name"] == "rotate"}
-    assert set(sites.values()) == {"largest"}, sites
+    assert recipe["rotate"] == {"product.input": "largest", "head.input": "largest"}, recipe
     for family in families.FAMILIES:
         for name, p in tiny(family).named_parameters():
             role = name.removesuffix(".weight").rpartition(".")[2]
             if not grids.is_matrix(name, p):
                 continue
-            codes = "trellis" if role in quantized.TABLES + quantized.HEADS else "ternary"
-            rule = recipe["weights"]["embeddings" if role in quantized.TABLES else role]
-            assert (rule["bits"], rule["codes"], rule["strategy"]) == (2, codes, "channel"), name
-            role = "lm_head" if role in quantized.TABLES else quantized.SHARED_INPUT.get(role, role)
+            kind = ("table" if role in quantized.TABLES else
+                    "head" if role in quantized.HEADS else "product")
+            codes = "ternary" if kind == "product" else "trellis2"
+            assert role not in recipe["weights"], role
+            assert recipe["weights"][kind] == codes + "/channel", name
             block = grids.rotation_block(name, p)
-            assert (block > 1) == (role + ".input" in sites), (family, name)
+            assert (block > 1) == (role != "x_proj"), (family, name)
             assert p.shape[1] % block == 0 and quantized.has_hadamard(block), name
     print(f"recipe: krait-ternary rotates as {len(families.FAMILIES)} families are distilled")
 

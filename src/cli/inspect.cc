@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "models/describe_text.h"
+#include "quant/recipe.h"
 #include "report/table.h"
 #include "report/tables.h"
 #include "report/units.h"
@@ -15,7 +16,7 @@ namespace krait::cli {
 namespace {
 
 struct Options {
-  std::string model;
+  std::string model, recipe;
   bool tensors = false, json = false;
 };
 
@@ -70,7 +71,40 @@ void print_as_text(const Inspection& seen, bool with_tensors) {
   }
 }
 
+/// Which rule of a recipe wins at each site of a model, and what stays float.
+int explain(const Options& options) {
+  const Inspection seen = inspect_checkpoint(resolve_model(options.model));
+  const Recipe recipe = load_recipe(options.recipe);
+  const std::vector<RuleReport> reports = explain_recipe(recipe, seen.layout);
+  if (options.json) {
+    Json sites = Json::array();
+    for (const RuleReport& report : reports) {
+      sites.push_back({{"section", report.section},
+                       {"role", report.role},
+                       {"kind", report.kind},
+                       {"sites", report.sites},
+                       {"selector", report.selector},
+                       {"format", report.format},
+                       {"hadamard_block", report.block}});
+    }
+    print_json({{"recipe", fit_recipe(recipe, seen.layout).source}, {"sites", sites}});
+    return kSuccess;
+  }
+  for (const char* section : {"weights", "activations"}) {
+    Table table({section, "kind", "sites", "rule", "format", "Hadamard"});
+    for (const RuleReport& report : reports) {
+      if (report.section != section || report.kind == "norm") continue;
+      table.add({report.role, report.kind, std::to_string(report.sites),
+                 report.selector.empty() ? "-" : report.selector, report.format,
+                 report.block > 0 ? std::to_string(report.block) : "-"});
+    }
+    print("{}{}", section == std::string("weights") ? "" : "\n", table.str());
+  }
+  return kSuccess;
+}
+
 int run(const Options& options) {
+  if (!options.recipe.empty()) return explain(options);
   const Inspection seen = inspect_checkpoint(resolve_model(options.model));
   if (options.json) {
     print_json(to_json(seen, options.tensors));
@@ -86,6 +120,9 @@ Runner declare_inspect(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_model_argument(app, options->model);
   app.add_flag("--tensors", options->tensors, "List every tensor");
+  app.add_option("--recipe", options->recipe,
+                 "Say what this recipe makes of each site: which rule wins, what stays float")
+      ->type_name("NAME");
   add_json_option(app, options->json);
   return [options] { return run(*options); };
 }

@@ -398,7 +398,7 @@ TEST(Numerics, KnowsTheStatesOfMamba2) {
   expect_contains(refused("x", rows), {"activations.x", "no kernel"});
   Json four = rows;
   four["bits"] = 4;
-  expect_contains(refused("ssm_state", four), {"no kernel", "8-bit int, channel, dynamic"});
+  expect_contains(refused("ssm_state", four), {"no kernel", "int8/channel/dynamic"});
   expect_contains(refused("x", {{"bits", 8}, {"strategy", "group"}}), {"no kernel"});
 }
 
@@ -415,12 +415,12 @@ TEST(Numerics, RefusesWhatNoKernelHas) {
   expect_contains(error(bad, "out_proj.inptu", Json::object()), {"out_proj.inptu", "ssm_state"});
   expect_contains(error(bad, "z", {{"bits", 8}, {"typ", "int"}}), {"unknown key typ", "strategy"});
   expect_contains(error(bad, "z", {{"type", "int"}}), {"has no bits"});
-  expect_contains(error(unsupported, "z", {{"bits", 4}}), {"8-bit int"});
+  expect_contains(error(unsupported, "z", {{"bits", 4}}), {"int8/tensor"});
   expect_contains(error(unsupported, "z", {{"bits", 16}, {"type", "float"}}), {"no kernel"});
   expect_contains(error(unsupported, "in_proj.input", {{"bits", 8}, {"strategy", "channel"}}),
-                  {"no kernel", "token, dynamic"});
+                  {"no kernel", "int8/token/dynamic"});
   expect_contains(error(unsupported, "ssm_state", {{"bits", 8}, {"dynamic", true}}),
-                  {"16-bit float"});
+                  {"no kernel", "f16"});
   expect_contains(error(unsupported, "z", {{"bits", 8}, {"strategy", "token"}}), {"no kernel"});
   expect_contains(error(unsupported, "z", {{"hadamard_block", 4}}), {"cannot be rotated"});
   const Json split = {
@@ -432,7 +432,7 @@ TEST(Numerics, RefusesWhatNoKernelHas) {
   other = split;
   other["strategy"] = "tensor";
   expect_contains(error(unsupported, "in_proj.input", other),
-                  {"with or without outlier_threshold"});
+                  {"int8/token/dynamic/outliers"});
   Json config = checkpoint.config;
   config["quantization_config"]["krait"]["activations"]["in_proj.input"] = split;
   EXPECT_EQ(parse_numerics(config, layout).at("in_proj.input").args.outlier_threshold, 6.0f);

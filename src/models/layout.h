@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "core/tensor.h"
 #include "io/json_fwd.h"
 #include "io/tensor_source.h"
+#include "kernels/formats.h"
 
 namespace krait {
 
@@ -84,6 +86,17 @@ struct ActivationSite {
                             ///< and state, or dynamic ones per channel: values per channel
 };
 
+/// What decides as which numbers a site can be kept: kernels/formats.h.
+inline FormatSite format_site(const LinearSite& site) {
+  return {.kind = site.kind, .cols = site.cols, .has_parts = !site.parts.empty()};
+}
+inline FormatSite format_site(const ParamSite& site) {
+  return {.kind = site.kind, .rank = site.shape.rank(), .has_parts = !site.parts.empty()};
+}
+inline FormatSite format_site(const ActivationSite& site) {
+  return {.kind = site.kind, .has_groups = site.groups > 0, .has_state_rows = site.states > 0};
+}
+
 /// Heads and channels of one layer that may change places without changing the model's function, as
 /// long as every tensor that is indexed by them changes with them: channels within their head,
 /// heads within their group.
@@ -126,6 +139,12 @@ struct ActivationNumerics {
   QuantArgs args;
   std::int64_t hadamard_block = 0;  ///< > 0: rotated by hadamard(block) before quantization
 };
+
+/// Why these numerics, by role, cannot stand together; "" if they can. An orthogonal R leaves C S as
+/// it is, (C R)(R^T S), and R^T S is what B R makes: the values that turn a state are rotated alike,
+/// and a state whose static scales were measured unrotated is not.
+std::string rotation_conflict(const ModelLayout& layout,
+                              const std::map<std::string, ActivationNumerics>& numerics);
 
 /// Sites of the model that config and tensors describe. Reads shapes only. Errors: unsupported for
 /// an unknown architecture (with the known ones), bad_data for missing, unused or misshaped tensors

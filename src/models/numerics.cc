@@ -21,49 +21,7 @@ std::string roles_of(const ModelLayout& layout) {
   return fmt::format("{}", fmt::join(roles, ", "));
 }
 
-bool feeds_a_product(const ModelLayout& layout, std::string_view role) {
-  return std::any_of(layout.linears.begin(), layout.linears.end(), [&](const LinearSite& linear) {
-    return linear.input_site >= 0 &&
-           layout.activations[static_cast<std::size_t>(linear.input_site)].role == role;
-  });
-}
-
-/// What kernels exist for a role, for messages.
-std::string choices(const ActivationSite& site, bool product_input) {
-  if (site.is_cache) return "16-bit float; 8-bit int, token, dynamic";
-  if (site.is_state) {
-    return site.states > 0
-               ? "16-bit float; 8-bit int, tensor, channel or group, static; 8-bit int, "
-                 "channel, dynamic"
-               : "16-bit float; 8-bit int, tensor or channel, static";
-  }
-  return product_input ? "8-bit int, tensor, static or dynamic; 8-bit int, token, dynamic, with or "
-                         "without outlier_threshold"
-                       : "8-bit int, tensor, static or dynamic; 8-bit int, token, dynamic; "
-                         "8-bit int, channel, static";
-}
-
-bool has_kernel(const QuantArgs& args, const ActivationSite& site, bool product_input) {
-  if (args.outlier_threshold > 0 && (args.strategy != Strategy::token || !product_input)) {
-    return false;
-  }
-  if (args.is_float) return site.is_state && args.bits == 16;
-  if (args.bits != 8) return false;
-  if (site.is_cache) return args.strategy == Strategy::token && args.dynamic;
-  switch (args.strategy) {
-    case Strategy::tensor:
-      return !site.is_state || !args.dynamic;
-    case Strategy::channel:
-      return args.dynamic ? site.states > 0 : !product_input;
-    case Strategy::token:
-      return !site.is_state && args.dynamic;
-    case Strategy::group:
-      return site.states > 0 && !args.dynamic;
-  }
-  return false;
-}
-
-ActivationNumerics parse_one(const Json& entry, const ActivationSite& site, bool product_input) {
+ActivationNumerics parse_one(const Json& entry, const ActivationSite& site) {
   const std::string where = fmt::format("{}.{}", kWhere, site.role);
   check(entry.is_object(), ErrorCode::bad_data, "{} must be an object", where);
   for (const auto& [key, value] : entry.items()) {
@@ -101,14 +59,41 @@ ActivationNumerics parse_one(const Json& entry, const ActivationSite& site, bool
   args.outlier_threshold =
       static_cast<float>(config_positive(entry, {"outlier_threshold"}).value_or(0));
   const bool valid = (type.empty() || type == "int" || type == "float") && parsed &&
-                     config_bool(entry, "symmetric").value_or(true) &&
-                     has_kernel(args, site, product_input);
-  check(valid, ErrorCode::unsupported, "{}: no kernel for {}, there are: {}", where,
-        entry.dump(-1, ' ', true, Json::error_handler_t::replace), choices(site, product_input));
+                     config_bool(entry, "symmetric").value_or(true);
+  const std::string name = valid ? format_name(args) : "";
+  const std::string refusal = format_refusal(format_site(site), name, Format::Where::checkpoint);
+  check(refusal.empty(), ErrorCode::unsupported, "{} is {}: {}", where,
+        entry.dump(-1, ' ', true, Json::error_handler_t::replace), refusal);
   return numerics;
 }
 
 }  // namespace
+
+std::string rotation_conflict(const ModelLayout& layout,
+                              const std::map<std::string, ActivationNumerics>& numerics) {
+  const auto of = [&](const std::string& role) {
+    const auto found = numerics.find(role);
+    return found == numerics.end() ? ActivationNumerics{} : found->second;
+  };
+  const ActivationSite* first = nullptr;
+  bool has_static_state = false;
+  for (const ActivationSite& site : layout.activations) {
+    const ActivationNumerics its = of(site.role);
+    has_static_state |=
+        site.kind == "state" && its.quantized && !its.args.is_float && !its.args.dynamic;
+    if (site.kind != "value" || !site.rotatable) continue;
+    if (!first) first = &site;
+    const std::int64_t block = of(first->role).hadamard_block;
+    if (its.hadamard_block != block) {
+      return fmt::format("{} and {} must be rotated alike, got blocks of {} and {}", first->role,
+                         site.role, std::max<std::int64_t>(block, 1),
+                         std::max<std::int64_t>(its.hadamard_block, 1));
+    }
+  }
+  if (!first || !has_static_state || of(first->role).hadamard_block == 0) return "";
+  return fmt::format("an int8 state with static scales cannot be rotated, {} rotates it",
+                     first->role);
+}
 
 std::map<std::string, ActivationNumerics> parse_numerics(const Json& config,
                                                          const ModelLayout& layout) {
@@ -133,8 +118,10 @@ std::map<std::string, ActivationNumerics> parse_numerics(const Json& config,
                      [&](const ActivationSite& candidate) { return candidate.role == wanted; });
     check(site != layout.activations.end(), ErrorCode::bad_data,
           "{}: unknown site {}, known are: {}", kWhere, printable(role), roles_of(layout));
-    result[role] = parse_one(entry, *site, feeds_a_product(layout, role));
+    result[role] = parse_one(entry, *site);
   }
+  const std::string conflict = rotation_conflict(layout, result);
+  check(conflict.empty(), ErrorCode::unsupported, "{}: {}", kWhere, conflict);
   return result;
 }
 

@@ -5,7 +5,7 @@
 
 #include "models/model.h"
 #include "quant/calibration_data.h"
-#include "quant/plan.h"
+#include "quant/write_tensors.h"
 
 namespace krait {
 

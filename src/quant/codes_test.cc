@@ -92,7 +92,7 @@ TEST(PackCodes, LiesAsTheContractSays) {
 TEST(PackRounded, KeepsTernaryDigits) {
   const RoundedMatrix m{{1, 0, -1, -1, 1, 1, 0, 0, 1, -1, 1, 0}, {0.5f, 2.0f}};
   const QuantizedTensor made =
-      pack_rounded(m, 2, 6, format_codes(2, Codes::ternary, 6), Strategy::channel);
+      pack_rounded(m, {2, 6}, format_codes(2, Codes::ternary, 6));
   EXPECT_EQ(made.scale.shape(), (Shape{2, 1}));
   ASSERT_EQ(made.q.shape(), Shape{3});
   std::vector<std::int8_t> digits(12);
@@ -112,7 +112,7 @@ TEST(PackRounded, KeepsIntegers) {
       q = static_cast<std::int8_t>(
           format.low + static_cast<int>(rng.uniform() * (format.high - format.low + 1)));
     }
-    const QuantizedTensor made = pack_rounded(m, rows, cols, format, Strategy::group);
+    const QuantizedTensor made = pack_rounded(m, {rows, cols}, format);
     EXPECT_EQ(made.scale.dtype(), DType::bf16);
     EXPECT_EQ(made.scale.shape(), (Shape{rows, cols / format.group}));
     const auto table = code_table(format.bits, format.codes);

@@ -7,13 +7,14 @@
 
 namespace krait {
 
-struct EmbeddedFile {
-  std::string_view name;  ///< without directory and extension: "quamba-w8a8"
+struct EmbeddedRecipe {
+  std::string_view name;    ///< without directory and extension: "quamba-w8a8"
+  std::string_view folder;  ///< below recipes/: "", "ablations" or "baselines"
   std::string_view content;
 };
 
-/// recipes/*.json, sorted by name.
-std::span<const EmbeddedFile> embedded_recipes() noexcept;
+/// recipes/**/*.json: those of recipes/ itself first, each folder sorted by name.
+std::span<const EmbeddedRecipe> embedded_recipes() noexcept;
 /// share/calibration.txt.
 std::string_view embedded_calibration_text() noexcept;
 

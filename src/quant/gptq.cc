@@ -7,8 +7,8 @@
 #include "core/check.h"
 #include "quant/cholesky.h"
 #include "quant/gptq_trellis.h"
+#include "quant/nearest.h"
 #include "quant/rounding_problem.h"
-#include "quant/trellis.h"
 
 namespace krait {
 namespace {
@@ -89,31 +89,13 @@ void sweep(ThreadPool& threads, const RoundingProblem& p, std::span<const double
 
 }  // namespace
 
-RoundedMatrix round_nearest(ThreadPool& threads, std::span<const float> w, std::int64_t rows,
-                            std::int64_t cols, std::span<const double> weights,
-                            const IntegerFormat& format, StepChoice choice) {
-  const std::vector<double> same(at(cols), 1.0);
-  if (weights.empty()) weights = same;
-  if (format.is_trellis()) {
-    if (choice != StepChoice::weighted_mse) weights = same;
-    RoundedMatrix result;
-    result.steps = choose_trellis_steps(threads, w, rows, cols, format, weights);
-    encode_nearest(threads, w, rows, cols, format, weights, result);
-    return result;
+GptqOptions gptq_options(const Rounding& rounding) {
+  GptqOptions options{.scale = rounding.scale};
+  if (rounding.has_float_target()) {
+    options.damp = 0.1;
+    options.sweeps = 4;
   }
-  RoundedMatrix result{std::vector<std::int8_t>(w.size()),
-                       choose_steps(threads, w, rows, cols, format, choice, weights)};
-  const std::int64_t groups = cols / format.group;
-  threads.parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      for (std::int64_t c = 0; c < cols; ++c) {
-        const float step = result.steps[at(r * groups + c / format.group)];
-        result.q[at(r * cols + c)] =
-            static_cast<std::int8_t>(round_to_grid(w[at(r * cols + c)], step, format));
-      }
-    }
-  });
-  return result;
+  return options;
 }
 
 std::vector<double> missing_outputs(ThreadPool& threads, std::span<const float> w,

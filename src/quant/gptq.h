@@ -19,6 +19,9 @@ struct GptqOptions {
   StepChoice scale = StepChoice::absmax;
 };
 
+/// Of a recipe's rounding.
+GptqOptions gptq_options(const Rounding& rounding);
+
 /// Rounds w [rows, cols] so that tr (w - s q) H (w - s q)^T is small, H [cols, cols] being the sum
 /// of x x^T over the inputs x of the product (any multiple of it gives the same). With V V^T = H +
 /// damping, V upper triangular in the order of rounding, column j becomes
@@ -32,11 +35,6 @@ struct GptqOptions {
 RoundedMatrix round_gptq(ThreadPool& threads, std::span<const float> w, std::int64_t rows,
                          std::int64_t cols, std::span<const double> H, const IntegerFormat& format,
                          const GptqOptions& options, std::string_view name);
-
-/// The nearest integers; `weights` [cols], or none, as in choose_steps().
-RoundedMatrix round_nearest(ThreadPool& threads, std::span<const float> w, std::int64_t rows,
-                            std::int64_t cols, std::span<const double> weights,
-                            const IntegerFormat& format, StepChoice choice);
 
 /// w (cross - own) [rows, cols]: what the outputs for inputs x lack to those for inputs x', times
 /// x^T, where own is the sum of x x^T and cross that of x' x^T.

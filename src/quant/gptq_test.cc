@@ -1,3 +1,4 @@
+#include "quant/nearest.h"
 #include "quant/gptq.h"
 
 #include <gtest/gtest.h>

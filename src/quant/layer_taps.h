@@ -65,12 +65,6 @@ class InputTap final : public Tap {
     }
   }
 
-  /// The input that waits, [tokens, cols].
-  std::span<const float> input() const { return input_; }
-
-  /// Adds the input that waits.
-  void add() { moments_[static_cast<std::size_t>(owner_.front())].add(ctx_, input_); }
-
   /// Adds the input that waits and `values` for the same tokens, each token times its weight; {}:
   /// one.
   void add_with(std::vector<float> values, std::span<const float> weights) {

@@ -34,9 +34,10 @@ std::vector<MixedProduct> products_of(const Recipe& recipe, const ModelLayout& l
 Recipe with_weights(const Recipe& recipe, std::map<std::string, WeightRule> weights) {
   Recipe result = recipe;
   result.weights = std::move(weights);
-  std::erase_if(result.steps, [](const RecipeStep& step) { return step.name != "rotate"; });
-  result.rounding = {.is_gptq = false, .options = {.scale = StepChoice::mse}};
-  result.generates_data = false;
+  result.cluster.reset();
+  result.smooth.clear();
+  result.calibrate.clear();
+  result.round = {.scale = StepChoice::mse};
   return result;
 }
 

@@ -11,19 +11,8 @@ namespace krait {
 namespace {
 
 std::string weight_text(const WeightRule& rule) {
-  if (!rule.quantized) return std::string(name_of(rule.dtype));
-  if (rule.args.strategy == Strategy::group) {
-    return rule.args.codes == Codes::integer
-               ? fmt::format("int{} in groups of at most {}", rule.args.bits, rule.args.group_size)
-               : fmt::format("{} codes of {} bits in groups of at most {}",
-                             name_of(rule.args.codes), rule.args.bits, rule.args.group_size);
-  }
-  if (rule.args.codes != Codes::integer) {
-    return fmt::format("{} codes of {} bits, a step for each row", name_of(rule.args.codes),
-                       rule.args.bits);
-  }
-  return fmt::format("int{} per {}", rule.args.bits,
-                     rule.by_part ? "part" : name_of(rule.args.strategy));
+  if (rule.quantized) return format_name(rule.args, rule.by_part);
+  return rule.dtype ? std::string(format_name(*rule.dtype)) : "float";
 }
 
 /// Smallest, median and largest scale over the layers, by role.
@@ -51,9 +40,10 @@ std::string model_card(const QuantizationPlan& plan,
                        const Provenance& provenance) {
   const Recipe& recipe = plan.recipe;
   const auto parameters = static_cast<double>(plan.layout.info.parameters);
-  const bool is_4bit = std::any_of(
-      plan.tensors.begin(), plan.tensors.end(),
-      [](const TensorPlan& tensor) { return tensor.group_size > 0 && !tensor.is_coded(); });
+  const bool is_4bit =
+      std::any_of(plan.tensors.begin(), plan.tensors.end(), [](const TensorPlan& tensor) {
+        return tensor.integers && tensor.integers->bits == 4 && !tensor.is_coded();
+      });
   std::string text = "---\nlibrary_name: krait\ntags:\n- " + plan.layout.info.model_type +
                      (plan.quantizes ? "\n- int8" : "") + (is_4bit ? "\n- int4" : "") + "\n---\n";
   text += fmt::format("# {}, {}\n\n{}.\n", plan.layout.info.architecture, recipe.name,

@@ -9,8 +9,8 @@
 #include "io/checkpoint.h"
 #include "models/test_attention.h"
 #include "quant/calibrate.h"
+#include "quant/nearest.h"
 #include "quant/quantize_to_memory.h"
-#include "quant/rtn.h"
 #include "quant/sort_and_cluster.h"
 #include "quant/test_support.h"
 
@@ -194,23 +194,28 @@ TEST(Quamba2, ScalesAreWhatTheReorderedModelShows) {
   EXPECT_EQ(checked, 6);
 }
 
-TEST(QuantizeRtn, GivesEveryPartItsScale) {
+TEST(QuantizeNearest, GivesEveryPartItsScale) {
   Rng rng(4);
   std::vector<float> values(7 * 5);
   for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] = static_cast<float>((rng.uniform() - 0.5) * (i < 15 ? 1 : 8));
   }
   ThreadPool threads(2);
-  const std::int64_t parts[] = {3, 4}, wrong[] = {3, 3};
+  const std::vector<std::int64_t> parts = {3, 4}, wrong = {3, 3};
+  const auto quantize = [&](const std::vector<std::int64_t>& of, const Tensor& w) {
+    return quantize_nearest(threads, w, format_8bit(Strategy::channel, of, 7, 5),
+                            StepChoice::absmax, "w");
+  };
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Tensor w = test_tensor({7, 5}, values, dtype);
-    const QuantizedTensor all = quantize_rtn_parts(threads, w.view(), parts, "w");
+    const QuantizedTensor all = quantize(parts, w);
     EXPECT_EQ(all.scale.shape(), (Shape{7, 1}));
     const auto* bytes = static_cast<const std::byte*>(w.view().data);
     for (const auto& [begin, rows] : {std::pair<std::int64_t, std::int64_t>{0, 3}, {3, 4}}) {
       const auto offset = static_cast<std::size_t>(begin * 5) * size_of(dtype);
       const QuantizedTensor one =
-          quantize_rtn(threads, {bytes + offset, dtype, {rows, 5}}, Strategy::tensor, "w");
+          quantize_nearest(threads, to_f32({bytes + offset, dtype, {rows, 5}}),
+                           format_8bit(Strategy::tensor, {}, rows, 5), StepChoice::absmax, "w");
       for (std::int64_t i = 0; i < rows * 5; ++i) {
         EXPECT_EQ(all.q.as<std::int8_t>()[static_cast<std::size_t>(begin * 5 + i)],
                   one.q.as<std::int8_t>()[static_cast<std::size_t>(i)]);
@@ -218,8 +223,8 @@ TEST(QuantizeRtn, GivesEveryPartItsScale) {
                   one.scale.as<float>()[0]);
       }
     }
-    expect_error([&] { quantize_rtn_parts(threads, w.view(), wrong, "w"); },
-                 ErrorCode::invalid_argument, {"tensor w", "7 rows", "got 6"});
+    expect_error([&] { quantize(wrong, w); }, ErrorCode::invalid_argument,
+                 {"tensor w", "7 rows", "got 6"});
   }
 }
 
@@ -263,7 +268,7 @@ class Quamba2Variants : public testing::TestWithParam<std::tuple<std::size_t, st
 TEST_P(Quamba2Variants, GiveTheSameBitsOnEveryMachineAndStayNear) {
   const TestCheckpoint base = tiny_mamba2({.D = 40, .H = 10, .P = 8, .G = groups(), .N = 16});
   const QuantizeFixture fixture(base);
-  Json recipe = load_recipe(variant().base).source;
+  Json recipe = by_role(variant().base, layout_of(base));
   for (const auto& [pointer, value] : variant().changes.items()) {
     recipe[Json::json_pointer(pointer)] = value;
   }
@@ -322,7 +327,7 @@ TEST(Quamba2VariantsList, IsAllTested) { EXPECT_EQ(variants().size(), 7u); }
 void expect_refused(const char* base, const char* pointer, const Json& value,
                     std::initializer_list<std::string> parts,
                     const ModelLayout& layout = layout_of(tiny_mamba2({.D = 24, .G = 2}))) {
-  Json json = load_recipe(base).source;
+  Json json = by_role(base, layout_of(tiny_mamba2({.D = 24, .H = 10, .P = 4, .G = 2})));
   json[Json::json_pointer(pointer)] = value;
   expect_error([&] { fit_recipe(parse_recipe(json, "r.json"), layout); },
                ErrorCode::invalid_argument, parts);
@@ -333,13 +338,14 @@ TEST(Quamba2Recipe, RefusesWhatMakesNoSense) {
   expect_refused(q, "/steps/0/site", "z", {"no heads to cluster at \"z\"", "known: x"});
   expect_refused(q, "/steps/0/heads", 0, {"\"heads\" must be 1 to 8, got 0"});
   expect_refused(q, "/steps/0/channels", 9, {"\"channels\" must be 1 to 8, got 9"});
-  expect_refused(q, "/steps/0/clusters", 9, {"steps[0]", "unknown key \"clusters\""});
+  expect_refused(q, "/steps/0/clusters", 9, {"cluster: unknown key \"clusters\""});
   expect_refused(q, "/steps/1", cluster_step(2, 2), {"\"cluster", "occurs twice"});
   expect_refused(q, "/activations/z/strategy", "channel",
-                 {"activations.z as 8 bits, int, channel"});
-  expect_refused(q, "/activations/z/strategy", "group", {"activations.z as 8 bits, int, group"});
+                 {"activations.z cannot be int8/channel", "order of channels"});
+  expect_refused(q, "/activations/z/strategy", "group",
+                 {"activations.z cannot be int8/group", "channels in groups"});
   expect_refused(q, "/activations/in_proj.input/strategy", "group",
-                 {"activations.in_proj.input as 8 bits, int, group, static"});
+                 {"activations.in_proj.input cannot be int8/group"});
   expect_refused(q, "/activations/x/dynamic", true, {"observer is for static"});
   expect_refused(q, "/activations/B/rounding", "nearest", {"unknown key \"rounding\""});
   expect_refused(q, "/shared_scales", Json::array({{"B", "C"}}),
@@ -349,24 +355,26 @@ TEST(Quamba2Recipe, RefusesWhatMakesNoSense) {
   four["bits"] = 4;
   tensor["strategy"] = "tensor";
   expect_refused("krait-w8a8", "/activations/ssm_state", four,
-                 {"ssm_state as 4 bits, int, channel, dynamic", "channel, dynamic"});
-  expect_refused("krait-w8a8", "/activations/ssm_state", tensor, {"ssm_state as 8 bits"});
-  expect_refused("krait-w8a8", "/activations/x", rows, {"activations.x as 8 bits, int, channel"});
+                 {"ssm_state cannot be int4/channel/dynamic", "int8/channel/dynamic"});
+  expect_refused("krait-w8a8", "/activations/ssm_state", tensor,
+                 {"ssm_state cannot be int8/tensor/dynamic"});
+  expect_refused("krait-w8a8", "/activations/x", rows,
+                 {"activations.x cannot be int8/channel/dynamic"});
   // Mamba-1's state has no such kernel.
   expect_refused("krait-w8a8", "/activations/ssm_state", rows,
-                 {"ssm_state as 8 bits, int, channel, dynamic", "int, tensor or channel, static"},
+                 {"ssm_state cannot be int8/channel/dynamic", "needs a state of Mamba-2"},
                  layout_of(tiny_mamba({.D = 24, .E = 40})));
   expect_error(
       [] {
         parse_recipe({{"name", "r"}, {"steps", {cluster_step()}}}, "r");
       },
-      ErrorCode::invalid_argument, {"a step \"cluster\"", "no step \"calibrate\""});
+      ErrorCode::invalid_argument, {"\"cluster\"", "no \"calibrate\""});
 }
 
 TEST(Quamba2Recipe, BecomesOneScaleWhereThereAreNoGroups) {
   const Recipe recipe = load_recipe("quamba2-w8a8");
   const Recipe mamba1 = fit_recipe(recipe, layout_of(tiny_mamba({.D = 24, .E = 40})));
-  EXPECT_FALSE(mamba1.find_step("cluster"));
+  EXPECT_FALSE(mamba1.cluster);
   EXPECT_FALSE(mamba1.weights.at("in_proj").by_part);
   EXPECT_EQ(mamba1.activations.at("B").args.strategy, Strategy::tensor);
   EXPECT_EQ(mamba1.activations.at("ssm_state").args.strategy, Strategy::tensor);

@@ -7,7 +7,6 @@
 
 #include "io/checkpoint.h"
 #include "krait/version.h"
-#include "quant/rtn.h"
 
 namespace krait {
 namespace {
@@ -37,7 +36,7 @@ bool is_coded(const QuantizationPlan& plan, const LinearSite& site) {
   const std::string& owner = site.tied_to.empty() || plan.unties_head ? site.name : site.tied_to;
   const auto tensor = std::find_if(
       plan.tensors.begin(), plan.tensors.end(),
-      [&](const TensorPlan& t) { return t.is_coded() && t.shape.name == owner + ".weight_shape"; });
+      [&](const TensorPlan& t) { return t.is_coded() && t.name == owner + ".weight"; });
   return tensor != plan.tensors.end();
 }
 
@@ -121,15 +120,20 @@ Json activations_json(const QuantizationPlan& plan) {
   return result;
 }
 
-Json weights_json(const Recipe& recipe) {
+Json weights_json(const QuantizationPlan& plan) {
   Json result = Json::object();
-  for (const auto& [role, rule] : recipe.weights) {
+  const auto is_table = [&](const std::string& role) {
+    return std::ranges::any_of(plan.layout.linears, [&](const LinearSite& site) {
+      return site.kind == "table" && site.role == role;
+    });
+  };
+  for (const auto& [role, rule] : plan.recipe.weights) {
     if (!rule.quantized) continue;
     result[role] = {
         {"bits", rule.args.bits}, {"type", "int"}, {"strategy", name_of(rule.args.strategy)}};
     if (rule.args.strategy != Strategy::group) continue;
     result[role]["group_size"] = rule.args.group_size;
-    if (rule.args.bits < 4 || rule.args.codes != Codes::integer || role == "embeddings") {
+    if (has_codes(rule.args) || is_table(role)) {
       result[role]["codes"] = name_of(rule.args.codes);
     }
   }
@@ -140,9 +144,7 @@ Json weights_json(const Recipe& recipe) {
 std::optional<std::string> common_dtype(const QuantizationPlan& plan) {
   std::set<DType> dtypes;
   for (const TensorPlan& tensor : plan.tensors) {
-    const bool is_matrix =
-        tensor.output.shape.rank() == 2 && tensor.output.name.ends_with(".weight");
-    if (is_matrix) dtypes.insert(tensor.output.dtype);
+    if (tensor.shape.rank() == 2 && tensor.name.ends_with(".weight")) dtypes.insert(tensor.dtype);
   }
   if (dtypes.size() != 1) return std::nullopt;
   return *dtypes.begin() == DType::f16    ? "float16"
@@ -180,7 +182,6 @@ Json output_config(const Json& config, const QuantizationPlan& plan, const Prove
   for (const char* key : {"tie_word_embeddings", "tie_embeddings"}) {
     if (was_tied && (result.contains(key) || plan.unties_head)) result[key] = !plan.unties_head;
   }
-  for (const std::string& key : plan.new_biases) result[key] = true;
   if (!plan.quantizes) {
     const char* key = config.contains("dtype") ? "dtype" : "torch_dtype";  // new and old name
     if (const auto dtype = common_dtype(plan)) result[key] = *dtype;
@@ -195,7 +196,7 @@ Json output_config(const Json& config, const QuantizationPlan& plan, const Prove
                                    {"krait",
                                     {{"format_version", 1},
                                      {"recipe", plan.recipe.source},
-                                     {"weights", weights_json(plan.recipe)},
+                                     {"weights", weights_json(plan)},
                                      {"activations", activations_json(plan)},
                                      {"provenance", provenance_json(plan.recipe, provenance)}}}};
   return result;

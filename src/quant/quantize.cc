@@ -80,7 +80,7 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
   ThreadPool threads(options.threads ? options.threads : hardware_threads());
   if (plan.recipe.needs_calibration()) {
     const bool generates = options.calibration == "generated" ||
-                           (options.calibration.empty() && plan.recipe.generates_data);
+                           (options.calibration.empty() && plan.recipe.calibrate == "generated");
     CalibrationData data;
     if (!generates) data = read_calibration(model, options, plan.layout.info.vocab_rows);
     Arena arena;
@@ -91,7 +91,7 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
                               document_token(source.config, plan.layout.info.vocab_rows),
                               options.samples, options.seq_len, options.seed, options.progress);
     }
-    if (plan.recipe.find_step("cluster")) {
+    if (plan.recipe.cluster) {
       in_new_order = sort_and_cluster(
           plan, *source.tensors,
           channel_magnitudes(ctx, *float_model, plan.layout, data, options.progress));
@@ -99,7 +99,7 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
     }
     calibrated = calibrate(ctx, *float_model, in_new_order ? *in_new_order : *source.tensors, plan,
                            data, options.progress);
-    if (plan.recipe.rounding.looks_at_inputs()) {
+    if (plan.recipe.rounding().looks_at_inputs()) {
       rounded = round_layers(ctx, *float_model, in_new_order ? *in_new_order : *source.tensors,
                              plan, source.config, calibrated, data, options.progress);
     }

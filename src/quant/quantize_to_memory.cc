@@ -2,6 +2,7 @@
 
 #include "quant/quantization_config.h"
 #include "quant/sort_and_cluster.h"
+#include "quant/write_tensors.h"
 
 namespace krait {
 
@@ -12,7 +13,7 @@ QuantizedModel quantize_to_memory(const Json& config, const TensorSource& tensor
   plan.rough = digits == Digits::rough;
   auto memory = std::make_shared<MemoryTensors>();
   std::unique_ptr<const TensorSource> in_new_order;
-  if (plan.recipe.find_step("cluster")) {
+  if (plan.recipe.cluster) {
     in_new_order = sort_and_cluster(plan, tensors, dummy_magnitudes(plan.layout));
   }
   const TensorSource& ordered = in_new_order ? *in_new_order : tensors;

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "krait/quantize.h"
 #include "quant/plan.h"
 
 namespace krait {

@@ -116,7 +116,7 @@ class EveryRecipe : public testing::TestWithParam<std::tuple<std::string, std::s
   }
   bool has_coded_table() const {
     const Recipe read = load_recipe(recipe());
-    const auto rule = read.weights.find("embeddings");
+    const auto rule = read.weights.find("table");
     return rule != read.weights.end() && rule->second.quantized && rule->second.args.bits < 8;
   }
 };
@@ -431,8 +431,8 @@ TestCheckpoint unpacked(const QuantizedModel& made) {
 TEST(FourBits, AreWhatCompressedTensorsSays) {
   // A head of 4 bits is one of its own.
   Json with_head = load_recipe("krait-w4a16").source;
-  with_head["weights"]["lm_head"] = {{"bits", 4}, {"strategy", "group"}, {"group_size", 32}};
-  with_head["activations"].erase("lm_head.input");
+  with_head["weights"]["head"] = "int4/group32";
+  with_head["activations"].erase("head.input");
   for (const Json& recipe : {load_recipe("krait-w4a16").source, with_head}) {
     const QuantizedModel made = quantized(parse_recipe(recipe, "test"));
     const TestCheckpoint wide = unpacked(made);

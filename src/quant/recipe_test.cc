@@ -4,18 +4,20 @@
 
 #include "io/test_support.h"
 #include "krait/quantize.h"
-#include "models/test_support.h"
+#include "models/test_attention.h"
+#include "quant/gptq.h"
 #include "quant/rotate.h"
+#include "quant/test_support.h"
 
 namespace krait {
 namespace {
 
 ModelLayout layout_of(const TinyMamba& shape = {.D = 24, .E = 40}) {
-  const TestCheckpoint checkpoint = tiny_mamba(shape);
-  return describe_model(checkpoint.config, *checkpoint.source());
+  return krait::layout_of(tiny_mamba(shape));
 }
 
-Json quamba() { return load_recipe("quamba-w8a8").source; }
+/// As checkpoints have it: by role, with steps.
+Json quamba() { return by_role("quamba-w8a8", layout_of()); }
 
 /// quamba-w8a8 with one value replaced, parsed and checked against a model.
 void check_changed(const char* pointer, const Json& value,
@@ -31,23 +33,11 @@ void expect_refused(const char* pointer, const Json& value,
 }
 
 TEST(Recipe, AllThatShipParseAndFitAModel) {
-  EXPECT_EQ(recipe_names(), (std::vector<std::string>{"bf16",
-                                                      "channel-w8a8",
-                                                      "dynamic-w8a8",
-                                                      "f16",
-                                                      "f32",
-                                                      "gptq-w2a8",
-                                                      "gptq-w3a8",
-                                                      "gptq-w4a16",
-                                                      "gptq-w4a8",
-                                                      "gptq-w8a8",
-                                                      "hadamard-w8a8",
-                                                      "jamba-llmint8-quamba",
-                                                      "krait-ternary",
+  // Ours and Quamba's first, then what others published, then what one part of a method does.
+  EXPECT_EQ(recipe_names(), (std::vector<std::string>{"krait-ternary",
                                                       "krait-w2a8",
                                                       "krait-w3a8",
                                                       "krait-w4a16",
-                                                      "krait-w4a8-g128",
                                                       "krait-w4a8-h8",
                                                       "krait-w4a8",
                                                       "krait-w8a16-h16",
@@ -55,13 +45,26 @@ TEST(Recipe, AllThatShipParseAndFitAModel) {
                                                       "krait-w8a8-kv8",
                                                       "krait-w8a8-s8",
                                                       "krait-w8a8",
-                                                      "llmint8-w8a8",
-                                                      "octav-w8a8",
-                                                      "percentile-w8a8",
                                                       "quamba-w8a8",
                                                       "quamba2-w4a16",
                                                       "quamba2-w4a8",
                                                       "quamba2-w8a8",
+                                                      "channel-w8a8",
+                                                      "gptq-w4a16",
+                                                      "gptq-w8a8",
+                                                      "hadamard-w8a8",
+                                                      "krait-w4a8-g128",
+                                                      "octav-w8a8",
+                                                      "percentile-w8a8",
+                                                      "bf16",
+                                                      "dynamic-w8a8",
+                                                      "f16",
+                                                      "f32",
+                                                      "gptq-w2a8",
+                                                      "gptq-w3a8",
+                                                      "gptq-w4a8",
+                                                      "jamba-llmint8-quamba",
+                                                      "llmint8-w8a8",
                                                       "quarot-w8a8",
                                                       "rtn-w2a8",
                                                       "rtn-w3a8",
@@ -104,7 +107,7 @@ TEST(Recipe, FitsEveryArchitecture) {
 }
 
 TEST(Recipe, ReadsEveryField) {
-  const Recipe recipe = load_recipe("quamba-w8a8");
+  const Recipe recipe = fit_recipe(load_recipe("quamba-w8a8"), layout_of());
   const ActivationRule& u = recipe.activations.at("x_proj.input");
   EXPECT_EQ(u.observer.name, "percentile");
   EXPECT_EQ(u.observer.percentile, 99.999);
@@ -113,9 +116,9 @@ TEST(Recipe, ReadsEveryField) {
   EXPECT_TRUE(recipe.activations.at("ssm_state").args.is_float);
   EXPECT_EQ(recipe.weights.at("embeddings").dtype, DType::f16);
   EXPECT_FALSE(recipe.weights.at("embeddings").quantized);
-  EXPECT_EQ(load_recipe("krait-w8a8").weights.at("in_proj").args.strategy, Strategy::channel);
+  EXPECT_EQ(load_recipe("krait-w8a8").weights.at("product").args.strategy, Strategy::channel);
   EXPECT_EQ(recipe.shared_scales.size(), 2u);
-  EXPECT_EQ(recipe.steps.front().name, "rotate");
+  EXPECT_EQ(recipe.rotate, (std::map<std::string, std::string>{{"out_proj.input", "full"}}));
 }
 
 TEST(Recipe, IsFoundByNameOrPath) {
@@ -174,133 +177,140 @@ TEST(Recipe, RefusesWrongTypesAndValues) {
 TEST(Recipe, RefusesStepsThatMakeNoSense) {
   expect_refused("/steps/1/name", "callibrate",
                  {"did you mean \"calibrate\"", "smooth, rotate, calibrate, rtn"});
-  expect_refused("/steps", {{{"name", "rtn"}}}, {"no step \"calibrate\""});
-  expect_refused("/steps", {{{"name", "calibrate"}}}, {"no step \"rtn\" or \"gptq\""});
+  expect_refused("/steps", {{{"name", "rtn"}}}, {"no \"calibrate\""});
+  expect_refused("/steps", {{{"name", "calibrate"}}}, {"an integer weight but no \"round\""});
   expect_refused("/steps", {{{"name", "rtn"}}, {{"name", "calibrate"}}},
                  {"order is cluster, smooth, rotate, calibrate"});
   expect_refused("/steps/2/name", "calibrate", {"occurs twice"});
-  Json json = load_recipe("krait-w8a8").source;
+  Json json = by_role("krait-w8a8", layout_of());
   json["steps"].insert(json["steps"].end() - 1, Json::object({{"name", "calibrate"}}));
   expect_error([&] { parse_recipe(json, "r"); }, ErrorCode::invalid_argument,
                {"no activation with a static scale"});
 }
 
 TEST(Recipe, ReadsHowWeightsAreRounded) {
-  EXPECT_FALSE(load_recipe("krait-w8a8").rounding.looks_at_inputs());
+  EXPECT_FALSE(load_recipe("krait-w8a8").rounding().looks_at_inputs());
   const Recipe gptq = load_recipe("gptq-w4a8");
-  EXPECT_TRUE(gptq.rounding.is_gptq && gptq.rounding.options.act_order && gptq.needs_calibration());
-  EXPECT_EQ(gptq.rounding.options.damp, 0.01);
-  EXPECT_EQ(gptq.rounding.options.scale, StepChoice::absmax);
-  EXPECT_FALSE(gptq.rounding.float_target || gptq.generates_data);
+  EXPECT_TRUE(gptq.rounding().is_gptq() && gptq.needs_calibration());
+  EXPECT_EQ(gptq.rounding().scale, StepChoice::absmax);
+  EXPECT_FALSE(gptq.rounding().has_float_target());
+  EXPECT_EQ(gptq.calibrate, "built-in");
   const Recipe ours = load_recipe("krait-w4a8");
-  EXPECT_TRUE(ours.rounding.float_target && ours.generates_data);
+  EXPECT_TRUE(ours.rounding().has_float_target());
+  EXPECT_EQ(ours.calibrate, "generated");
+  EXPECT_EQ(gptq_options(gptq.rounding()).damp, 0.01);
+  EXPECT_EQ(gptq_options(gptq.rounding()).sweeps, 0);
+  EXPECT_EQ(gptq_options(ours.rounding()).damp, 0.1);
+  EXPECT_EQ(gptq_options(ours.rounding()).sweeps, 4);
 
-  const auto parse = [](const Json& step, bool calibrates) {
+  const auto parse = [](const Json& round, bool calibrates) {
     Json json = load_recipe("rtn-w4a8").source;
-    if (calibrates) json["steps"].back() = {{"name", "calibrate"}}, json["steps"].push_back(step);
-    if (!calibrates) json["steps"].back() = step;
+    json["round"] = round;
+    if (calibrates) json["calibrate"] = "built-in";
     return parse_recipe(json, "r");
   };
-  const auto expect = [&](const Json& step, std::initializer_list<std::string> words) {
-    expect_error([&] { parse(step, true); }, ErrorCode::invalid_argument, words);
+  const auto expect = [&](const Json& round, std::initializer_list<std::string> words) {
+    expect_error([&] { parse(round, true); }, ErrorCode::invalid_argument, words);
   };
-  EXPECT_EQ(parse({{"name", "rtn"}, {"scale", "mse"}}, false).rounding.options.scale,
-            StepChoice::mse);
-  EXPECT_NO_THROW(parse({{"name", "rtn"}, {"scale", "weighted_mse"}}, true));
-  expect({{"name", "rtn"}, {"scale", "mse"}}, {"\"calibrate\" but no activation"});
-  expect({{"name", "rtn"}, {"scale", "best"}}, {"unknown scale \"best\"", "absmax, mse"});
-  expect({{"name", "rtn"}, {"damp", 0.1}}, {"unknown key \"damp\"", "known: name, scale"});
-  expect({{"name", "gptq"}, {"dampp", 0.1}}, {"unknown key \"dampp\"", "did you mean \"damp\""});
-  expect({{"name", "gptq"}, {"damp", -1}}, {"\"damp\" must be a number from 0 to 1"});
-  expect({{"name", "gptq"}, {"act_order", 1}}, {"\"act_order\" must be true or false"});
-  expect({{"name", "gptq"}, {"block", 0}}, {"\"block\" must be at least 1"});
-  expect({{"name", "gptq"}, {"sweeps", 101}}, {"\"sweeps\" must be at most 100"});
-  expect({{"name", "gptq"}, {"target", "fp"}}, {"unknown target \"fp\"", "quantized, float"});
-  expect_error(
-      [&] {
-        parse({{"name", "gptq"}}, false);
-      },
-      ErrorCode::invalid_argument, {"\"gptq\"", "but no step \"calibrate\""});
-  Json both = gptq.source;
-  both["steps"].insert(both["steps"].end() - 1, Json{{"name", "rtn"}});
-  expect_error([&] { parse_recipe(both, "r"); }, ErrorCode::invalid_argument,
-               {"both steps \"rtn\" and \"gptq\""});
+  EXPECT_EQ(parse("nearest/mse", false).rounding().scale, StepChoice::mse);
+  EXPECT_NO_THROW(parse("nearest/weighted_mse", true));
+  expect("nearest/mse", {"\"calibrate\" but no activation"});
+  expect("nearest/best", {"round: unknown scale \"best\"", "absmax, mse"});
+  expect("gptq-papers", {"unknown method \"gptq-papers\"", "did you mean \"gptq-paper\""});
+  expect(1, {"\"round\" must be a string"});
+  expect_error([&] { parse("gptq", false); }, ErrorCode::invalid_argument,
+               {"\"round\" that looks at inputs", "but no \"calibrate\""});
   Json data = ours.source;
-  data["steps"][data["steps"].size() - 2]["data"] = "own";
+  data["calibrate"] = "own";
   expect_error([&] { parse_recipe(data, "r"); }, ErrorCode::invalid_argument,
-               {"unknown data \"own\"", "built-in, generated"});
+               {"calibrate: unknown data \"own\"", "built-in, generated"});
 }
 
-TEST(Recipe, ReadsBiasCorrection) {
-  const auto parse = [](const Json& step) {
-    Json json = load_recipe("gptq-w4a8").source;
-    json["steps"].push_back(step);
-    return parse_recipe(json, "r.json").rounding;
-  };
-  EXPECT_FALSE(load_recipe("gptq-w4a8").rounding.corrects_bias);
-  EXPECT_TRUE(parse({{"name", "bias_correction"}}).corrects_bias);
-  EXPECT_FALSE(parse({{"name", "bias_correction"}}).float_bias_target);
-  EXPECT_TRUE(parse({{"name", "bias_correction"}, {"target", "float"}}).float_bias_target);
-  const auto expect = [&](const Json& step, std::initializer_list<std::string> words) {
-    expect_error([&] { parse(step); }, ErrorCode::invalid_argument, words);
-  };
-  expect({{"name", "bias_correction"}, {"damp", 0.1}},
-         {"unknown key \"damp\"", "known: name, target"});
-  expect({{"name", "bias_correction"}, {"target", "f"}}, {"unknown target \"f\""});
-  expect({{"name", "bias_correct"}}, {"unknown step", "did you mean \"bias_correction\""});
+/// What a checkpoint keeps is a recipe too, for the same model the same one.
+TEST(Recipe, ByRoleAndWithStepsIsReadAgain) {
+  for (const ModelLayout& layout :
+       {layout_of({.D = 32, .E = 80}), krait::layout_of(tiny_mamba2({.D = 32, .H = 20, .P = 4})),
+        krait::layout_of(tiny_neox({.D = 64, .heads = 4, .F = 112})),
+        krait::layout_of(tiny_jamba({.D = 48, .heads = 4, .F = 80}))}) {
+    for (const std::string& name : recipe_names()) {
+      Recipe fitted;
+      try {
+        fitted = fit_recipe(load_recipe(name), layout);
+      } catch (const Error&) {
+        continue;  // for other families
+      }
+      const Recipe again = fit_recipe(parse_recipe(fitted.source, name), layout);
+      EXPECT_EQ(again.source, fitted.source) << name;
+      EXPECT_EQ(again.weights, fitted.weights) << name;
+      EXPECT_EQ(again.activations, fitted.activations) << name;
+      EXPECT_EQ(again.rotate, fitted.rotate) << name;
+      EXPECT_EQ(again.smooth, fitted.smooth) << name;
+      EXPECT_EQ(again.cluster, fitted.cluster) << name;
+      EXPECT_EQ(again.round, fitted.round) << name;
+    }
+  }
+}
 
-  Json rtn = load_recipe("rtn-w4a8").source;
-  rtn["steps"].push_back({{"name", "bias_correction"}});
-  expect_error([&] { parse_recipe(rtn, "r"); }, ErrorCode::invalid_argument,
-               {"\"bias_correction\"", "but no step \"calibrate\""});
-  rtn["steps"].insert(rtn["steps"].end() - 2, Json{{"name", "calibrate"}});
-  EXPECT_TRUE(parse_recipe(rtn, "r").needs_calibration());
-  std::swap(rtn["steps"].back(), rtn["steps"][rtn["steps"].size() - 2]);
-  expect_error([&] { parse_recipe(rtn, "r"); }, ErrorCode::invalid_argument,
-               {"\"rtn\" comes too late", "bias_correction"});
-  rtn["steps"].erase(rtn["steps"].size() - 1);
-  rtn["weights"] = Json::object();
-  expect_error([&] { parse_recipe(rtn, "r"); }, ErrorCode::invalid_argument,
-               {"\"bias_correction\" but no step \"rtn\" or \"gptq\""});
+TEST(Recipe, ReadsRoundingAmongSteps) {
+  const auto round_of = [](const Json& step) {
+    Json json = by_role("gptq-w4a8", layout_of({.D = 32, .E = 80}));
+    json["steps"].back() = step;
+    return parse_recipe(json, "r").rounding();
+  };
+  EXPECT_EQ(round_of({{"name", "gptq"}}).method, Rounding::Method::gptq_paper);
+  const Json ours = {{"name", "gptq"}, {"damp", 0.1}, {"sweeps", 4}, {"target", "float"}};
+  EXPECT_EQ(round_of(ours).method, Rounding::Method::gptq);
+  const auto expect = [&](const Json& step, std::initializer_list<std::string> words) {
+    expect_error([&] { round_of(step); }, ErrorCode::invalid_argument, words);
+  };
+  expect({{"name", "rtn"}, {"damp", 0.1}}, {"unknown key \"damp\"", "known: name, scale"});
+  expect({{"name", "gptq"}, {"dampp", 0.1}}, {"unknown key \"dampp\"", "did you mean \"damp\""});
+  expect({{"name", "gptq"}, {"damp", 0.5}}, {"GPTQ has two kinds", "\"gptq-paper\" (damp 0.01)"});
+  Json both = by_role("gptq-w4a8", layout_of({.D = 32, .E = 80}));
+  both["steps"].insert(both["steps"].end() - 1, Json{{"name", "rtn"}});
+  expect_error([&] { parse_recipe(both, "r"); }, ErrorCode::invalid_argument,
+               {"the step \"round\" occurs twice"});
 }
 
 TEST(Recipe, ReadsSmoothSteps) {
   const Recipe recipe = load_recipe("smoothquant-w8a8");
-  EXPECT_EQ(recipe.steps.front().name, "smooth");
+  EXPECT_EQ(fit_recipe(recipe, layout_of()).smooth,
+            (std::map<std::string, std::optional<double>>{{"in_proj.input", 0.5}}));
   EXPECT_TRUE(recipe.needs_calibration());
   Json json = {{"name", "r"}, {"steps", {{{"name", "smooth"}, {"site", "in_proj.input"}}}}};
   expect_error([&] { parse_recipe(json, "r"); }, ErrorCode::invalid_argument,
-               {"\"smooth\"", "but no step \"calibrate\""});
+               {"\"smooth\"", "but no \"calibrate\""});
   json["steps"].push_back({{"name", "calibrate"}});
   EXPECT_NO_THROW(parse_recipe(json, "r"));
   json["steps"][0]["alpha"] = 1.5;
   expect_error([&] { parse_recipe(json, "r"); }, ErrorCode::invalid_argument,
-               {"steps[0]", "\"alpha\" must be a number from 0 to 1"});
+               {"smooth.in_proj.input", "\"alpha\" must be a number from 0 to 1"});
   json["steps"][0].erase("alpha");
   json["steps"].push_back(json["steps"][0]);
   expect_error([&] { parse_recipe(json, "r"); }, ErrorCode::invalid_argument, {"occurs twice"});
 }
 
-TEST(CheckRecipe, ListsRolesSitesAndNumerics) {
+TEST(CheckRecipe, ListsRolesSitesAndFormats) {
   expect_refused("/weights/inproj", {{"bits", 8}},
-                 {"quamba-w8a8", "MambaForCausalLM has no weight \"inproj\"",
+                 {"quamba-w8a8: weights", "no model has a kind, module or role \"inproj\"",
                   "did you mean \"in_proj\"", "A_log"});
-  expect_refused("/activations/u", {{"bits", 8}}, {"no activation site \"u\"", "x_proj.input"});
+  expect_refused("/activations/u", {{"bits", 8}}, {"activations", "role \"u\"", "x_proj.input"});
   expect_refused("/weights/in_proj/bits", 4,
-                 {"weights.in_proj as 4 bits", "8 bits, int, tensor or channel"});
-  expect_refused("/weights/in_proj/strategy", "group", {"weights.in_proj", "tensor or channel"});
-  expect_refused("/weights/A_log/strategy", "channel", {"weights.A_log", "8 bits, int, tensor"});
+                 {"weights.in_proj cannot be int4/tensor", "int8/tensor, int8/channel"});
+  expect_refused("/weights/in_proj/strategy", "group", {"weights.in_proj cannot be int8/group"});
+  expect_refused("/weights/A_log/strategy", "channel",
+                 {"weights.A_log cannot be int8/channel", "needs the weights of a convolution"});
   expect_refused("/weights/norm", {{"bits", 8}},
-                 {"weights.norm cannot be quantized", "A_log", "D"});
+                 {"weights.norm cannot be int8/tensor", "there are: f32, f16, bf16"});
   expect_refused(
       "/activations/z/bits", 4,
-      {"activations.z as 4 bits", "8 bits, int, tensor or channel, static", "token, dynamic"});
-  expect_refused("/activations/z/strategy", "token", {"activations.z", "token, static"});
+      {"activations.z cannot be int4/tensor", "int8/tensor, int8/channel", "int8/token/dynamic"});
+  expect_refused("/activations/z/strategy", "token", {"activations.z cannot be int8/token:"});
   expect_refused("/activations/x_proj.input/strategy", "channel",
-                 {"activations.x_proj.input", "channel, static", "8 bits, int, tensor, static"});
-  expect_refused("/activations/ssm_state/bits", 8, {"ssm_state", "16 bits, float"});
+                 {"activations.x_proj.input cannot be int8/channel", "int8/tensor,"});
+  expect_refused("/activations/ssm_state/bits", 8, {"ssm_state", "f16"});
   expect_refused("/activations/ssm_state", {{"bits", 8}, {"dynamic", true}},
-                 {"ssm_state", "8 bits, int, tensor or channel, static"});
+                 {"ssm_state", "f16, int8/tensor, int8/channel"});
   expect_refused("/shared_scales/0", {"z", "ssm_state"}, {"ssm_state has no static scale"});
   expect_refused("/shared_scales/0", {"z", "Z"}, {"shared_scales", "\"Z\"", "did you mean \"z\""});
   expect_refused("/shared_scales/0", {"z", "B"}, {"B is named twice"});
@@ -314,28 +324,27 @@ TEST(CheckRecipe, KnowsWhereFourBitsAreRead) {
   for (const char* role : {"/weights/in_proj", "/weights/x_proj", "/weights/lm_head"}) {
     EXPECT_NO_THROW(check_changed(role, four)) << role;
   }
-  expect_refused("/weights/A_log", four, {"weights.A_log as 4 bits", "4 bits, int, tensor"});
-  const Json tensor = {{"bits", 4}, {"strategy", "tensor"}};
-  expect_refused("/weights/D", tensor, {"weights.D as 4 bits", "8 bits, int, tensor"});
+  expect_refused("/weights/A_log", four, {"weights.A_log cannot be int4/group64"});
   Recipe recipe = load_recipe("quamba-w8a8");
   recipe.weights["A_log"].args = QuantArgs{.bits = 4};
   EXPECT_EQ(
       fit_recipe(recipe, layout_of({.D = 24, .E = 40, .N = 16})).weights.at("A_log").args.bits, 4);
   // 5 states fill no word, and the A_log of Mamba-2 is a vector.
   EXPECT_EQ(fit_recipe(recipe, layout_of()).weights.at("A_log").args.bits, 8);
-  expect_refused("/weights/dt_proj", four,
-                 {"weights.dt_proj of 4 bits need a multiple of 8 columns", "dt_proj has 3"});
+  expect_refused(
+      "/weights/dt_proj", four,
+      {"weights.dt_proj cannot be int4/group64", "needs a multiple of 8 columns, and there are 3"});
   Json other = four;
   for (const int size : {0, 8, 48, 256}) {
     other["group_size"] = size;
-    expect_refused("/weights/in_proj", other, {"weights.in_proj", "group_size 32, 64 or 128"});
+    expect_refused("/weights/in_proj", other, {"weights.in_proj", "int4/groupN"});
   }
   other = four;
   other["strategy"] = "channel";
-  expect_refused("/weights/in_proj", other, {"weights.in_proj as 4 bits, int, channel"});
+  expect_refused("/weights/in_proj", other, {"weights.in_proj cannot be int4/channel"});
   other = four;
   other["bits"] = 8;
-  expect_refused("/weights/in_proj", other, {"weights.in_proj as 8 bits, int, group"});
+  expect_refused("/weights/in_proj", other, {"weights.in_proj cannot be int8/group64"});
 }
 
 TEST(CheckRecipe, KnowsWhereCodesAreRead) {
@@ -353,7 +362,7 @@ TEST(CheckRecipe, KnowsWhereCodesAreRead) {
   // quamba-w8a8 leaves the head's input in float.
   expect_error([&] { check_changed("/weights/lm_head", codes, wide); }, ErrorCode::invalid_argument,
                {"weights.lm_head are codes", "float inputs"});
-  expect_refused("/weights/in_proj", codes, {"of 2 bits need a multiple of 16 columns"});
+  expect_refused("/weights/in_proj", codes, {"needs a multiple of 16 columns"});
   Json other = codes;
   other["codes"] = "treillis";
   expect_refused("/weights/in_proj", other, {"unknown codes \"treillis\"", "trellis"});
@@ -370,32 +379,32 @@ TEST(CheckRecipe, ARowOfCodesMayHaveOneStep) {
   const ModelLayout wide = layout_of({.D = 32, .E = 80});
   EXPECT_NO_THROW(check_changed("/weights/in_proj", codes, wide));
   EXPECT_NO_THROW(check_changed("/weights/embeddings", codes, wide));
-  expect_refused("/weights/in_proj", codes, {"of 3 bits need a multiple of 16 columns"});
+  expect_refused("/weights/in_proj", codes, {"needs a multiple of 16 columns"});
   codes["group_size"] = 64;
   expect_error([&] { check_changed("/weights/in_proj", codes, wide); }, ErrorCode::invalid_argument,
-               {"in_proj as 3 bits, int, trellis, channel, group_size 64"});
+               {"in_proj cannot be trellis3/channel/group64"});
   // Ternary digits of a row need no words.
   const Json ternary = {{"bits", 2}, {"strategy", "channel"}, {"codes", "ternary"}};
   EXPECT_NO_THROW(check_changed("/weights/in_proj", ternary));
   const Json group = {{"bits", 2}, {"strategy", "group"}, {"group_size", 64}, {"codes", "ternary"}};
-  expect_refused("/weights/in_proj", group, {"of 2 bits need a multiple of 16 columns"});
+  expect_refused("/weights/in_proj", group, {"needs a multiple of 16 columns"});
   const Json four = {{"bits", 4}, {"strategy", "channel"}};
   expect_refused("/weights/in_proj", four,
-                 {"in_proj as 4 bits, int, channel", "of codes, channel"});
+                 {"in_proj cannot be int4/channel", "there are", "ternary/channel"});
 }
 
 TEST(CheckRecipe, RulesForProductsAreCheckedAsThoseOfRoles) {
   const Json int8 = {{"bits", 8}, {"strategy", "channel"}};
   EXPECT_NO_THROW(check_changed("/weights/backbone.layers.1.mixer.in_proj", int8));
   expect_refused("/weights/backbone.layers.9.mixer.in_proj", int8,
-                 {"has no weight \"backbone.layers.9.mixer.in_proj\""});
+                 {"kind, module or role \"backbone.layers.9.mixer.in_proj\""});
   expect_refused("/weights/backbone.layers.1.mixer.in_proj", {{"bits", 4}},
-                 {"weights.backbone.layers.1.mixer.in_proj as 4 bits"});
+                 {"weights.backbone.layers.1.mixer.in_proj cannot be int4/tensor"});
 }
 
 TEST(CheckRecipe, KnowsWhereOutliersAreSplit) {
-  Json json = load_recipe("llmint8-w8a8").source;
-  EXPECT_EQ(load_recipe("llmint8-w8a8").activations.at("in_proj.input").args.outlier_threshold, 6);
+  Json json = by_role("llmint8-w8a8", layout_of());
+  EXPECT_EQ(load_recipe("llmint8-w8a8").activations.at("product.input").args.outlier_threshold, 6);
   const auto refused = [](const Json& changed, std::initializer_list<std::string> parts) {
     expect_error([&] { fit_recipe(parse_recipe(changed, "r"), layout_of()); },
                  ErrorCode::invalid_argument, parts);
@@ -403,10 +412,10 @@ TEST(CheckRecipe, KnowsWhereOutliersAreSplit) {
   const Json split = json["activations"]["in_proj.input"];
   Json other = json;
   other["activations"]["z"] = split;
-  refused(other, {"activations.z", "outlier_threshold is for inputs of products"});
+  refused(other, {"activations.z cannot be int8/token/dynamic/outliers"});
   other = json;
   other["activations"]["in_proj.input"]["strategy"] = "tensor";
-  refused(other, {"activations.in_proj.input", "tensor, dynamic, outlier_threshold"});
+  refused(other, {"activations.in_proj.input cannot be int8/tensor/dynamic/outliers"});
   other = json;
   other["activations"]["in_proj.input"]["outlier_threshold"] = -1;
   refused(other, {"\"outlier_threshold\" must be a number from 0 to 65504"});

@@ -12,7 +12,7 @@
 
 namespace krait {
 
-/// Block of the transform by activation role, for the recipe's rotate steps; identities (block 1)
+/// Block of the transform by activation role, for a fitted recipe; identities (block 1)
 /// are left out. Errors: invalid_argument for sites that cannot be rotated and sizes that do not
 /// exist.
 std::map<std::string, std::int64_t> rotation_blocks(const Recipe& recipe,

@@ -4,10 +4,11 @@
 #include <cmath>
 
 #include "core/check.h"
-#include "quant/bias_correction.h"
 #include "quant/calibrate.h"
+#include "quant/convert.h"
 #include "quant/gptq.h"
 #include "quant/layer_taps.h"
+#include "quant/nearest.h"
 #include "quant/quantization_config.h"
 
 namespace krait {
@@ -74,17 +75,17 @@ class LayerRounder {
         calibrated_(calibrated),
         data_(data),
         progress_(progress),
-        rounding_(plan.recipe.rounding),
+        rounding_(plan.recipe.rounding()),
         bench_(tensors) {
-    if (rounding_.is_gptq) round_table();
+    if (rounding_.is_gptq()) round_table();
     fill_bench();
     const auto tokens = static_cast<std::size_t>(data.tokens());
     const auto width = static_cast<std::size_t>(plan.layout.info.d_model);
     residual_.resize(tokens * width);
-    if (needs_float_model()) float_residual_.resize(tokens * width);
+    if (rounding_.has_float_target()) float_residual_.resize(tokens * width);
     const auto layers = static_cast<int>(plan.layout.info.n_layers);
     for (int layer = 0; layer <= layers; ++layer) stages_.push_back(stages_of(layer));
-    report_ = {rounding_.is_gptq ? "gptq" : "rtn", 0, layers, "passes"};
+    report_ = {rounding_.is_gptq() ? "gptq" : "rtn", 0, layers, "passes"};
     for (const auto& stages : stages_) report_.total += std::ssize(stages);
     report_.total *= std::ssize(data.samples);
   }
@@ -118,10 +119,9 @@ class LayerRounder {
     const auto head = std::find_if(linears.begin(), linears.end(),
                                    [](const LinearSite& site) { return !site.tied_to.empty(); });
     if (head == linears.end() || plan_.unties_head) return;
-    const auto table =
-        std::find_if(plan_.tensors.begin(), plan_.tensors.end(), [&](const TensorPlan& t) {
-          return t.is_coded() && t.shape.name == head->tied_to + ".weight_shape";
-        });
+    const auto table = std::find_if(
+        plan_.tensors.begin(), plan_.tensors.end(),
+        [&](const TensorPlan& t) { return t.is_coded() && t.name == head->tied_to + ".weight"; });
     if (table == plan_.tensors.end()) return;
     const std::int64_t n = head->cols;
     HeadTap tap(ctx_, plan_, head->input_site, calibrated_, n);
@@ -131,18 +131,17 @@ class LayerRounder {
     double sum = 0;
     for (std::size_t i = 0; i < size; ++i) sum += moments.own[i * size + i];
     for (std::size_t i = 0; i < size; ++i) {
-      moments.own[i * size + i] += rounding_.lookup * sum / static_cast<double>(n);
+      moments.own[i * size + i] += sum / static_cast<double>(n);
     }
     const Tensor value =
         convert_float(ctx_.threads, float_value(ctx_.threads, *table, tensors_, calibrated_),
                       DType::f32, table->source);
-    const IntegerFormat format = table->format();
-    GptqOptions options = rounding_.options;
+    GptqOptions options = gptq_options(rounding_);
     options.damp = 0;
-    rounded_.emplace(table->output.name,
+    rounded_.emplace(table->name,
                      pack_rounded(round_gptq(ctx_.threads, value.as<float>(), head->rows, n,
-                                             moments.own, format, options, table->source),
-                                  head->rows, n, format, table->strategy));
+                                             moments.own, *table->integers, options, table->source),
+                                  table->shape, *table->integers));
   }
 
   /// Everything as it will be, but the products that are rounded here in float.
@@ -193,9 +192,8 @@ class LayerRounder {
     }
   }
 
-  /// The layer's stage on copies of the residual streams, watched. `means` are of products whose
-  /// bias is corrected.
-  void watch(const Stage& stage, int layer, InputTap& tap, InputSums& means) {
+  /// The layer's stage on copies of the residual streams, watched.
+  void watch(const Stage& stage, int layer, InputTap& tap) {
     const auto quantized = load_model(ctx_, config_, bench_);
     ValueTap values(ctx_, plan_, stage.input_site, calibrated_);
     SequenceState float_state(model_.state_layout());
@@ -209,7 +207,7 @@ class LayerRounder {
       Context tapped{ctx_.threads, ctx_.kernels, ctx_.arena, &watcher};
       model.forward_layers(tapped, batch, layer, layer + 1, scratch.data());
     };
-    const bool compares = compares_with_float(stage), corrects = corrects_bias(stage);
+    const bool compares = compares_with_float(stage);
     for_samples(*quantized, [&](const Batch& batch, std::size_t place) {
       if (compares) {
         float_state.reset();
@@ -218,18 +216,9 @@ class LayerRounder {
         wanted = scratch;
       }
       run(*quantized, tap, batch, residual_, place);
-      if (!compares && !corrects) return;
-      std::vector<float> of_float = values.take();
-      if (corrects) {
-        means.add(rounding_.float_bias_target ? of_float : tap.input(), tap.input(),
-                  site_of(*stage.products.front()).cols);
-      }
-      if (!rounding_.float_target) {
-        tap.add();
-        return;
-      }
+      if (!compares) return;
       if (!adds_to_residual(stage)) {
-        tap.add_with(std::move(of_float), {});
+        tap.add_with(values.take(), {});
         return;
       }
       const std::vector<float> weights = inverse_rms(scratch, batch.ids.size());
@@ -238,16 +227,9 @@ class LayerRounder {
     });
   }
 
-  bool needs_float_model() const { return rounding_.float_target || rounding_.float_bias_target; }
-
   /// Experts may see other tokens in the float model.
   bool compares_with_float(const Stage& stage) const {
-    return needs_float_model() && !stage.by_expert;
-  }
-
-  /// No expert has a bias.
-  bool corrects_bias(const Stage& stage) const {
-    return rounding_.corrects_bias && !stage.by_expert;
+    return rounding_.has_float_target() && !stage.by_expert;
   }
 
   bool adds_to_residual(const Stage& stage) const {
@@ -264,9 +246,8 @@ class LayerRounder {
   }
 
   void round(const Stage& stage, int layer) {
-    InputTap tap(ctx_, plan_.layout, stage, compares_with_float(stage) || corrects_bias(stage));
-    InputSums means;
-    watch(stage, layer, tap, means);
+    InputTap tap(ctx_, plan_.layout, stage, compares_with_float(stage));
+    watch(stage, layer, tap);
     for (std::size_t i = 0; i < stage.products.size(); ++i) {
       const TensorPlan& product = *stage.products[i];
       Moments pooled;
@@ -274,17 +255,10 @@ class LayerRounder {
       const Tensor value = bench_.get(site.name + ".weight");
       const RoundedMatrix rounded =
           round_product(product, value.as<float>(), moments_of(stage, tap, i, pooled));
-      QuantizedTensor made =
-          pack_rounded(rounded, site.rows, site.cols, product.format(), product.strategy);
-      if (means.tokens > 0) {
-        correct_bias(product,
-                     mean_output_error(value.as<float>(), rounded, product.format(), means));
-      }
+      QuantizedTensor made = pack_rounded(rounded, product.shape, *product.integers);
       bench_.remove(site.name + ".weight");
-      bench_.put(product.output.name, made.q);
-      bench_.put(product.scale.name, made.scale);
-      for (const auto& [info, tensor] : companions(product)) bench_.put(info.name, tensor);
-      rounded_.emplace(product.output.name, std::move(made));
+      for (const auto& [name, tensor] : stored(product, made)) bench_.put(name, tensor);
+      rounded_.emplace(product.name, std::move(made));
     }
   }
 
@@ -309,10 +283,10 @@ class LayerRounder {
                               const Moments& seen) const {
     const LinearSite& site = site_of(product);
     const std::int64_t rows = site.rows, cols = site.cols;
-    const IntegerFormat format = product.format();
+    const IntegerFormat& format = *product.integers;
     const std::span<const double> H = seen.own;
     std::vector<float> w(value.begin(), value.end());
-    const GptqOptions& options = rounding_.options;
+    const GptqOptions options = gptq_options(rounding_);
     if (!seen.cross.empty()) {
       w = corrected(ctx_.threads, w, rows, cols, H,
                     site.adds_to_residual
@@ -320,40 +294,14 @@ class LayerRounder {
                         : missing_outputs(ctx_.threads, w, rows, cols, seen.own, seen.cross),
                     options.damp);
     }
-    return rounding_.is_gptq
+    return rounding_.is_gptq()
                ? round_gptq(ctx_.threads, w, rows, cols, H, format, options, product.source)
                : round_nearest(ctx_.threads, w, rows, cols, diagonal(H, cols), format,
                                options.scale);
   }
 
-  /// Adds the mean error of a product's output to its bias, if it has one.
-  void correct_bias(const TensorPlan& product, std::span<const double> error) {
-    const std::string name = site_of(product).name + ".bias";
-    const auto bias =
-        std::find_if(plan_.tensors.begin(), plan_.tensors.end(),
-                     [&](const TensorPlan& tensor) { return tensor.output.name == name; });
-    if (bias == plan_.tensors.end()) return;
-    // Never the float model's own memory: to_f32() copies what is f32 already.
-    Tensor value = to_f32(float_value(ctx_.threads, *bias, tensors_, calibrated_).view());
-    const std::span<float> values = value.mutable_as<float>();
-    for (std::size_t r = 0; r < values.size(); ++r) {
-      values[r] = static_cast<float>(static_cast<double>(values[r]) + error[r]);
-    }
-    QuantizedTensor made;
-    if (bias->scale.name.empty()) {
-      made.q = convert_float(ctx_.threads, value, bias->output.dtype, name);
-    } else {
-      made = nearest_integers(ctx_.threads, *bias, value, rounding_.options.scale);
-      bench_.put(bias->scale.name, made.scale);
-    }
-    bench_.put(name, made.q);
-    rounded_.emplace(name, std::move(made));
-  }
-
   void remove(const TensorPlan& product) {
-    bench_.remove(product.output.name);
-    bench_.remove(product.scale.name);
-    for (const auto& [info, tensor] : companions(product)) bench_.remove(info.name);
+    for (const TensorInfo& info : product.outputs()) bench_.remove(info.name);
   }
 
   /// Takes the residual streams through a layer.
@@ -362,7 +310,7 @@ class LayerRounder {
     for_samples(*quantized, [&](const Batch& batch, std::size_t place) {
       quantized->forward_layers(ctx_, batch, layer, layer + 1, residual_.data() + place);
     });
-    if (!needs_float_model()) return;
+    if (!rounding_.has_float_target()) return;
     report_.done -= std::ssize(data_.samples);
     for_samples(model_, [&](const Batch& batch, std::size_t place) {
       model_.forward_layers(ctx_, batch, layer, layer + 1, float_residual_.data() + place);
@@ -377,7 +325,7 @@ class LayerRounder {
   const CalibrationResult& calibrated_;
   const CalibrationData& data_;
   const ProgressFn& progress_;
-  const Rounding& rounding_;
+  const Rounding rounding_;
   Workbench bench_;
   std::vector<std::vector<Stage>> stages_;        // by layer
   std::vector<float> residual_, float_residual_;  // [tokens, d_model]

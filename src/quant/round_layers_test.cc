@@ -51,9 +51,9 @@ CalibrationData data_of(const QuantizeFixture& fixture) {
 }
 
 std::string write_recipe(const QuantizeFixture& fixture, const std::string& base,
-                         const Json& rounding) {
+                         const std::string& rounding) {
   Json recipe = load_recipe(base).source;
-  recipe["steps"].back() = rounding;
+  recipe["round"] = rounding;
   const std::string path = fixture.directory / "recipe.json";
   write_file_atomic(path, recipe.dump());
   return path;
@@ -88,20 +88,19 @@ TEST_P(RoundLayers, RoundOnTheInputsOfTheFinishedModel) {
     const Tensor value = to_f32(float_value(runtime.pool, tensor, *source, {}).view());
     const RoundedMatrix rounded =
         round_gptq(runtime.pool, value.as<float>(), site.rows, site.cols, moments.own,
-                   tensor.format(), plan.recipe.rounding.options, site.name);
-    const QuantizedTensor expected =
-        pack_rounded(rounded, site.rows, site.cols, tensor.format(), tensor.strategy);
-    EXPECT_EQ(bytes_of(made.tensors->get(tensor.output.name)), bytes_of(expected.q)) << site.name;
-    EXPECT_EQ(bytes_of(made.tensors->get(tensor.scale.name)), bytes_of(expected.scale));
+                   *tensor.integers, gptq_options(plan.recipe.rounding()), site.name);
+    const QuantizedTensor expected = pack_rounded(rounded, tensor.shape, *tensor.integers);
+    EXPECT_EQ(bytes_of(made.tensors->get(tensor.name + "_packed")), bytes_of(expected.q))
+        << site.name;
+    EXPECT_EQ(bytes_of(made.tensors->get(tensor.name + "_scale")), bytes_of(expected.scale));
     ++compared;
   }
   EXPECT_GE(compared, 4);
 }
 
 TEST_P(RoundLayers, DoNotDependOnThreads) {
-  for (const Json& step : {Json{{"name", "gptq"}, {"target", "float"}, {"sweeps", 2}},
-                           Json{{"name", "rtn"}, {"scale", "weighted_mse"}}}) {
-    const std::string recipe = write_recipe(fixture, "gptq-w4a8", step);
+  for (const char* rounding : {"gptq", "nearest/weighted_mse"}) {
+    const std::string recipe = write_recipe(fixture, "gptq-w4a8", rounding);
     std::string first;
     for (const int threads : {1, 3}) {
       QuantizeOptions options = fixture.options(recipe);
@@ -110,7 +109,7 @@ TEST_P(RoundLayers, DoNotDependOnThreads) {
       quantize(fixture.directory / "model", fixture.directory / "out", options);
       const std::string bytes = read_file(fixture.directory / "out/model.safetensors");
       if (first.empty()) first = bytes;
-      EXPECT_TRUE(bytes == first) << step.dump() << threads;
+      EXPECT_TRUE(bytes == first) << rounding << threads;
     }
   }
 }
@@ -135,23 +134,24 @@ double logit_error(const QuantizeFixture& fixture, const std::string& directory)
 }
 
 TEST_P(RoundLayers, LoseLessThanTheNearest) {
-  const auto error = [&](const Json& step, const std::string& name) {
-    return logit_error(fixture, fixture.run(write_recipe(fixture, "gptq-w4a8", step), name));
+  const auto error = [&](const std::string& rounding, const std::string& name) {
+    return logit_error(fixture, fixture.run(write_recipe(fixture, "gptq-w4a8", rounding), name));
   };
   const double nearest =
-      logit_error(fixture, fixture.run(write_recipe(fixture, "rtn-w4a8", {{"name", "rtn"}}), "a"));
-  EXPECT_LT(error({{"name", "gptq"}}, "b"), 0.9 * nearest);
-  EXPECT_LT(error({{"name", "gptq"}, {"target", "float"}, {"sweeps", 3}}, "c"), 0.9 * nearest);
+      logit_error(fixture, fixture.run(write_recipe(fixture, "rtn-w4a8", "nearest"), "a"));
+  EXPECT_LT(error("gptq-paper", "b"), 0.9 * nearest);
+  EXPECT_LT(error("gptq", "c"), 0.9 * nearest);
 }
 
 /// Words of codes, and a table that is rounded for its use as a head.
 TEST_P(RoundLayers, LoseLessThanTheNearestWords) {
   for (const char* recipe : {"krait-w3a8", "krait-w2a8"}) {
-    const auto error = [&](const Json& step, const std::string& name) {
-      return logit_error(fixture, fixture.run(write_recipe(fixture, recipe, step), name + recipe));
+    const auto error = [&](const std::string& rounding, const std::string& name) {
+      return logit_error(fixture,
+                         fixture.run(write_recipe(fixture, recipe, rounding), name + recipe));
     };
-    const double nearest = error({{"name", "rtn"}, {"scale", "weighted_mse"}}, "a");
-    EXPECT_LT(error({{"name", "gptq"}, {"sweeps", 2}}, "b"), 0.95 * nearest) << recipe;
+    const double nearest = error("nearest/weighted_mse", "a");
+    EXPECT_LT(error("gptq", "b"), 0.95 * nearest) << recipe;
   }
 }
 

@@ -46,9 +46,7 @@ std::vector<Smoothing> smoothings_of(const Recipe& recipe, const ModelLayout& la
     if (!site.norm.empty() && !known) choices.push_back(site.role);
   }
   std::vector<Smoothing> result;
-  for (const RecipeStep& step : recipe.steps) {
-    if (step.name != "smooth") continue;
-    const std::string role = step.args.at("site").get<std::string>();
+  for (const auto& [role, alpha] : recipe.smooth) {
     if (std::find(choices.begin(), choices.end(), role) == choices.end()) {
       fail(invalid_argument, "recipe {}: no norm of {} makes {}, which smoothing needs",
            recipe.name, layout.info.architecture, unknown_name(role, choices));
@@ -60,7 +58,7 @@ std::vector<Smoothing> smoothings_of(const Recipe& recipe, const ModelLayout& la
             "recipe {}: {} cannot be smoothed for {} once more, the norm makes several sites: name "
             "one of them",
             recipe.name, site.norm, role);
-      result.push_back({static_cast<int>(i), step.args.value("alpha", 0.5), site.norm});
+      result.push_back({static_cast<int>(i), *alpha, site.norm});
     }
   }
   return result;

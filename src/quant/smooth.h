@@ -22,7 +22,7 @@ struct Smoothing {
   std::string norm;  ///< of the site: all sites that it makes change with it
 };
 
-/// Those that the recipe's smooth steps ask for, in every layer. Errors: invalid_argument for sites
+/// Those that a fitted recipe asks for, in every layer. Errors: invalid_argument for sites
 /// that no norm makes, with the choices, and for a norm that would be smoothed twice.
 std::vector<Smoothing> smoothings_of(const Recipe& recipe, const ModelLayout& layout);
 

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <map>
+#include <utility>
 
 #include "core/check.h"
 #include "core/rng.h"
 #include "quant/calibrate.h"
 #include "quant/cluster.h"
-#include "quant/reorder.h"
 
 namespace krait {
 namespace {
@@ -48,6 +50,67 @@ class MagnitudeTap final : public Tap {
   ChannelMagnitudes magnitudes_;
 };
 
+/// Which index of a dimension comes from which: order[i] + begin is what stands at begin + i.
+struct Move {
+  int dim;
+  std::int64_t begin;
+  const std::vector<std::int64_t>* order;
+};
+
+/// A copy with the elements of one dimension in another order.
+Tensor moved(const Tensor& from, const Move& move) {
+  std::int64_t outer = 1, inner = 1;
+  const Shape& shape = from.shape();
+  for (int d = 0; d < move.dim; ++d) outer *= shape[d];
+  for (int d = move.dim + 1; d < shape.rank(); ++d) inner *= shape[d];
+  const std::size_t bytes = static_cast<std::size_t>(inner) * size_of(from.dtype());
+  const auto n = static_cast<std::size_t>(shape[move.dim]);
+  Tensor to(from.dtype(), shape);
+  const auto* source = static_cast<const char*>(from.view().data);
+  auto* target = static_cast<char*>(const_cast<void*>(to.view().data));
+  std::memcpy(target, source, from.bytes());
+  const auto begin = static_cast<std::size_t>(move.begin);
+  for (std::size_t o = 0; o < static_cast<std::size_t>(outer); ++o) {
+    const std::size_t base = o * n + begin;
+    for (std::size_t i = 0; i < move.order->size(); ++i) {
+      const auto old = static_cast<std::size_t>((*move.order)[i]);
+      std::memcpy(target + (base + i) * bytes, source + (base + old) * bytes, bytes);
+    }
+  }
+  return to;
+}
+
+class Reordered final : public TensorSource {
+ public:
+  Reordered(const TensorSource& tensors, const ModelLayout& layout, std::vector<NewOrder> orders)
+      : tensors_(tensors), orders_(std::move(orders)) {
+    for (std::size_t i = 0; i < orders_.size(); ++i) {
+      for (const HeadOrder::Range& range : layout.head_orders[i].ranges) {
+        const NewOrder& order = orders_[i];
+        moves_[range.tensor].push_back(
+            {range.dim, range.begin, range.per_head ? &order.heads : &order.channels});
+      }
+    }
+  }
+
+  std::vector<TensorInfo> list() const override { return tensors_.list(); }
+  bool contains(std::string_view name) const override { return tensors_.contains(name); }
+  std::string where() const override { return tensors_.where(); }
+  void release(std::string_view name) const override { tensors_.release(name); }
+  Tensor get(std::string_view name) const override {
+    Tensor tensor = tensors_.get(name);
+    const auto it = moves_.find(name);
+    if (it == moves_.end()) return tensor;
+    for (const Move& move : it->second) tensor = moved(tensor, move);
+    return tensor;
+  }
+
+ private:
+  const TensorSource& tensors_;
+  std::vector<NewOrder> orders_;
+  std::map<std::string, std::vector<Move>, std::less<>> moves_;
+};
+
 }  // namespace
 
 ChannelMagnitudes channel_magnitudes(Context& ctx, const Model& model, const ModelLayout& layout,
@@ -73,17 +136,21 @@ ChannelMagnitudes dummy_magnitudes(const ModelLayout& layout) {
   return magnitudes;
 }
 
+std::unique_ptr<const TensorSource> reordered(const TensorSource& tensors,
+                                              const ModelLayout& layout,
+                                              std::vector<NewOrder> orders) {
+  return std::make_unique<Reordered>(tensors, layout, std::move(orders));
+}
+
 std::unique_ptr<const TensorSource> sort_and_cluster(QuantizationPlan& plan,
                                                      const TensorSource& tensors,
                                                      const ChannelMagnitudes& magnitudes) {
-  const RecipeStep& step = *plan.recipe.find_step("cluster");
-  const auto heads = step.args.at("heads").get<std::int64_t>();
-  const auto channels = step.args.at("channels").get<std::int64_t>();
+  const ClusterStep& step = *plan.recipe.cluster;
   std::vector<NewOrder> orders;
   for (std::size_t i = 0; i < plan.layout.head_orders.size(); ++i) {
     const HeadOrder& order = plan.layout.head_orders[i];
-    const HeadClusters found =
-        cluster_heads(magnitudes[i], order.heads, order.head_dim, order.groups, heads, channels);
+    const HeadClusters found = cluster_heads(magnitudes[i], order.heads, order.head_dim,
+                                             order.groups, step.heads, step.channels);
     orders.push_back({found.heads, found.channels});
     std::vector<int> of_channel;  // in the new order
     for (const std::int64_t old : found.channels) {

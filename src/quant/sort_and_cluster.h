@@ -1,5 +1,6 @@
 // The step "cluster" of a recipe: sort-and-cluster of Quamba2 (Chiang et al. 2025, arXiv
-// 2503.22879, section 4) over all layers of a model.
+// 2503.22879, section 4) over all layers of a model: heads and channels change places in every
+// tensor that they index, and the model's function stays.
 #pragma once
 
 #include <memory>
@@ -7,9 +8,22 @@
 
 #include "models/model.h"
 #include "quant/calibration_data.h"
+#include "krait/quantize.h"
 #include "quant/plan.h"
 
 namespace krait {
+
+/// New places of one HeadOrder's heads and channels: the old index at each.
+struct NewOrder {
+  std::vector<std::int64_t> heads, channels;
+};
+
+/// The same tensors with layout.head_orders[i] rearranged by orders[i]. Tensors that no order
+/// touches are passed on as they are; the others are copied when they are asked for. `tensors` must
+/// outlive the result.
+std::unique_ptr<const TensorSource> reordered(const TensorSource& tensors,
+                                              const ModelLayout& layout,
+                                              std::vector<NewOrder> orders);
 
 /// How large each channel of each of layout.head_orders gets.
 using ChannelMagnitudes = std::vector<std::vector<float>>;

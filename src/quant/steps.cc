@@ -71,6 +71,12 @@ std::vector<std::int64_t> row_runs(const IntegerFormat& format, std::int64_t row
 
 }  // namespace
 
+std::int64_t group_within(std::int64_t at_most, std::int64_t cols) {
+  std::int64_t group = 1;
+  while (group * 2 <= at_most && cols % (group * 2) == 0) group *= 2;
+  return group;
+}
+
 IntegerFormat format_4bit(std::int64_t group) {
   return {.low = -8, .high = 7, .group = group, .parts = {}, .has_bf16_steps = true, .bits = 4};
 }
@@ -89,7 +95,8 @@ IntegerFormat format_codes(int bits, Codes codes, std::int64_t group) {
 IntegerFormat format_8bit(Strategy strategy, std::span<const std::int64_t> parts, std::int64_t rows,
                           std::int64_t cols) {
   IntegerFormat format{.group = cols, .parts = {parts.begin(), parts.end()}};
-  if (strategy == Strategy::tensor) format.parts = {rows};
+  format.has_one_step = strategy == Strategy::tensor;
+  if (format.has_one_step) format.parts = {rows};
   return format;
 }
 
@@ -227,9 +234,10 @@ std::vector<std::uint8_t> own_bits(std::span<const std::int8_t> q, int bits) {
 
 }  // namespace
 
-QuantizedTensor pack_rounded(const RoundedMatrix& rounded, std::int64_t rows, std::int64_t cols,
-                             const IntegerFormat& format, Strategy strategy) {
+QuantizedTensor pack_rounded(const RoundedMatrix& rounded, const Shape& shape,
+                             const IntegerFormat& format) {
   const std::vector<std::int8_t>& q = rounded.q;
+  const std::int64_t rows = shape[0], cols = shape.elements() / rows;
   if (format.codes == Codes::ternary) {
     Tensor trits(DType::u8, {trit_bytes(rows * cols)});
     pack_trits(q, trits.mutable_as<std::uint8_t>());
@@ -241,9 +249,8 @@ QuantizedTensor pack_rounded(const RoundedMatrix& rounded, std::int64_t rows, st
             bf16_steps(rounded.steps, rows, cols / format.group)};
   }
   if (!format.has_bf16_steps) {
-    const bool by_row = strategy == Strategy::channel;
-    QuantizedTensor result{Tensor(DType::i8, {rows, cols}),
-                           by_row ? Tensor(DType::f32, {rows, 1}) : Tensor(DType::f32, {1})};
+    QuantizedTensor result{Tensor(DType::i8, shape),
+                           Tensor(DType::f32, format.has_one_step ? Shape{1} : Shape{rows, 1})};
     std::ranges::copy(q, result.q.mutable_as<std::int8_t>().begin());
     std::copy_n(rounded.steps.begin(), result.scale.elements(),
                 result.scale.mutable_as<float>().begin());

@@ -6,16 +6,12 @@
 #include <string_view>
 #include <vector>
 
+#include "core/quant_args.h"
+#include "core/tensor.h"
 #include "core/thread_pool.h"
-#include "quant/rtn.h"
+#include "quant/rounding.h"
 
 namespace krait {
-
-/// How a step is chosen, the "scale" of the recipe's steps rtn and gptq: from the largest weights,
-/// or among shrunken steps the one with the least sum of squared errors, plain or weighted by the
-/// second moment of the input that each column multiplies. Ternary and trellis codes have no use
-/// for the largest weights: absmax is mse there.
-enum class StepChoice { absmax, mse, weighted_mse };
 
 /// The integers of a matrix [rows, cols], or the table entries that codes stand for, and what
 /// shares a step.
@@ -23,12 +19,14 @@ struct IntegerFormat {
   int low = -127, high = 127;
   std::int64_t group = 0;           ///< consecutive columns of a row share a step; divides cols
   std::vector<std::int64_t> parts;  ///< and so do that many consecutive rows; {}: no two rows do
+  bool has_one_step = false;        ///< stored as one: int8 by tensor
   bool has_bf16_steps = false;      ///< all but int8
   int bits = 8;
   bool is_coded = false;  ///< stored as codes: core/weight.h
   Codes codes = Codes::integer;
 
   bool is_trellis() const { return codes == Codes::trellis; }
+  bool operator==(const IntegerFormat&) const = default;
 };
 
 /// Integers, or table entries, and their steps [rows, cols / group].
@@ -38,8 +36,19 @@ struct RoundedMatrix {
   std::vector<std::uint8_t> code = {};  ///< trellis codes: the own bits of every weight
 };
 
-/// The formats of docs/methods/numbers.md: by group of columns of 4-bit integers or of codes, of
-/// int8 by tensor, channel (row) or parts of the rows.
+/// Integers as a checkpoint stores them: i8, the shape of the values; 4 bits: i32 [rows, cols / 8];
+/// codes and ternary digits: u8; all of core/weight.h.
+struct QuantizedTensor {
+  Tensor q;
+  Tensor scale;  ///< int8: f32 [1] or [rows, 1]; else bf16 [rows, cols / group]
+};
+
+/// The group that `at_most` columns mean for rows of `cols`: the largest power of two not above it
+/// that divides cols.
+std::int64_t group_within(std::int64_t at_most, std::int64_t cols);
+
+/// The formats of docs/methods/numbers.md: by group of columns of 4-bit integers or of codes, of int8
+/// by tensor, channel (row) or parts of the rows.
 IntegerFormat format_4bit(std::int64_t group);
 IntegerFormat format_codes(int bits, Codes codes, std::int64_t group);
 IntegerFormat format_8bit(Strategy strategy, std::span<const std::int64_t> parts, std::int64_t rows,
@@ -61,8 +70,8 @@ std::vector<float> choose_steps(ThreadPool& threads, std::span<const float> w, s
                                 std::int64_t cols, const IntegerFormat& format, StepChoice choice,
                                 std::span<const double> weights);
 
-/// As a checkpoint stores it.
-QuantizedTensor pack_rounded(const RoundedMatrix& rounded, std::int64_t rows, std::int64_t cols,
-                             const IntegerFormat& format, Strategy strategy);
+/// As a checkpoint stores it. The rows are the first dimension, the columns all others.
+QuantizedTensor pack_rounded(const RoundedMatrix& rounded, const Shape& shape,
+                             const IntegerFormat& format);
 
 }  // namespace krait

@@ -1,4 +1,5 @@
 #include "quant/steps.h"
+#include "quant/nearest.h"
 
 #include <gtest/gtest.h>
 
@@ -35,32 +36,42 @@ double squared_error(const std::vector<float>& w, const RoundedMatrix& m, std::i
   return sum;
 }
 
-TEST(ChooseSteps, AbsmaxIsWhatRoundToNearestTakes) {
+/// Of max |w|, or of the range, over each run of rows and group of columns.
+TEST(ChooseSteps, AbsmaxIsFromTheLargestOfWhatSharesAStep) {
   const std::int64_t rows = 12, cols = 64;
   const std::vector<float> w = bell(1, rows * cols);
-  const Tensor tensor = test_tensor({rows, cols}, w, DType::f32);
   ThreadPool pool(2);
-  const auto expect_equal = [&](const IntegerFormat& format, Strategy strategy,
-                                const QuantizedTensor& expected) {
-    const RoundedMatrix m = round_nearest(pool, w, rows, cols, {}, format, StepChoice::absmax);
-    const QuantizedTensor made = pack_rounded(m, rows, cols, format, strategy);
-    const auto bytes = [](const Tensor& t) {
-      const std::span<const std::byte> all(static_cast<const std::byte*>(t.view().data), t.bytes());
-      return std::vector<std::byte>(all.begin(), all.end());
-    };
-    EXPECT_EQ(made.q.shape(), expected.q.shape());
-    EXPECT_EQ(bytes(made.q), bytes(expected.q));
-    EXPECT_EQ(made.scale.shape(), expected.scale.shape());
-    EXPECT_EQ(bytes(made.scale), bytes(expected.scale));
+  const auto expect_equal = [&](const IntegerFormat& format,
+                                const std::vector<std::int64_t>& runs) {
+    const std::vector<float> steps =
+        choose_steps(pool, w, rows, cols, format, StepChoice::absmax, {});
+    const std::int64_t groups = cols / format.group;
+    std::int64_t first = 0;
+    for (const std::int64_t count : runs) {
+      for (std::int64_t g = 0; g < groups; ++g) {
+        double high = 0, low = 0;
+        for (std::int64_t r = first; r < first + count; ++r) {
+          for (std::int64_t c = g * format.group; c < (g + 1) * format.group; ++c) {
+            high = std::max<double>(high, w[static_cast<std::size_t>(r * cols + c)]);
+            low = std::min<double>(low, w[static_cast<std::size_t>(r * cols + c)]);
+          }
+        }
+        const float expected =
+            format.bits == 4
+                ? bf16_to_f32(f32_to_bf16(static_cast<float>(std::max(high / 7.5, -low / 8.5))))
+                : static_cast<float>(std::max(high, -low) / 127);
+        for (std::int64_t r = first; r < first + count; ++r) {
+          EXPECT_EQ(steps[static_cast<std::size_t>(r * groups + g)], expected);
+        }
+      }
+      first += count;
+    }
   };
-  expect_equal(format_4bit(16), Strategy::group, quantize_rtn_4bit(pool, tensor.view(), 16, "w"));
-  for (const Strategy strategy : {Strategy::tensor, Strategy::channel}) {
-    expect_equal(format_8bit(strategy, {}, rows, cols), strategy,
-                 quantize_rtn(pool, tensor.view(), strategy, "w"));
-  }
-  const std::vector<std::int64_t> parts = {3, 0, 9};
-  expect_equal(format_8bit(Strategy::channel, parts, rows, cols), Strategy::channel,
-               quantize_rtn_parts(pool, tensor.view(), parts, "w"));
+  const std::vector<std::int64_t> each(static_cast<std::size_t>(rows), 1), parts = {3, 0, 9};
+  expect_equal(format_4bit(16), each);
+  expect_equal(format_8bit(Strategy::channel, {}, rows, cols), each);
+  expect_equal(format_8bit(Strategy::tensor, {}, rows, cols), {rows});
+  expect_equal(format_8bit(Strategy::channel, parts, rows, cols), parts);
 }
 
 TEST(ChooseSteps, SearchesFindLessErrorOfTheirKind) {

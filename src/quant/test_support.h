@@ -9,6 +9,7 @@
 #include "io/test_support.h"
 #include "krait/quantize.h"
 #include "models/test_support.h"
+#include "quant/recipe.h"
 
 namespace krait {
 
@@ -21,6 +22,11 @@ inline void write_checkpoint(const TestCheckpoint& checkpoint, const std::string
   }
   for (const auto& [name, tensor] : checkpoint.tensors) sink->write(name, tensor.view());
   sink->finish();
+}
+
+/// A shipped recipe as a checkpoint of that layout keeps it: by role, with steps.
+inline Json by_role(const std::string& recipe, const ModelLayout& layout) {
+  return fit_recipe(load_recipe(recipe), layout).source;
 }
 
 /// Random ids below `vocab` as a .bin file of uint16.

@@ -1,5 +1,6 @@
 // Words of trellis codes against other ways to the same answer, and GPTQ for them against rounding
 // to the nearest and against integers.
+#include "quant/nearest.h"
 #include "quant/trellis.h"
 
 #include <gtest/gtest.h>
