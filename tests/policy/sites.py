@@ -22,7 +22,7 @@ FAMILIES = (
     ("Bamba", "tests/golden/bamba-bf16-half", "as Mamba-2; F width of a feed-forward block"),
 )
 # Everything that can be rotated is; a recipe has to quantize something.
-RECIPE = {"name": "sites", "base": "krait-w8a8", "rotate": {"value": "largest"}}
+RECIPE = {"name": "sites", "base": "krait-w8a8", "rotate": {"value": "largest", "router.input": "largest"}}
 # role -> what it is, shape; "role (Mamba-2)" where it is something else there
 MEANING = {
     "embeddings": ("the table", "[V, D]"),
