@@ -28,7 +28,7 @@ struct Footprint {
 };
 
 /// What krait bench reaches of the measured bandwidth where nothing stays in the caches
-/// (docs/benchmarks.md).
+/// (docs/results/speed.md).
 inline constexpr double kShareOfBandwidth = 0.9;
 
 /// `config` and `tensors` are of a float checkpoint; nothing but their shapes is read. Errors: as
