@@ -466,7 +466,7 @@ class Commands(Base):
         markdown = output.read_text()
         for part in ("| krait-w8a8 |", "Recall", "Greedy continuations", "`out_proj.input`", "--only"):
             self.assertIn(part, markdown)
-        for picture in ("kl-bits", "nll-bytes", "kl-speed", "drift-model", "sites-model-krait-w8a8"):
+        for picture in ("kl-bits-model", "nll-bytes-model", "kl-speed-model", "drift-model", "sites-model-krait-w8a8"):
             self.assertIn(f"(report-{picture}.svg)", markdown)
             ElementTree.fromstring((self.folder / f"report-{picture}.svg").read_text())
         only = self.json_of("sweep", file, "-o", self.folder / "only", "--only", "model~f32")
