@@ -1,4 +1,4 @@
-"""krait's quantized checkpoints as tensors: read, computed with, written back (docs/formats.md).
+"""krait's quantized checkpoints (docs/reference/formats.md) as tensors: read, computed with, written back.
 
 A product is stored as W H^T where its input is rotated by H. Here H is multiplied back onto the
 weights, `(W H^T) H`, so that the plain model can compute with them; gradients of scales pass

@@ -12,8 +12,8 @@ namespace krait {
 
 class Session;
 
-/// Where the integer weights of a mixture's experts are: packed in memory, or left in the mapped file
-/// and packed while they are multiplied. The logits are the same.
+/// Where the integer weights of a mixture's experts are: packed in memory, or left in the mapped
+/// file and packed while they are multiplied. The logits are the same.
 enum class ExpertMemory {
   automatic,  ///< as the environment variable KRAIT_EXPERTS says (packed, mapped); unset: packed if
               ///< they take at most half of the memory

@@ -17,7 +17,7 @@
 #include "quant/quantize_to_memory.h"
 #include "quant/recipe.h"
 #include "report/measures.h"
-#include "report/table.h"
+#include "report/tables.h"
 #include "report/units.h"
 #include "runtime/engine_impl.h"
 
@@ -62,21 +62,6 @@ std::vector<SpeedTest> tests_of(const Options& options) {
   return tests;
 }
 
-/// Median of one of the peaks over all measurements.
-double median_peak(const std::vector<MachinePeaks>& peaks, double MachinePeaks::*peak) {
-  std::vector<double> values;
-  values.reserve(peaks.size());
-  for (const MachinePeaks& p : peaks) values.push_back(p.*peak);
-  return quantile(values, 0.5);
-}
-
-/// "74% (70-78)": median, lowest and highest.
-std::string format_fractions(const std::vector<double>& fractions) {
-  const auto [low, high] = std::minmax_element(fractions.begin(), fractions.end());
-  return fmt::format("{:.0f}% ({:.0f}-{:.0f})", 100 * quantile(fractions, 0.5), 100 * *low,
-                     100 * *high);
-}
-
 int run(const Options& options) {
   if (!options.dummy.empty() && !options.model.empty()) {
     throw UsageError("give either a MODEL or --dummy, not both");
@@ -95,9 +80,7 @@ int run(const Options& options) {
                                              [&](const Progress& p) { progress.update(p); });
   progress.finish();
   const std::vector<SpeedResult>& results = measured.results;
-  const double read_bandwidth = median_peak(measured.peaks, &MachinePeaks::read_bandwidth);
-  const double int8_ops = median_peak(measured.peaks, &MachinePeaks::int8_ops);
-  const double fp32_flops = median_peak(measured.peaks, &MachinePeaks::fp32_flops);
+  const MachinePeaks peaks = measured.median_peaks();
   const std::size_t weight_bytes = engine.impl()->model->weight_bytes();
 
   if (options.json) {
@@ -112,20 +95,14 @@ int run(const Options& options) {
                 {"state_bytes", engine.impl()->model->state_layout()->bytes},
                 {"load_seconds", load_seconds},
                 {"peak_rss_bytes", measured.peak_rss},
-                {"read_bandwidth", read_bandwidth},
-                {"int8_ops", int8_ops},
-                {"fp32_flops", fp32_flops},
+                {"read_bandwidth", peaks.read_bandwidth},
+                {"int8_ops", peaks.int8_ops},
+                {"fp32_flops", peaks.fp32_flops},
                 {"results", list}});
     return kSuccess;
   }
   print("{}\n{}\n\n", engine.description(), cpu_name());
-  Table table({"test", "tokens/s", "min", "max", "of the bound", "bound"});
-  for (const SpeedResult& result : results) {
-    const auto [low, high] = std::minmax_element(result.rates.begin(), result.rates.end());
-    table.add({result.test.name(), format_rate(quantile(result.rates, 0.5)), format_rate(*low),
-               format_rate(*high), format_fractions(result.fractions), result.bound});
-  }
-  print("{}\n", table.str());
+  print("{}\n", speed_table(results).str());
   const auto deepest = std::max_element(
       results.begin(), results.end(),
       [](const SpeedResult& a, const SpeedResult& b) { return a.state_bytes < b.state_bytes; });
@@ -136,8 +113,8 @@ int run(const Options& options) {
   print(
       "measured between the runs with {} threads: read bandwidth {}/s, int8 peak {} Gop/s, fp32 "
       "peak {} Gflop/s\n",
-      engine.threads(), format_bytes(read_bandwidth), format_rate(int8_ops / 1e9),
-      format_rate(fp32_flops / 1e9));
+      engine.threads(), format_bytes(peaks.read_bandwidth), format_rate(peaks.int8_ops / 1e9),
+      format_rate(peaks.fp32_flops / 1e9));
   if (std::any_of(results.begin(), results.end(),
                   [](const SpeedResult& r) { return quantile(r.fractions, 0.5) > 1; })) {
     print("more than 100%: weights or state stay in the caches, memory is no bound\n");

@@ -29,6 +29,7 @@ struct Command {
 
 Runner declare_quantize(CLI::App& app);
 Runner declare_recipes(CLI::App& app);
+Runner declare_plan(CLI::App& app);
 Runner declare_mix(CLI::App& app);
 Runner declare_generate(CLI::App& app);
 Runner declare_perplexity(CLI::App& app);

@@ -36,21 +36,11 @@ void print_divergence(const Options& options, const DivergenceResult& result) {
   add(options.reference, result.reference);
   add(options.model, result.model);
   print("{}\n", models.str());
-  const auto interval = [](const Interval& i, const char* sign, int digits) {
-    return sign[0] == '+' ? fmt::format("{:+.{}f} to {:+.{}f}", i.low, digits, i.high, digits)
-                          : fmt::format("{:.{}f} to {:.{}f}", i.low, digits, i.high, digits);
-  };
-  Table lost({"", "mean", "95% interval", "99.9%", "max"});
-  lost.add({"nll difference", fmt::format("{:+.5f}", result.nll_difference),
-            interval(result.nll_difference_interval, "+", 5), "-", "-"});
-  lost.add({"KL", fmt::format("{:.6f}", result.kl_mean), interval(result.kl_interval, "", 6),
-            fmt::format("{:.5f}", result.kl_p999), fmt::format("{:.5f}", result.kl_max)});
-  lost.add({"top-1 agreement", fmt::format("{:.2f}%", 100 * result.top1_agreement), "-", "-", "-"});
   print(
       "{}\n{} tokens in {} windows; KL(reference || model) and differences in nats per token; "
       "intervals by bootstrap over blocks of {} tokens (nll difference with tokens taken as "
       "independent: +- {:.5f})\n",
-      lost.str(), result.model.tokens, result.model.windows, kBootstrapBlock,
+      loss_table(result).str(), result.model.tokens, result.model.windows, kBootstrapBlock,
       result.nll_difference_error);
 }
 

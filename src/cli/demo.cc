@@ -1,5 +1,4 @@
 // krait demo: the whole path once, on the checkpoint that comes with krait.
-#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -7,22 +6,18 @@
 #include <string>
 
 #include "cli/command.h"
-#include "cli/evaluation.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "core/check.h"
 #include "eval/divergence.h"
-#include "eval/speed.h"
-#include "eval/windows.h"
 #include "io/file.h"
 #include "krait/engine.h"
 #include "krait/generate.h"
 #include "krait/quantize.h"
 #include "krait/session.h"
-#include "quant/embedded.h"
 #include "quant/quantized_directory.h"
-#include "report/table.h"
+#include "report/overview.h"
 #include "report/units.h"
 #include "runtime/engine_impl.h"
 
@@ -31,7 +26,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kHeldOutBytes = 80'000;
 constexpr std::int64_t kSeqLen = 512;
 constexpr const char* kRecipes[] = {"quamba-w8a8", "krait-w8a8"};
 constexpr const char* kGenerator = "krait-w8a8";
@@ -62,55 +56,6 @@ class TemporaryDirectory {
   std::string path_;
 };
 
-/// The shipped text in two parts that share no passage: scales are calibrated on the first, losses
-/// measured on the second. No checkpoint of ours was trained on either.
-struct Texts {
-  std::string calibration, held_out;
-};
-
-Texts split_text() {
-  const std::string_view text = embedded_calibration_text();
-  std::size_t cut = text.size() > 2 * kHeldOutBytes ? text.size() - kHeldOutBytes : text.size() / 2;
-  cut = std::min(text.find("\n\n", cut), text.size() - 2) + 2;  // between two passages
-  return {std::string(text.substr(0, cut)), std::string(text.substr(cut))};
-}
-
-double decode_speed(const Engine& engine) {
-  const SpeedTest test[] = {{.tokens = 64, .decode = true}};
-  return quantile(measure_speed(engine, test, 3, false).results.front().rates, 0.5);
-}
-
-struct Row {
-  std::string name;
-  double bytes = 0, bits = 0, decode = 0;
-  DivergenceResult loss;
-};
-
-Json to_json(const Row& row) {
-  return {{"model", row.name},
-          {"bytes", row.bytes},
-          {"bits_per_weight", row.bits},
-          {"decode_tokens_per_second", row.decode},
-          {"loss", to_json(row.loss)}};
-}
-
-void print_rows(const std::vector<Row>& rows) {
-  Table table({"model", "bytes", "bits/weight", "perplexity", "nll difference", "mean KL", "top-1",
-               "decode tokens/s"});
-  const PerplexityResult& reference = rows.front().loss.reference;
-  for (const Row& row : rows) {
-    const bool is_reference = &row == &rows.front();
-    table.add(
-        {row.name, format_bytes(row.bytes), fmt::format("{:.2f}", row.bits),
-         fmt::format("{:.4f}", is_reference ? reference.perplexity : row.loss.model.perplexity),
-         is_reference ? "-" : fmt::format("{:+.5f}", row.loss.nll_difference),
-         is_reference ? "-" : fmt::format("{:.6f}", row.loss.kl_mean),
-         is_reference ? "-" : fmt::format("{:.2f}%", 100 * row.loss.top1_agreement),
-         format_rate(row.decode)});
-  }
-  print("\n{}\n", table.str());
-}
-
 int run(const Options& options) {
   catch_interrupts();
   const auto start = std::chrono::steady_clock::now();
@@ -118,7 +63,7 @@ int run(const Options& options) {
   const TemporaryDirectory temporary;
   const std::string output = options.output.empty() ? temporary.path() : options.output;
   for (const char* recipe : kRecipes) check_output(model, output + "/" + recipe, true);
-  const Texts texts = split_text();
+  const SplitText texts = split_shipped_text();
   const std::string calibration = temporary.path() + "/calibration.txt";
   write_file_atomic(calibration, texts.calibration);
 
@@ -134,9 +79,7 @@ int run(const Options& options) {
   flush_out();
   const std::vector<std::int32_t> ids = reference.encode(texts.held_out, false);
 
-  std::vector<Row> rows(1);
-  rows[0].decode = decode_speed(reference);
-  std::string generator_directory;
+  std::vector<OverviewRow> rows = {{.name = "float", .decode = decode_speed(reference)}};
   for (const char* recipe : kRecipes) {
     current = recipe;
     const std::string directory = output + "/" + recipe;
@@ -157,21 +100,18 @@ int run(const Options& options) {
                 : "quantized, needs no calibration");
       flush_out();
     }
-    Row row{.name = recipe,
-            .bytes = static_cast<double>(made.output_bytes),
-            .bits = made.bits_per_weight,
-            .decode = decode_speed(engine),
-            .loss = {}};
+    OverviewRow row{.name = recipe,
+                    .bytes = static_cast<double>(made.output_bytes),
+                    .bits = made.bits_per_weight,
+                    .decode = decode_speed(engine)};
     row.loss = compare(reference, engine, ids, texts.held_out.size(), kSeqLen, watch);
     report.finish();
-    rows[0].name = "float";
     rows[0].bytes = static_cast<double>(made.source_bytes);
     rows[0].bits =
         8 * rows[0].bytes / static_cast<double>(reference.impl()->model->info().parameters);
-    rows[0].loss = row.loss;
     rows.push_back(std::move(row));
   }
-  if (!options.json) print_rows(rows);
+  if (!options.json) print("\n{}\n", overview_table(rows).str());
 
   const Engine engine = Engine::load(output + "/" + kGenerator, {.threads = options.threads});
   Session session = engine.new_session();
@@ -191,8 +131,7 @@ int run(const Options& options) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (options.json) {
     Json list = Json::array();
-    for (const Row& row : rows) list.push_back(to_json(row));
-    list[0].erase("loss");
+    for (const OverviewRow& row : rows) list.push_back(to_json(row));
     print_json({{"model", model},
                 {"models", list},
                 {"prompt", options.prompt},

@@ -1,7 +1,6 @@
 // krait drift: how two models part as a text gets longer.
 #include "eval/drift.h"
 
-#include <cmath>
 #include <memory>
 #include <string>
 
@@ -11,9 +10,9 @@
 #include "cli/progress.h"
 #include "io/file.h"
 #include "krait/engine.h"
+#include "report/by_model.h"
 #include "report/measures.h"
-#include "report/plot.h"
-#include "report/table.h"
+#include "report/tables.h"
 
 namespace krait::cli {
 namespace {
@@ -25,21 +24,6 @@ struct Options {
   bool json = false;
 };
 
-std::string picture(const Options& options, const DriftResult& result) {
-  Series series{options.model, {}};
-  for (const DriftBin& bin : result.bins) {
-    const double half = kQuantile95 * bin.kl.error;
-    series.points.push_back({.x = std::sqrt(static_cast<double>(bin.begin * bin.end)),
-                             .y = bin.kl.value,
-                             .low = bin.kl.value - half,
-                             .high = bin.kl.value + half});
-  }
-  return plot_svg({.title = "Divergence by position",
-                   .x_label = "tokens read",
-                   .y_label = "mean KL to the reference, nats per token"},
-                  {series}, {.log_x = true, .log_y = false, .lines = true});
-}
-
 int run(const Options& options) {
   const EngineOptions engine_options{.threads = options.threads};
   const Engine reference = Engine::load(resolve_model(options.reference), engine_options);
@@ -49,7 +33,7 @@ int run(const Options& options) {
   const DriftResult result = drift(reference, model, text.ids, options.drift,
                                    [&](const Progress& p) { report.update(p); });
   report.finish();
-  if (!options.svg.empty()) write_file_atomic(options.svg, picture(options, result));
+  if (!options.svg.empty()) write_file_atomic(options.svg, drift_svg(options.model, result));
   if (options.json) {
     Json json = to_json(result);
     json["reference_directory"] = options.reference;
@@ -66,16 +50,8 @@ int run(const Options& options) {
       "(quartiles {:g} to {:g}); {:.0f}% have the same {} tokens\n\n",
       result.agreed.size(), options.drift.prompt_tokens, result.agreed_median, result.agreed_low,
       result.agreed_high, 100 * result.unchanged, result.generated);
-  Table table({"tokens read", "mean KL", "+-", "nll difference", "+-", "top-1 agreement"});
-  for (const DriftBin& bin : result.bins) {
-    table.add({fmt::format("{} to {}", bin.begin, bin.end - 1), fmt::format("{:.6f}", bin.kl.value),
-               fmt::format("{:.6f}", bin.kl.error),
-               fmt::format("{:+.5f}", bin.nll_difference.value),
-               fmt::format("{:.5f}", bin.nll_difference.error),
-               fmt::format("{:.2f}%", 100 * bin.agreement.value)});
-  }
-  print("{}\nboth read the same text; +- are standard errors over {} windows\n", table.str(),
-        result.agreed.size());
+  print("{}\nboth read the same text; +- are standard errors over {} windows\n",
+        drift_table(result).str(), result.agreed.size());
   return kSuccess;
 }
 

@@ -22,22 +22,6 @@ struct Options {
   bool json = false;
 };
 
-/// One line per item: what the model found likely.
-std::string samples_of(const TaskOutcome& outcome) {
-  std::string lines;
-  for (std::size_t i = 0; i < outcome.scores.items.size(); ++i) {
-    Json line = {
-        {"task", outcome.task.kind.name}, {"index", i}, {"gold", outcome.task.items[i].gold}};
-    for (const Likelihood& choice : outcome.scores.items[i]) {
-      line["log_likelihoods"].push_back(choice.log_likelihood);
-      line["is_greedy"].push_back(choice.is_greedy);
-      line["tokens"].push_back(choice.tokens);
-    }
-    lines += line.dump() + "\n";
-  }
-  return lines;
-}
-
 int run(const Options& options) {
   const std::string model = resolve_model(options.model);
   const EngineOptions engine_options{.threads = options.threads};
@@ -53,7 +37,7 @@ int run(const Options& options) {
   report.finish();
   if (!options.samples.empty()) {
     std::string lines;
-    for (const TaskOutcome& outcome : outcomes) lines += samples_of(outcome);
+    for (const TaskOutcome& outcome : outcomes) lines += item_lines(outcome);
     write_file_atomic(options.samples, lines);
   }
   if (options.json) {

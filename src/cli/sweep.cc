@@ -106,7 +106,7 @@ int run(Options& options) {
 Runner declare_sweep(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   app.add_option("FILE", options->file,
-                 "JSON: models, recipes and what to measure (docs/formats.md)")
+                 "JSON: models, recipes and what to measure (docs/reference/formats.md)")
       ->required();
   app.add_option("-o,--output", options->sweep.output,
                  "Directory of the results; finished ones are not computed again")

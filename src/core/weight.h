@@ -53,7 +53,7 @@ constexpr std::int64_t kMaxCodeGroup = 1024;
 /// first. Weight i = 2 (column % C) + row % 2 of a word is table[w], w the 6 bits from bit b i on,
 /// around the end of the word (modulo 2 C b bits). With a table that looks at the lowest b bits of
 /// w only this is a code for each weight by itself; otherwise it is a tail-biting trellis code
-/// (docs/quantization.md#codes). A row beyond the last of an odd number is there and ignored.
+/// (docs/methods/codes.md). A row beyond the last of an odd number is there and ignored.
 /// Always in groups of columns, a multiple of 16, at most kMaxCodeGroup.
 struct Weight {
   std::string name;                         ///< of the checkpoint's product, for those who watch

@@ -9,6 +9,7 @@
 #include "core/float16.h"
 #include "core/memory.h"
 #include "core/rng.h"
+#include "eval/windows.h"
 #include "runtime/engine_impl.h"
 
 namespace krait {
@@ -155,6 +156,17 @@ std::string SpeedTest::name() const {
   if (sequences > 1) text += fmt::format(" x{}", sequences);
   if (depth > 0) text += fmt::format(" @ d{}", depth);
   return text;
+}
+
+MachinePeaks SpeedReport::median_peaks() const {
+  const auto median = [&](double MachinePeaks::*peak) {
+    std::vector<double> values;
+    for (const MachinePeaks& p : peaks) values.push_back(p.*peak);
+    return quantile(values, 0.5);
+  };
+  return {.read_bandwidth = median(&MachinePeaks::read_bandwidth),
+          .int8_ops = median(&MachinePeaks::int8_ops),
+          .fp32_flops = median(&MachinePeaks::fp32_flops)};
 }
 
 double step_bytes(std::size_t weight_bytes, const StateLayout& state, double rows, int sequences) {

@@ -35,7 +35,8 @@ struct Task {
 
 std::vector<std::string> task_names();
 
-/// Reads DIRECTORY/NAME.jsonl (docs/formats.md has the fields); the first `limit` items, 0: all.
+/// Reads DIRECTORY/NAME.jsonl (docs/reference/formats.md has the fields); the first `limit` items,
+/// 0: all.
 /// Errors: invalid_argument for an unknown name (with the known ones), not_found, io_error;
 /// bad_data with file, line, expected and got.
 Task read_task(std::string_view name, const std::string& directory, std::int64_t limit = 0);

@@ -61,7 +61,8 @@ TestCheckpoint with_state_rows(TestCheckpoint checkpoint) {
   return checkpoint;
 }
 
-/// Float but for an int8 state: static scales by groups of channels, which differ from head to head.
+/// Float but for an int8 state: static scales by groups of channels, which differ from head to
+/// head.
 TestCheckpoint with_state_groups(TestCheckpoint checkpoint) {
   Rng rng(9);
   for (const ActivationSite& site :
@@ -90,25 +91,28 @@ TestCheckpoint model_of(std::string_view family, DType dtype, bool for_codes) {
       for_codes ? TinyMamba2{.V = kVocab, .D = 48, .H = 6, .P = 16, .tied = false} : kSizes2;
   TinyNeox neox = for_codes ? TinyNeox{.V = kVocab, .D = 32, .heads = 2, .F = 64} : kNeox;
   TinyJamba jamba = for_codes ? TinyJamba{.V = kVocab, .D = 48, .F = 32} : kJamba;
-  mamba.dtype = mamba2.dtype = neox.dtype = jamba.dtype = dtype;
+  TinyBamba bamba = for_codes ? TinyBamba{.V = kVocab, .D = 48, .heads = 6, .F = 32, .mamba_heads = 6}
+                              : TinyBamba{.V = kVocab};
+  mamba.dtype = mamba2.dtype = neox.dtype = jamba.dtype = bamba.dtype = dtype;
   if (family == "mamba") return tiny_mamba(mamba);
   if (family == "mamba2") return tiny_mamba2(mamba2);
+  if (family == "bamba") return tiny_bamba(bamba);
   return family == "neox" ? tiny_neox(neox) : tiny_jamba(jamba);
 }
 
 /// FAMILY_NUMERICS. No checkpoint is made for a name.
 std::vector<std::string> case_names() {
   std::vector<std::string> names;
-  for (const char* family : {"mamba", "mamba2", "neox", "jamba"}) {
-    for (const char* numerics :
-         {"f32", "bf16", "static_tensor", "static_tensor_rotated", "dynamic_token",
-          "dynamic_token_rotated", "dynamic_tensor", "dynamic_tensor_rotated", "static_channel",
-          "codes"}) {
+  for (const char* family : {"mamba", "mamba2", "neox", "jamba", "bamba"}) {
+    for (const char* numerics : {"f32", "bf16", "static_tensor", "static_tensor_rotated",
+                                 "dynamic_token", "dynamic_token_rotated", "dynamic_tensor",
+                                 "dynamic_tensor_rotated", "static_channel", "codes"}) {
       names.push_back(fmt::format("{}_{}", family, numerics));
     }
   }
   for (const char* name :
-       {"mamba2_state_rows", "mamba2_state_groups", "neox_int8_cache", "jamba_int8_cache"}) {
+       {"mamba2_state_rows", "mamba2_state_groups", "neox_int8_cache", "jamba_int8_cache",
+        "bamba_state_rows", "bamba_int8_cache"}) {
     names.emplace_back(name);
   }
   return names;
@@ -305,8 +309,8 @@ TEST_P(ModelBits, OnlyAnF32StateOfMamba2HasChunks) {
   const StateLayout& layout = *loaded.model->state_layout();
   bool chunks = false;
   for (const StateBuffer& buffer : layout.buffers) {
-    chunks |= GetParam().starts_with("mamba2") && buffer.name == "ssm_state" &&
-              buffer.dtype == DType::f32;
+    const bool has_mamba2 = GetParam().starts_with("mamba2") || GetParam().starts_with("bamba");
+    chunks |= has_mamba2 && buffer.name == "ssm_state" && buffer.dtype == DType::f32;
   }
   EXPECT_EQ(layout.chunk, chunks ? kSsdChunk : 1);
 }

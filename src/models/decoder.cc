@@ -237,25 +237,6 @@ class CountBytes final : public Visitor {
   }
 };
 
-/// Whether the integers of a mixture's experts are copied into memory, packed for the products.
-/// Otherwise they stay where they are, in the mapped file, are touched as routed and packed on the
-/// way: slower, but there need not be room for all.
-bool packs_experts(const ModelLayout& layout, const TensorSource& tensors) {
-  std::set<std::string_view> experts;
-  for (const LinearSite& site : layout.linears) {
-    if (site.share < 1) experts.insert(site.name);
-  }
-  std::size_t bytes = 0;
-  for (const TensorInfo& info : tensors.list()) {
-    if (is_float(info.dtype)) continue;
-    const std::string_view owner = std::string_view(info.name).substr(0, info.name.rfind('.'));
-    if (experts.contains(owner)) {
-      bytes += static_cast<std::size_t>(info.shape.elements()) * size_of(info.dtype);
-    }
-  }
-  return bytes <= system_memory_bytes() / 2;
-}
-
 std::vector<float> inverse_frequencies(const RopeSpec& rope) {
   std::vector<float> result;
   for (std::int64_t i = 0; i < rope.dims; i += 2) {
@@ -299,18 +280,35 @@ StateLayout describe_state(const DecoderConfig& config,
   return lay_out_state(config, parts, describe_decoder(config), numerics);
 }
 
+bool packs_experts(const ModelLayout& layout, const TensorSource& tensors,
+                   std::size_t memory) {
+  std::set<std::string_view> experts;
+  for (const LinearSite& site : layout.linears) {
+    if (site.share < 1) experts.insert(site.name);
+  }
+  std::size_t bytes = 0;
+  for (const TensorInfo& info : tensors.list()) {
+    if (is_float(info.dtype)) continue;
+    const std::string_view owner = std::string_view(info.name).substr(0, info.name.rfind('.'));
+    if (experts.contains(owner)) {
+      bytes += static_cast<std::size_t>(info.shape.elements()) * size_of(info.dtype);
+    }
+  }
+  return bytes <= memory / 2;
+}
+
 Decoder::Decoder(Context& ctx, DecoderConfig config, ModelLayout layout,
                  std::map<std::string, ActivationNumerics> numerics, const TensorSource& tensors,
                  std::span<const std::string_view> ignored, const LoadOptions& options)
     : Model(std::move(layout), std::move(numerics)),
       config_(std::move(config)),
       parts_(make_parts(config_)) {
-  auto state =
-      std::make_shared<StateLayout>(lay_out_state(config_, parts_, layout_, numerics_));
+  auto state = std::make_shared<StateLayout>(lay_out_state(config_, parts_, layout_, numerics_));
   check_finite(ctx, tensors, ignored);
   state->fingerprint = model_fingerprint(config_, numerics_, tensors);
   Load load(ctx, tensors, layout_, numerics_,
-            options.packs_experts.value_or(packs_experts(layout_, tensors)));
+            options.packs_experts.value_or(
+                packs_experts(layout_, tensors, system_memory_bytes())));
   walk(config_, parts_, load);
   prepare(parts_.ends);
   std::vector<RopeSpec> ropes;

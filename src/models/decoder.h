@@ -33,8 +33,8 @@ struct DecoderParts {
 /// The parts of a config, nothing read yet.
 DecoderParts make_parts(const DecoderConfig& config);
 
-/// Shows every part to the visitor, in the order of the forward pass but for norms: those of a block
-/// come first.
+/// Shows every part to the visitor, in the order of the forward pass but for norms: those of a
+/// block come first.
 void walk(const DecoderConfig& config, DecoderParts& parts, Visitor& visitor);
 
 /// What quantizers and inspectors see of a decoder. Info: sizes only, no names and no count.
@@ -44,6 +44,11 @@ ModelLayout describe_decoder(const DecoderConfig& config);
 /// numerics that do not go together.
 StateLayout describe_state(const DecoderConfig& config,
                            const std::map<std::string, ActivationNumerics>& numerics);
+
+/// Whether the integers of a mixture's experts are copied into memory, packed for the products: if they
+/// take at most half of its bytes. Otherwise they stay where they are, in the mapped file, are touched
+/// as routed and packed on the way: slower, but there need not be room for all.
+bool packs_experts(const ModelLayout& layout, const TensorSource& tensors, std::size_t memory);
 
 class Decoder final : public Model {
  public:

@@ -1,6 +1,6 @@
 // An architecture as plain data: what a family's reader makes of config.json. Nothing else decides
-// what the forward pass computes, and so its text is what tells models apart (fingerprint.h): members
-// are added at the end of their struct, with a default that means what was before.
+// what the forward pass computes, and so its text is what tells models apart (fingerprint.h):
+// members are added at the end of their struct, with a default that means what was before.
 #pragma once
 
 #include <cstdint>
@@ -41,8 +41,8 @@ struct Mamba2Spec {
   bool conv_bias = false, in_proj_bias = false, out_proj_bias = false;
   bool D_per_channel = false;  ///< D is [E] instead of [H]
 
-  std::int64_t d_inner() const noexcept { return heads * head_dim; }           ///< E
-  std::int64_t group_channels() const noexcept { return groups * d_state; }    ///< of B, and of C
+  std::int64_t d_inner() const noexcept { return heads * head_dim; }         ///< E
+  std::int64_t group_channels() const noexcept { return groups * d_state; }  ///< of B, and of C
   std::int64_t conv_channels() const noexcept { return d_inner() + 2 * group_channels(); }
 };
 

@@ -89,11 +89,13 @@ TEST_P(Layers, SayWhatAddsToTheResidual) {
   const std::set<std::string> neox = {"dense", "dense_4h_to_h"};
   const std::set<std::string> jamba = {"down_proj", "o_proj", "out_proj"};
   EXPECT_EQ(roles, GetParam().ends_with("neox") ? neox
-                   : GetParam().ends_with("amba") && GetParam() != "mamba" ? jamba
-                                                : std::set<std::string>{"out_proj"});
+                   : GetParam().ends_with("amba") && GetParam() != "mamba"
+                       ? jamba
+                       : std::set<std::string>{"out_proj"});
 }
 
-// ---- what a config can say and no family here does ------------------------------------------------
+// ---- what a config can say and no family here does
+// ------------------------------------------------
 
 /// Logits of a decoder made by hand.
 std::vector<float> logits_of(const DecoderConfig& config,
@@ -182,7 +184,8 @@ TEST_P(Layers, StatesAreThoseOfTheConfigAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Layers,
-                         testing::Values("mamba", "mamba2", "neox", "serial_neox", "jamba", "bamba"),
+                         testing::Values("mamba", "mamba2", "neox", "serial_neox", "jamba",
+                                         "bamba"),
                          [](const auto& test) { return test.param; });
 
 }  // namespace

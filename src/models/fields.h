@@ -58,8 +58,8 @@ struct IsVariant : std::false_type {};
 template <typename... T>
 struct IsVariant<std::variant<T...>> : std::true_type {};
 
-/// What of `value` differs from `otherwise`: a number as it is, a string in quotes, each element of a
-/// list in brackets, a struct as {index=value;...}, of a variant the index before the value. So a
+/// What of `value` differs from `otherwise`: a number as it is, a string in quotes, each element of
+/// a list in brackets, a struct as {index=value;...}, of a variant the index before the value. So a
 /// member or alternative that is added at the end changes no text that does not use it.
 template <typename T>
 std::string text_of_difference(const T& value, const T& otherwise) {

@@ -1,5 +1,5 @@
-// What tells models apart: a text of all that the forward pass depends on, and FNV-1a (Fowler, Noll,
-// Vo), 64 bits, which detects damage and mix-ups, not malice.
+// What tells models apart: a text of all that the forward pass depends on, and FNV-1a (Fowler,
+// Noll, Vo), 64 bits, which detects damage and mix-ups, not malice.
 #pragma once
 
 #include <cstdint>

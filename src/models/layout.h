@@ -21,14 +21,14 @@ namespace krait {
 /// and ".weight_shape" instead, as codes ".weight_codes", ".weight_table", ".weight_scale" and
 /// ".weight_shape", as ternary digits ".weight_trits", ".weight_scale" and ".weight_shape".
 struct LinearSite {
-  std::string name = {};       ///< "backbone.layers.0.mixer.in_proj"
-  std::string role = {};       ///< "in_proj": what recipes target; the same in every layer
-  std::string module = {};     ///< "mamba", "attention", "mlp" or "ends"
+  std::string name = {};         ///< "backbone.layers.0.mixer.in_proj"
+  std::string role = {};         ///< "in_proj": what recipes target; the same in every layer
+  std::string module = {};       ///< "mamba", "attention", "mlp" or "ends"
   std::string kind = "product";  ///< or "table", "head", "router"
-  int layer = -1;         ///< -1 outside the layers
-  std::int64_t rows = 0;  ///< outputs
-  std::int64_t cols = 0;  ///< inputs
-  int input_site = -1;    ///< index into ModelLayout::activations; -1 for the embedding table
+  int layer = -1;                ///< -1 outside the layers
+  std::int64_t rows = 0;         ///< outputs
+  std::int64_t cols = 0;         ///< inputs
+  int input_site = -1;  ///< index into ModelLayout::activations; -1 for the embedding table
   bool has_bias =
       false;  ///< added by the product itself (dt_proj's bias is a ParamSite: the scan adds it)
   std::string tied_to = {};  ///< lm_head tied to the embeddings: that site's name; no tensor of its
@@ -57,7 +57,7 @@ struct ParamSite {
   std::string module = {};
   std::string kind = "parameter";  ///< or "norm"
   int layer = -1;
-  Shape shape = {};                           ///< as on disk
+  Shape shape = {};                      ///< as on disk
   bool quantizable = true;               ///< norms are not
   std::vector<std::int64_t> parts = {};  ///< rows that belong to one value each; empty: all
   Init init = Init::ones;                ///< how training begins

@@ -233,6 +233,8 @@ TEST(Mamba2Describe, ReadsTheLimitsOfTheTimeStep) {
   };
   const auto infinity = std::numeric_limits<double>::infinity();
   EXPECT_EQ(limits({0.0, infinity}), std::pair(0.0f, static_cast<float>(infinity)));
+  EXPECT_EQ(limits({0.0, {{"__float__", "Infinity"}}}),
+            std::pair(0.0f, static_cast<float>(infinity)));
   EXPECT_EQ(limits(nullptr), std::pair(0.0f, static_cast<float>(infinity)));
   EXPECT_EQ(limits({0.25, 1}), std::pair(0.25f, 1.0f));
   for (const Json& bad : {Json{1.0, 0.5}, Json{-1.0, 2.0}, Json{0.0}, Json{infinity, infinity},

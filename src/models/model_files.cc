@@ -1,7 +1,9 @@
 #include "models/model_files.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "core/check.h"
 #include "core/printable.h"
@@ -98,6 +100,29 @@ AttentionSpec ModelFiles::attention(std::int64_t d_model, const std::string& k_p
         "config.json: num_key_value_heads {} does not divide num_attention_heads {}", spec.kv_heads,
         spec.heads);
   return spec;
+}
+
+void ModelFiles::read_time_step_limit(Mamba2Spec& spec) const {
+  const Json& ssm = config_object(config, "ssm_cfg");
+  for (const auto& [object, key] : {std::pair(&config, "time_step_limit"), {&ssm, "dt_limit"}}) {
+    const auto it = object->find(key);
+    if (it == object->end() || it->is_null()) continue;
+    float bounds[] = {-1, -1};
+    for (std::size_t i = 0; it->is_array() && it->size() == 2 && i < 2; ++i) {
+      const Json& bound = it->at(i);
+      if (bound.is_number()) bounds[i] = bound.get<float>();
+      // transformers 5 writes no Infinity, which JSON does not have.
+      if (bound == Json{{"__float__", "Infinity"}}) {
+        bounds[i] = std::numeric_limits<float>::infinity();
+      }
+    }
+    check(bounds[0] >= 0 && bounds[0] <= bounds[1] && std::isfinite(bounds[0]), ErrorCode::bad_data,
+          "config.json: {} must be two numbers, 0 <= low <= high, got {}", key,
+          printable(it->dump(-1, ' ', true, Json::error_handler_t::replace), 40));
+    spec.dt_min = bounds[0];
+    spec.dt_max = bounds[1];
+    return;
+  }
 }
 
 RopeSpec ModelFiles::rope(std::int64_t head_dim, std::string_view share_key, double share,

@@ -16,8 +16,8 @@ namespace krait {
 
 using Keys = std::initializer_list<std::string_view>;
 
-/// A checkpoint's config.json and the names and shapes of its tensors. Of published shapes there are
-/// no tensors. Errors of all: bad_data, unsupported.
+/// A checkpoint's config.json and the names and shapes of its tensors. Of published shapes there
+/// are no tensors. Errors of all: bad_data, unsupported.
 struct ModelFiles {
   const Json& config;
   const TensorCheck& shapes;
@@ -38,6 +38,8 @@ struct ModelFiles {
   EndsSpec ends(std::string table, std::string head, NormSpec norm) const;
   /// Heads and width of attention; heads of keys are told by `k_proj` where config.json does not.
   AttentionSpec attention(std::int64_t d_model, const std::string& k_proj) const;
+  /// Lower and upper bound of the time step of Mamba-2, if config.json has them.
+  void read_time_step_limit(Mamba2Spec& spec) const;
   /// rope_parameters, or the keys of before: dims from partial_rotary_factor (or `share_key`) of
   /// head_dim, base from rope_theta (or `base_key`). Scalings are refused.
   RopeSpec rope(std::int64_t head_dim, std::string_view share_key, double share,

@@ -137,7 +137,8 @@ SequenceState SequenceState::deserialize(std::string_view bytes,
                                          std::shared_ptr<const StateLayout> layout) {
   Reader reader(bytes);
   check(!bytes.starts_with(kFirstMagic), ErrorCode::bad_data,
-        "the saved state is of version 1 ({}), which earlier versions of krait wrote: it does not say "
+        "the saved state is of version 1 ({}), which earlier versions of krait wrote: it does not "
+        "say "
         "enough of its model to be continued, consume the text again",
         kFirstMagic);
   check(bytes.starts_with(kMagic), ErrorCode::bad_data,

@@ -66,7 +66,7 @@ class SequenceState {
   std::size_t bytes() const noexcept;  ///< of what is kept at this position
   const StateLayout& layout() const { return *layout_; }
 
-  /// "KRSTATE2", fingerprint, position, payload, checksum: see docs/formats.md.
+  /// "KRSTATE2", fingerprint, position, payload, checksum: see docs/reference/formats.md.
   std::string serialize() const;
   /// Errors: bad_data (truncated, damaged, of an earlier version), invalid_argument (of another
   /// model).

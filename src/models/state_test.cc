@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "krait/error.h"
 #include "models/fingerprint.h"
@@ -140,16 +141,28 @@ TEST(State, RowsSurviveSerialization) {
   expect_rows(empty, 0);
 }
 
+/// A saved state that says another position, with the checksum of what it says.
+std::string at_position(std::string saved, std::int64_t position) {
+  std::memcpy(saved.data() + 8 + 4 + 16, &position, sizeof position);
+  const std::uint64_t sum = fnv1a64(std::string_view(saved).substr(0, saved.size() - 8));
+  std::memcpy(saved.data() + saved.size() - 8, &sum, 8);
+  return saved;
+}
+
 TEST(State, RefusesRowsThatDoNotFitThePosition) {
   SequenceState state(make_growing_layout());
   consume(state, 4);
-  std::string bytes = state.serialize();
-  const std::size_t position = 8 + 4 + 16;
-  for (const char wrong : {'\0', '\3', '\5', '\x7f'}) {
-    bytes[position] = wrong;
-    const std::uint64_t sum = fnv1a64(std::string_view(bytes).substr(0, bytes.size() - 8));
-    std::memcpy(bytes.data() + bytes.size() - 8, &sum, 8);
-    EXPECT_EQ(error_of(bytes, make_growing_layout()), ErrorCode::bad_data);
+  const std::string saved = state.serialize();
+  for (const std::int64_t wrong : {0, 3, 5, 127, -4}) {
+    EXPECT_EQ(error_of(at_position(saved, wrong), make_growing_layout()), ErrorCode::bad_data);
+  }
+}
+
+TEST(State, RefusesAPositionBeforeTheStart) {
+  const std::string saved = filled().serialize();  // whose size says nothing of its position
+  EXPECT_EQ(SequenceState::deserialize(at_position(saved, 43), make_layout()).position(), 43);
+  for (const std::int64_t wrong : {std::int64_t{-1}, std::numeric_limits<std::int64_t>::min()}) {
+    EXPECT_EQ(error_of(at_position(saved, wrong), make_layout()), ErrorCode::bad_data);
   }
 }
 
@@ -173,8 +186,9 @@ TEST(State, RefusesTheFirstVersionWithASentence) {
     SequenceState::deserialize(bytes, make_layout());
     FAIL();
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("version 1 (KRSTATE1), which earlier versions of krait"),
-              std::string::npos)
+    EXPECT_NE(
+        std::string(error.what()).find("version 1 (KRSTATE1), which earlier versions of krait"),
+        std::string::npos)
         << error.what();
   }
 }

@@ -226,10 +226,10 @@ void TensorCheck::expect(const ParamSite& site) {
         it->second.used = true;
       }
     }
-    problems_.push_back(fmt::format(
-        "{} is A_log in 4 bits, which earlier versions of krait-ternary wrote: "
-        "quantize the model again",
-        packed->first));
+    problems_.push_back(
+        fmt::format("{} is A_log in 4 bits, which earlier versions of krait-ternary wrote: "
+                    "quantize the model again",
+                    packed->first));
   } else if (site.quantizable && info && info->dtype == DType::i8) {
     use(site.name, site.shape);
     expect_scale(site.name + "_scale", site.shape[0]);

@@ -130,21 +130,27 @@ inline TestCheckpoint tiny_jamba(const TinyJamba& m = {}) {
 }
 
 /// Layers: attention where i == 1, with half of each head rotated.
-inline TestCheckpoint tiny_bamba() {
+struct TinyBamba {
+  std::int64_t V = 61, D = 40, heads = 5, kv_heads = 1, F = 26, mamba_heads = 10, layers = 3;
+  DType dtype = DType::f32;  ///< of the linears and the table
+};
+
+inline TestCheckpoint tiny_bamba(const TinyBamba& m = {}) {
   return tiny_checkpoint({{"model_type", "bamba"},
-                          {"hidden_size", 40},
-                          {"intermediate_size", 26},
-                          {"num_hidden_layers", 3},
-                          {"num_attention_heads", 5},
-                          {"num_key_value_heads", 1},
+                          {"hidden_size", m.D},
+                          {"intermediate_size", m.F},
+                          {"num_hidden_layers", m.layers},
+                          {"num_attention_heads", m.heads},
+                          {"num_key_value_heads", m.kv_heads},
                           {"attn_layer_indices", {1}},
-                          {"mamba_n_heads", 10},
+                          {"mamba_n_heads", m.mamba_heads},
                           {"mamba_n_groups", 2},
                           {"mamba_d_state", 5},
                           {"mamba_proj_bias", true},
                           {"attention_bias", true},
-                          {"vocab_size", 61},
-                          {"tie_word_embeddings", false}});
+                          {"vocab_size", m.V},
+                          {"tie_word_embeddings", false}},
+                         m.dtype);
 }
 
 inline ModelLayout layout_of(const TestCheckpoint& checkpoint) {

@@ -79,13 +79,14 @@ struct RandomTensors {
 };
 
 /// Random tensors for the sizes of any family's config.json.
-inline TestCheckpoint tiny_checkpoint(Json config, std::uint64_t seed = 1) {
+inline TestCheckpoint tiny_checkpoint(Json config, DType dtype = DType::f32,
+                                      std::uint64_t seed = 1) {
   TestCheckpoint result;
-  RandomTensors random{result, DType::f32, Rng(seed)};
+  RandomTensors random{result, dtype, Rng(seed)};
   const ModelLayout layout = describe_decoder(read_published(find_family(config), config));
   for (const LinearSite& site : layout.linears) {
     if (site.kind == "table") {
-      random.add(site.name + ".weight", {site.rows, site.cols}, -1, 1);
+      random.add(site.name + ".weight", {site.rows, site.cols}, -1, 1, dtype);
     } else if (site.tied_to.empty()) {
       random.linear(site.name, site.rows, site.cols, site.has_bias);
     }

@@ -19,11 +19,11 @@ class Visitor {
   virtual ~Visitor() = default;
 
   // Where the walk is: what is said below belongs there.
-  std::string prefix;      ///< of tensors
-  std::string sites;       ///< prefix of places
-  std::string module;      ///< "mamba", "attention", "mlp", "ends"
-  int layer = -1;          ///< -1 outside the layers
-  std::string norm_name;   ///< of the norm whose value the block reads
+  std::string prefix;     ///< of tensors
+  std::string sites;      ///< prefix of places
+  std::string module;     ///< "mamba", "attention", "mlp", "ends"
+  int layer = -1;         ///< -1 outside the layers
+  std::string norm_name;  ///< of the norm whose value the block reads
   std::int64_t d_model = 0;
 
   /// A place: `told` has role, channels and what it is; name, module, layer and kind follow.

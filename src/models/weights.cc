@@ -62,10 +62,11 @@ void check_finite(Context& ctx, const TensorSource& tensors,
     if (!is_float(info.dtype) || std::ranges::any_of(ignored, is_suffix)) continue;
     const Tensor tensor = tensors.get(info.name);
     std::vector<char> found(static_cast<std::size_t>(ctx.threads.threads()), 0);
-    ctx.threads.parallel_for(
-        tensor.elements(), 1 << 16, [&](std::int64_t begin, std::int64_t end, int part) {
-          if (has_non_finite(tensor.view(), begin, end)) found[static_cast<std::size_t>(part)] = 1;
-        });
+    ctx.threads.parallel_for(tensor.elements(), 1 << 16,
+                             [&](std::int64_t begin, std::int64_t end, int part) {
+                               if (has_non_finite(tensor.view(), begin, end))
+                                 found[static_cast<std::size_t>(part)] = 1;
+                             });
     if (std::find(found.begin(), found.end(), 1) != found.end()) {
       report(info, "NaN or infinity");
     } else if (info.name.ends_with("_scale") &&

@@ -29,8 +29,8 @@ void check_finite(Context& ctx, const TensorSource& tensors,
 Weight load_weight(Context& ctx, const TensorSource& tensors, const LinearSite& site, bool packed);
 /// A small parameter as f32, whatever it is stored in.
 Tensor load_param(const TensorSource& tensors, const ParamSite& site);
-/// Channels [begin, end) of conv1d.weight [C, 1, K] and its bias, transposed to [K, end - begin]; I8
-/// is kept if `keep_int8`.
+/// Channels [begin, end) of conv1d.weight [C, 1, K] and its bias, transposed to [K, end - begin];
+/// I8 is kept if `keep_int8`.
 ConvWeight load_conv(const TensorSource& tensors, const ParamSite& weight, const ParamSite* bias,
                      bool keep_int8, std::int64_t begin, std::int64_t end);
 

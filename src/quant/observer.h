@@ -36,7 +36,7 @@ class Observer {
 ///               linearly between neighbours; m = p_0, then m += averaging (p_i - m)
 ///               (Chiang et al. 2024, arXiv 2410.13229).
 ///   mse         m minimises the squared error of rounding and clipping over all samples, see
-///               docs/quantization.md (after Sakr et al. 2022, arXiv 2206.06501).
+///               docs/methods/calibration.md (after Sakr et al. 2022, arXiv 2206.06501).
 std::unique_ptr<Observer> make_observer(const ObserverArgs& args);
 
 std::string known_observers();  ///< "absmax, mse, percentile"

@@ -159,6 +159,10 @@ void plan_activations(const std::map<std::string, std::int64_t>& blocks, Quantiz
 
 }  // namespace
 
+std::size_t bytes_of(const TensorInfo& info) {
+  return static_cast<std::size_t>(info.shape.elements()) * size_of(info.dtype);
+}
+
 std::vector<TensorInfo> TensorPlan::outputs() const {
   if (!integers) return {{name, dtype, shape}};
   const std::int64_t rows = shape[0], cols = shape.elements() / rows;
@@ -202,10 +206,6 @@ std::int64_t QuantizationPlan::scale_count(int site) const {
 
 namespace {
 
-std::size_t bytes_of(const TensorInfo& info) {
-  return static_cast<std::size_t>(info.shape.elements()) * size_of(info.dtype);
-}
-
 std::size_t scale_bytes(const QuantizationPlan& plan) {
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < plan.static_sites.size(); ++i) {
@@ -217,7 +217,7 @@ std::size_t scale_bytes(const QuantizationPlan& plan) {
 
 std::size_t bytes_of(const TensorPlan& tensor) {
   std::size_t bytes = 0;
-  for (const TensorInfo& info : tensor.outputs()) bytes += bytes_of(info);
+  for (const TensorInfo& info : tensor.outputs()) bytes += krait::bytes_of(info);
   return bytes;
 }
 

@@ -64,6 +64,8 @@ struct ScaleTensors {
 };
 ScaleTensors scale_tensors(const QuantizationPlan& plan, std::size_t i);
 
+std::size_t bytes_of(const TensorInfo& info);
+
 /// Checks the recipe against the model first. Errors: see fit_recipe and describe_model;
 /// invalid_argument for a checkpoint that is quantized already.
 QuantizationPlan plan_quantization(const Recipe& recipe, const Json& config,

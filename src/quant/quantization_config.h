@@ -1,4 +1,5 @@
-// config.json of the output: the source's with a quantization_config block (docs/formats.md).
+// config.json of the output: the source's with a quantization_config block, as
+// docs/reference/formats.md has it.
 #pragma once
 
 #include <cstdint>

@@ -47,7 +47,7 @@ struct QuantizedTensor {
 /// that divides cols.
 std::int64_t group_within(std::int64_t at_most, std::int64_t cols);
 
-/// The formats of docs/quantization.md: by group of columns of 4-bit integers or of codes, of int8
+/// The formats of docs/methods/numbers.md: by group of columns of 4-bit integers or of codes, of int8
 /// by tensor, channel (row) or parts of the rows.
 IntegerFormat format_4bit(std::int64_t group);
 IntegerFormat format_codes(int bits, Codes codes, std::int64_t group);

@@ -209,7 +209,7 @@ TEST(EncodeWord, FeedsErrorsForward) {
   }
 }
 
-/// Mean squared errors for normal weights: docs/quantization.md#codes.
+/// Mean squared errors for normal weights: docs/methods/codes.md.
 TEST(RoundNearest, OfTrellisCodesHasTheErrorOfItsTable) {
   ThreadPool pool(2);
   const std::int64_t rows = 64, cols = 128;

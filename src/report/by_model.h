@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/drift.h"
 #include "io/json.h"
 #include "report/results.h"
 
@@ -50,6 +51,9 @@ struct Picture {
 };
 /// All that the results have data for.
 std::vector<Picture> report_pictures(const ReportModels& models);
+
+/// KL over the position for one model.
+std::string drift_svg(const std::string& name, const DriftResult& drift);
 
 /// The text with its pictures before it, which lie beside `path`. Error: io_error.
 void write_report(const std::string& path, const ReportModels& models);

@@ -140,6 +140,21 @@ std::vector<Picture> report_pictures(const ReportModels& models) {
   return pictures;
 }
 
+std::string drift_svg(const std::string& name, const DriftResult& drift) {
+  Series series{name, {}};
+  for (const DriftBin& bin : drift.bins) {
+    const double half = kQuantile95 * bin.kl.error;
+    series.points.push_back({.x = std::sqrt(static_cast<double>(bin.begin * bin.end)),
+                             .y = bin.kl.value,
+                             .low = bin.kl.value - half,
+                             .high = bin.kl.value + half});
+  }
+  return plot_svg({.title = "Divergence by position",
+                   .x_label = "tokens read",
+                   .y_label = "mean KL to the reference, nats per token"},
+                  {series}, {.log_x = true, .log_y = false, .lines = true});
+}
+
 void write_report(const std::string& path, const ReportModels& models) {
   const std::filesystem::path output(path);
   std::string text = "# Results\n\n";

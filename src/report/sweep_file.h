@@ -1,4 +1,4 @@
-// The file that describes a sweep (docs/formats.md), and the results that it asks for.
+// The file that describes a sweep (docs/reference/formats.md), and the results that it asks for.
 #pragma once
 
 #include <cstdint>

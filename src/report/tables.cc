@@ -8,6 +8,7 @@
 #include "eval/bootstrap.h"
 #include "eval/windows.h"
 #include "report/measures.h"
+#include "report/units.h"
 
 namespace krait {
 namespace {
@@ -21,7 +22,51 @@ std::string by_layer(std::vector<double> values, fmt::format_string<double&> for
   return fmt::format(format, median) + " (" + fmt::format(format, worst) + ")";
 }
 
+/// "74% (70-78)": median, lowest and highest.
+std::string format_fractions(const std::vector<double>& fractions) {
+  const auto [low, high] = std::minmax_element(fractions.begin(), fractions.end());
+  return fmt::format("{:.0f}% ({:.0f}-{:.0f})", 100 * quantile(fractions, 0.5), 100 * *low,
+                     100 * *high);
+}
+
 }  // namespace
+
+Table speed_table(const std::vector<SpeedResult>& results) {
+  Table table({"test", "tokens/s", "min", "max", "of the bound", "bound"});
+  for (const SpeedResult& result : results) {
+    const auto [low, high] = std::minmax_element(result.rates.begin(), result.rates.end());
+    table.add({result.test.name(), format_rate(quantile(result.rates, 0.5)), format_rate(*low),
+               format_rate(*high), format_fractions(result.fractions), result.bound});
+  }
+  return table;
+}
+
+Table loss_table(const DivergenceResult& result) {
+  const auto interval = [](const Interval& i, const char* sign, int digits) {
+    return sign[0] == '+' ? fmt::format("{:+.{}f} to {:+.{}f}", i.low, digits, i.high, digits)
+                          : fmt::format("{:.{}f} to {:.{}f}", i.low, digits, i.high, digits);
+  };
+  Table table({"", "mean", "95% interval", "99.9%", "max"});
+  table.add({"nll difference", fmt::format("{:+.5f}", result.nll_difference),
+             interval(result.nll_difference_interval, "+", 5), "-", "-"});
+  table.add({"KL", fmt::format("{:.6f}", result.kl_mean), interval(result.kl_interval, "", 6),
+             fmt::format("{:.5f}", result.kl_p999), fmt::format("{:.5f}", result.kl_max)});
+  table.add(
+      {"top-1 agreement", fmt::format("{:.2f}%", 100 * result.top1_agreement), "-", "-", "-"});
+  return table;
+}
+
+Table drift_table(const DriftResult& drift) {
+  Table table({"tokens read", "mean KL", "+-", "nll difference", "+-", "top-1 agreement"});
+  for (const DriftBin& bin : drift.bins) {
+    table.add({fmt::format("{} to {}", bin.begin, bin.end - 1), fmt::format("{:.6f}", bin.kl.value),
+               fmt::format("{:.6f}", bin.kl.error),
+               fmt::format("{:+.5f}", bin.nll_difference.value),
+               fmt::format("{:.5f}", bin.nll_difference.error),
+               fmt::format("{:.2f}%", 100 * bin.agreement.value)});
+  }
+  return table;
+}
 
 Table site_table(const SiteErrors& errors) {
   Table table({"site", "max/RMS", "as kept", "kurtosis", "as kept", "relative squared error"});

@@ -60,6 +60,21 @@ Json to_json(const TaskOutcome& outcome) {
   return json;
 }
 
+std::string item_lines(const TaskOutcome& outcome) {
+  std::string lines;
+  for (std::size_t i = 0; i < outcome.scores.items.size(); ++i) {
+    Json line = {
+        {"task", outcome.task.kind.name}, {"index", i}, {"gold", outcome.task.items[i].gold}};
+    for (const Likelihood& choice : outcome.scores.items[i]) {
+      line["log_likelihoods"].push_back(choice.log_likelihood);
+      line["is_greedy"].push_back(choice.is_greedy);
+      line["tokens"].push_back(choice.tokens);
+    }
+    lines += line.dump() + "\n";
+  }
+  return lines;
+}
+
 Table task_table(const std::vector<TaskOutcome>& outcomes) {
   std::vector<std::string> header = {"task", "items", "metric", "value", "+-"};
   if (!outcomes.empty() && !outcomes.front().reference.empty()) {

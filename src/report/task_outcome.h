@@ -29,6 +29,9 @@ void score_tasks(std::vector<TaskOutcome>& outcomes, const Engine& model, const 
 /// Keys as lm-evaluation-harness writes them: "acc,none" and "acc_stderr,none".
 Json to_json(const TaskOutcome& outcome);
 
+/// A line of JSON per item: what the model found likely.
+std::string item_lines(const TaskOutcome& outcome);
+
 /// Rows for every metric: with the reference and the paired difference if there is one.
 Table task_table(const std::vector<TaskOutcome>& outcomes);
 

@@ -47,8 +47,7 @@ std::optional<bool> packs_experts(ExpertMemory wanted) {
 
 }  // namespace
 
-Engine::Impl::Impl(EngineParts parts, int thread_count, Isa wanted_isa,
-                   const LoadOptions& options)
+Engine::Impl::Impl(EngineParts parts, int thread_count, Isa wanted_isa, const LoadOptions& options)
     : isa(wanted_isa),
       threads(thread_count),
       context{threads, microkernels(isa), arena},

@@ -1,4 +1,5 @@
 # The program from outside.
+
 # Under an emulator the program is only asked which instruction set it found.
 if(CMAKE_CROSSCOMPILING)
   foreach(cpu level IN ZIP_LISTS KRAIT_EMULATED_CPUS KRAIT_EMULATED_LEVELS)

@@ -351,7 +351,7 @@ class Commands(Base):
         for product in told["products"]:
             self.assertEqual([w["bits"] for w in product["widths"]], [2, 4])
             self.assertIn(product["bits"], (2, 4))
-        made = self.json_of("quantize", self.model, "-o", self.folder / "mixed", "--recipe", recipe,
+        made = self.json_of("quantize", self.model, "-o", self.folder / "mixed-model", "--recipe", recipe,
                             "--samples", 2, "--seq-len", 32)
         self.assertEqual(made["output_bytes"], told["bytes"])
         missing = self.folder / "missing.json"

@@ -4,7 +4,8 @@
 usage: layers.py ROOT [--self-test]
 
 Reads every #include of include/ and src/ and compares it with the graph of src/layers.txt, which is the
-one of docs/architecture.md. Also refused: cycles between headers, and intrinsics or threads in models.
+one of docs/internals/architecture.md. Also refused: cycles between headers, and intrinsics or threads
+in models.
 """
 import pathlib
 import re

@@ -120,13 +120,10 @@ void visit(Attention& a, Visitor& v) {
     product(a.k, s.k, kv);
     product(a.v, s.v, kv);
   }
-  v.product(a.out,
-            {.role = s.out,
-             .rows = D,
-             .cols = width,
-             .has_bias = s.out_bias,
-             .adds_to_residual = true},
-            a.out_input);
+  v.product(
+      a.out,
+      {.role = s.out, .rows = D, .cols = width, .has_bias = s.out_bias, .adds_to_residual = true},
+      a.out_input);
 }
 
 void add_state(Attention& a, int layer, StateLayout& state) {

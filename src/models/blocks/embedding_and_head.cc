@@ -24,10 +24,8 @@ void visit_head(Ends& e, Visitor& v) {
   const EndsSpec& s = e.spec;
   v.norm(e.norm, s.norm, s.d_model, "norm_f");
   v.sites = s.head.substr(0, s.head.rfind('.') + 1);
-  v.site(e.head_input, {.role = "lm_head.input",
-                        .channels = s.d_model,
-                        .rotatable = true,
-                        .norm = s.norm.name});
+  v.site(e.head_input,
+         {.role = "lm_head.input", .channels = s.d_model, .rotatable = true, .norm = s.norm.name});
   v.product(e.head,
             {.name = s.head,
              .role = "lm_head",

@@ -21,8 +21,7 @@ void visit(Experts& x, Visitor& v) {
   v.product(x.router, {.role = "router", .kind = "router", .rows = x.spec.experts, .cols = D},
             x.router_input);
   x.experts.resize(static_cast<std::size_t>(x.spec.experts));
-  const double share =
-      static_cast<double>(x.spec.per_token) / static_cast<double>(x.spec.experts);
+  const double share = static_cast<double>(x.spec.per_token) / static_cast<double>(x.spec.experts);
   const std::string prefix = v.prefix;
   for (std::size_t e = 0; e < x.experts.size(); ++e) {
     v.prefix = fmt::format("{}experts.{}.", prefix, e);

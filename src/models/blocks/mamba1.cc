@@ -158,7 +158,8 @@ void run(Context& ctx, const Mamba1& m, const Pass& pass, const Activation& hidd
                           .dt_bias = m.dt_bias.as<float>().data(),
                           .states = m.spec.d_state};
   for_each_sequence(
-      ctx, pass.batch, [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
+      ctx, pass.batch,
+      [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
         const ScanInputs in{.u = scan_u.row_range(begin, end),
                             .dt = dt.row_range(begin, end),
                             .B = B.row_range(begin, end),

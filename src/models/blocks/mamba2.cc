@@ -124,10 +124,8 @@ void visit(Mamba2& m, Visitor& v) {
   v.site(C.output, {.role = "C", .channels = GN, .rotatable = true, .groups = G});
   v.site(m.ssm_state,
          {.role = "ssm_state", .channels = E, .is_state = true, .groups = G, .states = N});
-  v.site(m.out_proj_input, {.role = "out_proj.input",
-                            .channels = E,
-                            .rotatable = true,
-                            .norm = v.prefix + "norm"});
+  v.site(m.out_proj_input,
+         {.role = "out_proj.input", .channels = E, .rotatable = true, .norm = v.prefix + "norm"});
 
   v.product(m.in_proj,
             {.role = "in_proj",
@@ -176,8 +174,8 @@ void add_state(Mamba2& m, int layer, StateLayout& state) {
   const Mamba2Spec& s = m.spec;
   for (std::size_t k = 0; k < 3; ++k) {
     const DType dtype = m.xBC[k].input.has_one_scale() ? DType::i8 : DType::f32;
-    m.xBC[k].buffer = state.add(std::string("conv_state_") + "xBC"[k], layer, dtype,
-                                {s.d_conv - 1, m.xBC[k].input.channels});
+    m.xBC[k].buffer = state.add(std::string("conv_state_") + "xBC" [k], layer, dtype,
+                                { s.d_conv - 1, m.xBC[k].input.channels });
   }
   const DType ssm_dtype = m.ssm_state.state_dtype();
   // Of a dynamic int8 state every token reads all, with half a chunk of what is recent, and adds to
@@ -185,16 +183,14 @@ void add_state(Mamba2& m, int layer, StateLayout& state) {
   constexpr double kEnds = 1.0 / kSsdChunk;
   const bool by_row = m.ssm_state.is_int8() && m.ssm_state.numerics.args.dynamic;
   const double passes = by_row ? 1 + 2 * kEnds : 2, recent_passes = 0.5 + 3 * kEnds;
-  m.ssm_buffer =
-      state.add("ssm_state", layer, ssm_dtype, {s.heads, s.d_state, s.head_dim}, passes);
+  m.ssm_buffer = state.add("ssm_state", layer, ssm_dtype, {s.heads, s.d_state, s.head_dim}, passes);
   if (ssm_dtype == DType::f32) state.chunk = kSsdChunk;
   if (by_row) {
     const auto add = [&](const char* name, const Shape& shape, double times) {
       return state.add(name, layer, DType::f32, shape, times);
     };
     m.row_scale_buffer = add("ssm_state_scale", {s.heads, s.head_dim}, passes);
-    m.recent_dx_buffer =
-        add("ssm_recent_dx", {s.heads, kSsdChunk - 1, s.head_dim}, recent_passes);
+    m.recent_dx_buffer = add("ssm_recent_dx", {s.heads, kSsdChunk - 1, s.head_dim}, recent_passes);
     m.recent_B_buffer = add("ssm_recent_B", {s.groups, s.d_state, kSsdChunk}, recent_passes);
     m.recent_decay_buffer = add("ssm_recent_decay", {s.heads, kSsdChunk}, 2);
   }
@@ -207,7 +203,8 @@ void add_state(Mamba2& m, int layer, StateLayout& state) {
 namespace {
 
 /// silu(conv(in)) [T, channels] in the numerics of the output's site.
-Activation convolve(Context& ctx, const Mamba2::Conv& conv, const Batch& batch, const Activation& in) {
+Activation convolve(Context& ctx, const Mamba2::Conv& conv, const Batch& batch,
+                    const Activation& in) {
   const std::int64_t T = in.rows, channels = in.cols;
   // Measured scales may span all sequences: then the convolutions of all come first.
   const bool rotates = conv.output.numerics.hadamard_block > 0;
@@ -226,8 +223,7 @@ Activation convolve(Context& ctx, const Mamba2::Conv& conv, const Batch& batch, 
 
 SsdState state_of(const Mamba2& m, SequenceState& state) {
   const DType dtype = state.layout().buffers[m.ssm_buffer].dtype;
-  SsdState result{
-      .data = state.buffer(m.ssm_buffer), .dtype = dtype, .position = state.position()};
+  SsdState result{.data = state.buffer(m.ssm_buffer), .dtype = dtype, .position = state.position()};
   if (dtype != DType::i8) return result;
   if (m.ssm_state.numerics.args.dynamic) {
     const auto floats = [&](std::size_t i) { return static_cast<float*>(state.buffer(i)); };
@@ -290,21 +286,22 @@ void run(Context& ctx, const Mamba2& m, const Pass& pass, const Activation& hidd
                          .dt_bias = m.dt_bias.as<float>().data(),
                          .dt_min = s.dt_min,
                          .dt_max = s.dt_max};
-  for_each_sequence(
-      ctx, pass.batch, [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
-        const auto rows = [&](const Activation& a) { return a.row_range(begin, end); };
-        SsdState h = state_of(m, state);
-        ssd(own, params, {rows(x), rows(dt), rows(B), rows(C)}, h, rows(y));
-        h.position += end - begin;
-        if (own.tap) observe_state(own, m, params, h);
-      });
+  for_each_sequence(ctx, pass.batch,
+                    [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
+                      const auto rows = [&](const Activation& a) {
+                        return a.row_range(begin, end);
+                      };
+                      SsdState h = state_of(m, state);
+                      ssd(own, params, {rows(x), rows(dt), rows(B), rows(C)}, h, rows(y));
+                      h.position += end - begin;
+                      if (own.tap) observe_state(own, m, params, h);
+                    });
 
   // norm(y silu(z)) in out_proj's numerics, rotated where its weights are
   const std::int64_t block = m.out_proj_input.numerics.hadamard_block;
   const bool direct = block == 0 && m.out_proj_input.is_int8();
   const Activation normed = direct ? take_site(ctx, m.out_proj_input, T) : y;
-  gated_rms_norm(ctx, y, z, m.norm.weight.as<float>().data(), m.norm.eps, s.groups,
-                 normed);
+  gated_rms_norm(ctx, y, z, m.norm.weight.as<float>().data(), m.norm.eps, s.groups, normed);
   Activation gated = normed;
   if (block) {
     if (m.out_proj_input.is_int8()) gated = take_site(ctx, m.out_proj_input, T);

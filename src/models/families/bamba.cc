@@ -43,15 +43,16 @@ DecoderConfig read(const ModelFiles& files) {
         "config.json: mamba_n_heads {} of mamba_d_head {} are not mamba_expand hidden_size {}",
         heads, size("mamba_d_head", E / heads), E);
   const bool bias = config_bool(config, "mamba_proj_bias").value_or(false);
-  const Mamba2Spec mamba{.heads = heads,
-                         .head_dim = E / heads,
-                         .groups = size("mamba_n_groups", 1),
-                         .d_state = size("mamba_d_state", 256),
-                         .d_conv = size("mamba_d_conv", 4),
-                         .norm_eps = eps,
-                         .conv_bias = config_bool(config, "mamba_conv_bias").value_or(true),
-                         .in_proj_bias = bias,
-                         .out_proj_bias = bias};
+  Mamba2Spec mamba{.heads = heads,
+                   .head_dim = E / heads,
+                   .groups = size("mamba_n_groups", 1),
+                   .d_state = size("mamba_d_state", 256),
+                   .d_conv = size("mamba_d_conv", 4),
+                   .norm_eps = eps,
+                   .conv_bias = config_bool(config, "mamba_conv_bias").value_or(true),
+                   .in_proj_bias = bias,
+                   .out_proj_bias = bias};
+  files.read_time_step_limit(mamba);
   check(heads % mamba.groups == 0, ErrorCode::bad_data,
         "config.json: mamba_n_groups {} does not divide mamba_n_heads {}", mamba.groups, heads);
   check_taps(mamba.d_conv);

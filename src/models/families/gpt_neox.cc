@@ -38,8 +38,7 @@ DecoderConfig read(const ModelFiles& files) {
       .up = "dense_h_to_4h",
       .down = "dense_4h_to_h"};
   const bool parallel = config_bool(config, "use_parallel_residual").value_or(true);
-  const std::int64_t layers =
-      files.layers("gpt_neox.layers.", ".attention.query_key_value.weight");
+  const std::int64_t layers = files.layers("gpt_neox.layers.", ".attention.query_key_value.weight");
   for (std::int64_t i = 0; i < layers; ++i) {
     const std::string block = fmt::format("gpt_neox.layers.{}.", i);
     decoder.blocks.push_back({{{block + "attention.", norm(block + "input_layernorm"), attention},
@@ -82,6 +81,7 @@ constexpr std::string_view kBuffers[] = {".attention.bias", ".attention.masked_b
 
 }  // namespace
 
-constinit const Family kGptNeox = {"GPTNeoXForCausalLM", "gpt_neox", "", read, {kNames, published}, kBuffers};
+constinit const Family kGptNeox = {"GPTNeoXForCausalLM", "gpt_neox", "", read,
+                                   {kNames, published},  kBuffers};
 
 }  // namespace krait

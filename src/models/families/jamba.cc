@@ -1,5 +1,5 @@
-// Jamba (Lieber et al. 2024, arXiv 2403.19887): Mamba-1 or attention, then a dense feed-forward block
-// or a mixture of experts, as transformers' JambaForCausalLM stores it.
+// Jamba (Lieber et al. 2024, arXiv 2403.19887): Mamba-1 or attention, then a dense feed-forward
+// block or a mixture of experts, as transformers' JambaForCausalLM stores it.
 #include <algorithm>
 #include <array>
 
@@ -21,9 +21,8 @@ Pattern read_pattern(const Json& config, std::string_view which, Pattern otherwi
   const std::string offset_key = fmt::format("{}_layer_offset", which);
   const auto it = config.find(offset_key);  // 0 is an offset
   const bool is_zero = it != config.end() && it->is_number_integer() && *it == 0;
-  const Pattern pattern{
-      config_dim(config, {period_key}).value_or(otherwise.period),
-      is_zero ? 0 : config_dim(config, {offset_key}).value_or(otherwise.offset)};
+  const Pattern pattern{config_dim(config, {period_key}).value_or(otherwise.period),
+                        is_zero ? 0 : config_dim(config, {offset_key}).value_or(otherwise.offset)};
   check(pattern.offset < pattern.period, ErrorCode::bad_data,
         "config.json: {} {} must be smaller than {} {}", offset_key, pattern.offset, period_key,
         pattern.period);
@@ -73,8 +72,7 @@ DecoderConfig read(const ModelFiles& files) {
   const std::int64_t layers = files.layers("model.layers.", ".input_layernorm.weight");
   const auto block_of = [](std::int64_t layer) { return fmt::format("model.layers.{}.", layer); };
   // Old checkpoints call all feed-forward blocks moe.
-  const std::string router =
-      block_of(std::min(routes.offset, layers - 1)) + "moe.router.weight";
+  const std::string router = block_of(std::min(routes.offset, layers - 1)) + "moe.router.weight";
   const std::string ff = files.has(router) ? "moe." : "feed_forward.";
   const AttentionSpec attention =
       files.attention(D, block_of(attends.offset) + "self_attn.k_proj.weight");
@@ -107,8 +105,8 @@ DecoderConfig read(const ModelFiles& files) {
 
 constexpr std::array<std::string_view, 2> kNames = {"jamba-1024x8", "jamba-mini-4-layers"};
 
-/// A block of eight layers of a small one, and four layers of Jamba v0.1 (52 billion parameters with
-/// all 32), of which two have all 16 experts.
+/// A block of eight layers of a small one, and four layers of Jamba v0.1 (52 billion parameters
+/// with all 32), of which two have all 16 experts.
 Json published(std::string_view name) {
   constexpr struct {
     int d_model, d_ff, layers, heads, kv_heads, experts, period, offset;

@@ -1,5 +1,6 @@
-// Mamba-1 (Gu and Dao 2023, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", arXiv
-// 2312.00752), as transformers' MambaForCausalLM and the original state-spaces checkpoints store it.
+// Mamba-1 (Gu and Dao 2023, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces",
+// arXiv 2312.00752), as transformers' MambaForCausalLM and the original state-spaces checkpoints
+// store it.
 #include <algorithm>
 #include <array>
 
@@ -19,9 +20,9 @@ DecoderConfig read(const ModelFiles& files) {
   const float eps = static_cast<float>(
       config_positive(config, {"layer_norm_epsilon", "norm_epsilon"}).value_or(1e-5));
   DecoderConfig decoder;
-  decoder.ends = files.ends(files.has("backbone.embedding.weight") ? "backbone.embedding"
-                                                                   : "backbone.embeddings",
-                            "lm_head", {"backbone.norm_f", eps});
+  decoder.ends = files.ends(
+      files.has("backbone.embedding.weight") ? "backbone.embedding" : "backbone.embeddings",
+      "lm_head", {"backbone.norm_f", eps});
   const std::string first = "backbone.layers.0.mixer.";
   const auto size = [&](Keys keys, std::string_view original, auto... otherwise) {
     const auto own = config_dim(config, keys);
@@ -31,15 +32,14 @@ DecoderConfig read(const ModelFiles& files) {
   const std::int64_t expand = size({"expand"}, "expand", 2);
   const bool bias = config_bool(config, "use_bias").value_or(false);
   const Mamba1Spec mixer{
-      .d_inner = size({"intermediate_size", "d_inner"}, "d_inner",
-                      files.dim(first + "A_log", 2, 0),
+      .d_inner = size({"intermediate_size", "d_inner"}, "d_inner", files.dim(first + "A_log", 2, 0),
                       std::min(expand, std::int64_t{1} << 20) * D),
       .d_state = size({"state_size"}, "d_state", files.dim(first + "A_log", 2, 1), 16),
       .d_conv = size({"conv_kernel"}, "d_conv", files.dim(first + "conv1d.weight", 3, 2), 4),
       .dt_rank = size({"time_step_rank"}, "dt_rank", files.dim(first + "dt_proj.weight", 2, 1),
                       (D + 15) / 16),
-      .conv_bias = config_bool(config, "use_conv_bias").value_or(false) ||
-                   files.has(first + "conv1d.bias"),
+      .conv_bias =
+          config_bool(config, "use_conv_bias").value_or(false) || files.has(first + "conv1d.bias"),
       .in_proj_bias = bias || files.has(first + "in_proj.bias"),
       .out_proj_bias = bias || files.has(first + "out_proj.bias")};
   check_taps(mixer.d_conv);

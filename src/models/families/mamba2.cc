@@ -2,33 +2,13 @@
 // Mamba2ForCausalLM, the original state-spaces checkpoints and Codestral store it.
 #include <algorithm>
 #include <array>
-#include <cmath>
 
 #include "core/check.h"
-#include "core/printable.h"
 #include "models/config.h"
 #include "models/families/all.h"
 
 namespace krait {
 namespace {
-
-/// Lower and upper bound of the time step: a list of two numbers.
-void read_time_step_limit(const Json& config, const Json& ssm, Mamba2Spec& spec) {
-  for (const auto& [object, key] : {std::pair(&config, "time_step_limit"), {&ssm, "dt_limit"}}) {
-    const auto it = object->find(key);
-    if (it == object->end() || it->is_null()) continue;
-    std::array<float, 2> bounds = {-1, -1};
-    if (it->is_array() && it->size() == 2 && it->at(0).is_number() && it->at(1).is_number()) {
-      bounds = {it->at(0).get<float>(), it->at(1).get<float>()};
-    }
-    check(bounds[0] >= 0 && bounds[0] <= bounds[1] && std::isfinite(bounds[0]), ErrorCode::bad_data,
-          "config.json: {} must be two numbers, 0 <= low <= high, got {}", key,
-          printable(it->dump(-1, ' ', true, Json::error_handler_t::replace), 40));
-    spec.dt_min = bounds[0];
-    spec.dt_max = bounds[1];
-    return;
-  }
-}
 
 /// E, H, P, G and N: no tensor tells G alone, G N is all that they show.
 void read_sizes(const ModelFiles& files, std::int64_t D, const std::string& mixer,
@@ -40,25 +20,24 @@ void read_sizes(const ModelFiles& files, std::int64_t D, const std::string& mixe
     return value ? value : config_dim(ssm, {original});
   };
   const std::int64_t expand = told({"expand"}, "expand").value_or(2);
-  const std::int64_t E =
-      size_of_model({told({"intermediate_size", "d_inner"}, "d_inner"),
-                     files.dim(mixer + "norm.weight", 1, 0),
-                     std::min(expand, std::int64_t{1} << 20) * D},
-                    "d_inner");
-  spec.heads = size_of_model(
-      {config_dim(config, {"num_heads"}), files.dim(mixer + "A_log", 1, 0)}, "the number of heads");
+  const std::int64_t E = size_of_model(
+      {told({"intermediate_size", "d_inner"}, "d_inner"), files.dim(mixer + "norm.weight", 1, 0),
+       std::min(expand, std::int64_t{1} << 20) * D},
+      "d_inner");
+  spec.heads = size_of_model({config_dim(config, {"num_heads"}), files.dim(mixer + "A_log", 1, 0)},
+                             "the number of heads");
   const auto head_dim = told({"head_dim"}, "headdim");
   check(E % spec.heads == 0, ErrorCode::bad_data, "config.json: {} heads do not divide d_inner {}",
         spec.heads, E);
   spec.head_dim = E / spec.heads;
   check(!head_dim || *head_dim == spec.head_dim, ErrorCode::bad_data,
-        "config.json: {} heads of {} channels are not d_inner {}", spec.heads,
-        head_dim.value_or(0), E);
+        "config.json: {} heads of {} channels are not d_inner {}", spec.heads, head_dim.value_or(0),
+        E);
   const auto states = told({"state_size"}, "d_state");
   const auto groups = told({"n_groups", "ngroups"}, "ngroups");
   const auto conv_channels = files.dim(mixer + "conv1d.weight", 3, 0);
-  const std::int64_t GN = conv_channels ? (*conv_channels - E) / 2
-                                        : groups.value_or(1) * states.value_or(128);
+  const std::int64_t GN =
+      conv_channels ? (*conv_channels - E) / 2 : groups.value_or(1) * states.value_or(128);
   check(GN > 0 && (!conv_channels || *conv_channels == E + 2 * GN), ErrorCode::bad_data,
         "{}: conv1d.weight has {} channels, which are not d_inner {} and those of B and C",
         files.shapes.where(), conv_channels.value_or(0), E);
@@ -93,12 +72,12 @@ DecoderConfig read(const ModelFiles& files) {
   decoder.ends = files.ends(root + table, root + "lm_head", {root + "backbone.norm_f", eps});
   const std::string layers = root + "backbone.layers.", first = layers + "0.mixer.";
   Mamba2Spec mixer{.norm_eps = eps};
-  read_time_step_limit(config, ssm, mixer);
+  files.read_time_step_limit(mixer);
   read_sizes(files, decoder.ends.d_model, first, mixer);
   const auto taps = config_dim(config, {"conv_kernel"});
-  mixer.d_conv = size_of_model({taps ? taps : config_dim(ssm, {"d_conv"}),
-                                files.dim(first + "conv1d.weight", 3, 2), 4},
-                               "d_conv");
+  mixer.d_conv = size_of_model(
+      {taps ? taps : config_dim(ssm, {"d_conv"}), files.dim(first + "conv1d.weight", 3, 2), 4},
+      "d_conv");
   check_taps(mixer.d_conv);
   const bool bias = config_bool(config, "use_bias").value_or(false);
   mixer.in_proj_bias = bias || files.has(first + "in_proj.bias");
@@ -147,6 +126,7 @@ Json published(std::string_view name) {
 
 }  // namespace
 
-constinit const Family kMamba2 = {"Mamba2ForCausalLM", "mamba2", "Mamba2", read, {kNames, published}};
+constinit const Family kMamba2 = {
+    "Mamba2ForCausalLM", "mamba2", "Mamba2", read, {kNames, published}};
 
 }  // namespace krait
