@@ -8,6 +8,7 @@
 #include "io/checkpoint.h"
 #include "models/describe_text.h"
 #include "models/model.h"
+#include "quant/plan.h"
 
 namespace krait {
 namespace {
@@ -106,10 +107,6 @@ Json scales_json(const StaticScales& scales) {
 }
 
 }  // namespace
-
-std::int64_t bytes_of(const TensorInfo& info) {
-  return info.shape.elements() * static_cast<std::int64_t>(size_of(info.dtype));
-}
 
 std::vector<std::string> activation_roles(const ModelLayout& layout) {
   std::vector<std::string> roles;

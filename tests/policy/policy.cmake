@@ -7,7 +7,7 @@ add_test(NAME policy_files COMMAND Python3::Interpreter ${policy}/files.py ${PRO
 add_test(NAME policy_links COMMAND Python3::Interpreter ${policy}/links.py ${PROJECT_SOURCE_DIR})
 set(results ${PROJECT_SOURCE_DIR}/docs/results)
 add_test(NAME policy_picture COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/bench/kl_bits.py
-  ${results}/quality.md --svg ${results}/kl-bits.svg --check)
+  ${results}/recipes.md ${results}/quality.md --svg ${results}/kl-bits.svg --check)
 set_tests_properties(policy_layers policy_files policy_links policy_picture PROPERTIES LABELS fast)
 
 # Sanitizers and coverage counters bring symbols of their own.
