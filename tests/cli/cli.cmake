@@ -11,7 +11,7 @@ if(CMAKE_CROSSCOMPILING)
   return()
 endif()
 
-foreach(class Usage Streams Commands)
+foreach(class Usage Streams Commands Measures)
   add_test(NAME cli_${class} COMMAND Python3::Interpreter
     ${PROJECT_SOURCE_DIR}/tests/cli/cli_test.py $<TARGET_FILE:krait_cli> ${class})
   set_tests_properties(cli_${class} PROPERTIES TIMEOUT 900)
