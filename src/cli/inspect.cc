@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "models/describe_text.h"
+#include "quant/plan.h"
 #include "quant/recipe.h"
 #include "report/table.h"
 #include "report/tables.h"

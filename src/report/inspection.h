@@ -41,8 +41,6 @@ Inspection inspect_checkpoint(const std::string& directory);
 /// The roles of activations, in the order of the forward pass.
 std::vector<std::string> activation_roles(const ModelLayout& layout);
 
-std::int64_t bytes_of(const TensorInfo& tensor);
-
 Json to_json(const Inspection& seen, bool with_tensors);
 
 }  // namespace krait
