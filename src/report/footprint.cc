@@ -5,7 +5,6 @@
 #include <map>
 #include <utility>
 
-#include "core/check.h"
 #include "eval/speed.h"
 #include "models/model.h"
 #include "quant/plan.h"
@@ -20,10 +19,11 @@ namespace {
 /// What the program takes before it has read anything.
 constexpr std::size_t kProgramBytes = 16 << 20;
 
-/// The tensors of a plan as shapes; what a loader reads to know them by is there.
+/// The tensors of a plan as shapes. What a model is known by can be read: shapes of packed weights,
+/// and whether a head that is stored is the table again.
 class PlannedTensors final : public TensorSource {
  public:
-  explicit PlannedTensors(const QuantizationPlan& plan) {
+  PlannedTensors(const QuantizationPlan& plan, const TensorSource& source) : source_(source) {
     for (const TensorPlan& tensor : plan.tensors) {
       std::ranges::copy(tensor.outputs(), std::back_inserter(infos_));
       if (!tensor.integers) continue;
@@ -44,38 +44,37 @@ class PlannedTensors final : public TensorSource {
   }
   Tensor get(std::string_view name) const override {
     const auto found = made_.find(name);
-    check(found != made_.end(), ErrorCode::invalid_argument, "tensor {} of {} is not made yet",
-          name, where());
-    return found->second;
+    return found == made_.end() ? source_.get(name) : found->second;
   }
-  std::string where() const override { return "a plan"; }
+  std::string where() const override { return source_.where(); }
 
  private:
+  const TensorSource& source_;
   std::vector<TensorInfo> infos_;
   std::map<std::string, Tensor, std::less<>> made_;
 };
 
-/// Tensors of the checkpoint: of each product, ".weight..." and ".bias".
-std::size_t bytes_of(const std::vector<TensorInfo>& infos, const std::string& prefix) {
-  std::size_t bytes = 0;
-  for (const TensorInfo& info : infos) {
-    if (info.name.starts_with(prefix + ".weight") || info.name == prefix + ".bias") {
-      bytes += bytes_of(info);
-    }
-  }
-  return bytes;
-}
-
-/// Bytes of weights that decoding a token reads: all but a table that is not the head too, and of
-/// experts as many as a token takes.
+/// Bytes of weights that decoding a token reads: parameters as float32, no table that is not the
+/// head too, and of experts as many as a token takes.
 double read_per_token(const ModelLayout& layout, const std::vector<TensorInfo>& infos) {
-  double bytes = 0;
-  for (const TensorInfo& info : infos) bytes += static_cast<double>(bytes_of(info));
+  std::map<std::string, double> sizes;
+  for (const TensorInfo& info : infos) sizes[info.name] = static_cast<double>(bytes_of(info));
   const bool has_head = layout.linears.back().tied_to.empty();
   for (const LinearSite& site : layout.linears) {
     const double share = site.kind == "table" && has_head ? 0 : site.share;
-    if (share < 1) bytes -= (1 - share) * static_cast<double>(bytes_of(infos, site.name));
+    if (share == 1) continue;
+    const std::string prefix = site.name + ".";
+    for (auto it = sizes.lower_bound(prefix); it != sizes.end() && it->first.starts_with(prefix);
+         ++it) {
+      it->second *= share;
+    }
   }
+  for (const ParamSite& site : layout.params) {
+    sizes[site.name] = static_cast<double>(site.shape.elements()) * sizeof(float);
+    sizes.erase(site.name + "_scale");
+  }
+  double bytes = 0;
+  for (const auto& [name, size] : sizes) bytes += size;
   return bytes;
 }
 
@@ -178,7 +177,7 @@ Footprint footprint_of(const Recipe& recipe, const Json& config, const TensorSou
     sort_and_cluster(plan, tensors, dummy_magnitudes(plan.layout));
   }
   Footprint footprint =
-      footprint_of(plan.layout, output_config(config, plan, {}), PlannedTensors(plan));
+      footprint_of(plan.layout, output_config(config, plan, {}), PlannedTensors(plan, tensors));
   footprint.recipe = recipe.name;
   footprint.quantizing = quantizing_bytes(plan, tensors);
   return footprint;

@@ -69,7 +69,7 @@ TEST(Footprint, IsWhatALoadedModelReports) {
   EXPECT_GT(checked, 200);
 }
 
-// Where rows and columns fill the packed forms, what a token reads is known to a percent.
+// Where rows and columns fill the packed forms, what a token reads is known to a few percent.
 TEST(Footprint, TokensReadWhatAModelReads) {
   ThreadPool threads(2);
   const TestCheckpoint original = tiny_mamba({.V = 512, .D = 64, .E = 128, .N = 16, .R = 16});

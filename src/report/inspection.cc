@@ -53,7 +53,7 @@ std::vector<TensorGroup> group_tensors(const ModelLayout& layout,
     if (!group) group = &groups.emplace_back(TensorGroup{role, kind, shape, dtype, scale});
     ++group->count;
     group->elements += elements;
-    group->bytes += bytes_of(info);
+    group->bytes += static_cast<std::int64_t>(bytes_of(info));
   };
   for (const LinearSite& site : layout.linears) {
     const std::string name = site.name + ".weight";
@@ -76,7 +76,7 @@ std::vector<TensorGroup> group_tensors(const ModelLayout& layout,
     if (used.contains(name)) continue;
     ++scales.count;
     scales.elements += info.shape.elements();
-    scales.bytes += bytes_of(info);
+    scales.bytes += static_cast<std::int64_t>(bytes_of(info));
     const std::string dtype(name_of(info.dtype));
     scales.dtype = scales.count == 1 || scales.dtype == dtype ? dtype : "mixed";
   }
@@ -127,7 +127,7 @@ Inspection inspect_checkpoint(const std::string& directory) {
                   .quantization = Json::object()};
   for (const TensorInfo& tensor : checkpoint.tensors->list()) {
     seen.tensors[tensor.name] = tensor;
-    seen.bytes += bytes_of(tensor);
+    seen.bytes += static_cast<std::int64_t>(bytes_of(tensor));
   }
   seen.groups = group_tensors(seen.layout, seen.tensors);
   seen.numerics = parse_numerics(checkpoint.config, seen.layout);

@@ -298,6 +298,33 @@ class Measures(Base):
         self.assertEqual(together["n_batch"], 5)
         self.assertLess(together["bytes_per_token"], alone["bytes_per_token"])
 
+    def test_plan(self):
+        told = self.json_of("plan", "mamba-130m", "--bandwidth", 10, "--memory", "200M")
+        rows = {row["recipe"]: row for row in told["recipes"]}
+        self.assertLessEqual({"float", "quamba-w8a8", "krait-w8a8", "krait-w4a8"}, set(rows))
+        self.assertNotIn("rtn-w4a8", rows)
+        for row in rows.values():
+            self.assertEqual(row["fits"], row["running_bytes"] <= 200e6)
+            self.assertGreater(row["running_bytes"], row["weight_bytes"] + row["state_bytes"])
+            self.assertAlmostEqual(row["ms_per_token"], row["bytes_per_token"] / (0.9 * 10e9) * 1e3)
+        self.assertFalse(rows["float"]["fits"])
+        best = max((r for r in rows.values() if r["fits"]), key=lambda r: r["weight_bytes"])
+        self.assertEqual(told["best"], best["recipe"])
+        self.assertIn("krait-w8a8-s8", [r["recipe"] for r in told["not_for_this_model"]])
+        text = self.succeed("plan", "mamba-130m", "--bandwidth", 10, "--memory", "200 MB").stdout.decode()
+        self.assertIn(f"best fit in 200 MB: {best['recipe']}", text)
+        nothing = self.succeed("plan", "mamba-130m", "--bandwidth", 10, "--memory", "1Mi").stdout.decode()
+        self.assertIn("nothing fits in 1.05 MB", nothing)
+        # What a checkpoint takes, told before it is made.
+        own = {row["recipe"]: row for row in self.json_of("plan", self.model, "--all")["recipes"]}
+        self.assertIn("rtn-w4a8", own)
+        for recipe in ("krait-w8a8", "quamba-w8a8"):
+            seen = self.json_of("inspect", self.quantized(recipe))
+            self.assertEqual(own[recipe]["weight_bytes"], seen["bytes"])
+        self.refuse(1, "quantized already", "plan", self.quantized("krait-w8a8"))
+        self.refuse(1, "mamba-130m", "plan", "mamba-131m")
+        self.refuse(2, "--memory", "plan", "mamba-130m", "--memory", "much")
+
     def test_mix(self):
         recipe = self.folder / "mixed.json"
         told = self.json_of("mix", self.model, "-o", recipe, "--bits", 6, "--widths", "2,4", "--samples", 2,
