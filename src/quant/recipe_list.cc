@@ -7,19 +7,6 @@
 #include "quant/plan.h"
 
 namespace krait {
-namespace {
-
-std::int64_t parameters_of(const ModelLayout& layout) {
-  std::int64_t count = 0;
-  for (const LinearSite& site : layout.linears) {
-    if (site.tied_to.empty()) count += site.rows * site.cols + (site.has_bias ? site.rows : 0);
-  }
-  for (const ParamSite& site : layout.params) count += site.shape.elements();
-  return count;
-}
-
-}  // namespace
-
 std::vector<RecipeSummary> list_recipes() {
   std::vector<std::pair<std::string, ModelLayout>> layouts;
   for (const Family* family : families()) {
@@ -43,7 +30,7 @@ std::vector<RecipeSummary> list_recipes() {
       }
       if (summary.families.empty()) {
         summary.bits_per_weight =
-            8 * static_cast<double>(bytes) / static_cast<double>(parameters_of(layout));
+            8 * static_cast<double>(bytes) / static_cast<double>(layout.info.parameters);
       }
       summary.families.push_back(family);
     }
