@@ -7,6 +7,7 @@
 #include "quant/plan.h"
 
 namespace krait {
+
 std::vector<RecipeSummary> list_recipes() {
   std::vector<std::pair<std::string, ModelLayout>> layouts;
   for (const Family* family : families()) {
