@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "io/test_support.h"
 #include "models/test_support.h"
 #include "quant/plan.h"
 
