@@ -5,7 +5,7 @@
 #                       models on AArch64 (by qemu), and whole models as the next lesser CPU would
 #   ./test.sh --long    what takes longer; its last lines belong in the notebook
 #   ./test.sh --tidy    clang-tidy over all sources, and the release tree
-#   ./test.sh STAGE...  those of the functions below
+#   ./test.sh STAGE...  some of the functions below
 set -euo pipefail
 cd "$(dirname "$0")"
 jobs=$(nproc)
@@ -98,6 +98,10 @@ case "${1:-}" in
   -*) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 2 ;;
   *) stages=("$@") ;;
 esac
+known=(release parsers aarch64 lesser sanitizers threads reference fuzz other_compiler transformers tidy)
+for stage in "${stages[@]}"; do
+  [[ " ${known[*]} " == *" $stage "* ]] || { echo "no stage $stage; there are ${known[*]}" >&2; exit 2; }
+done
 
 ./packages.sh
 if [ ${#stages[@]} -eq 1 ]; then

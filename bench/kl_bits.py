@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Mean KL over bits per weight, a panel for each checkpoint and a line for each method.
 
-  bench/kl_bits.py docs/results/quality.md --svg docs/results/kl-bits.svg
+  bench/kl_bits.py docs/results/recipes.md docs/results/quality.md --svg docs/results/kl-bits.svg
 
-Takes the figures from the tables of a Markdown page that have the columns checkpoint, recipe, bits
-per weight and mean KL, so that the picture shows what the page says. With --check nothing is written:
-the exit code says whether the picture is that of the page. Only Python's standard library is used.
+Takes the figures from the tables of Markdown pages that have the columns checkpoint, recipe, bits
+per weight and mean KL, so that the picture shows what the pages say. With --check nothing is written:
+the exit code says whether the picture is that of the pages. Only Python's standard library is used.
 """
 
 import argparse
@@ -120,18 +120,18 @@ def chart(by_checkpoint: dict[str, dict[str, tuple[float, float]]]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("page", type=pathlib.Path)
+    parser.add_argument("pages", type=pathlib.Path, nargs="+")
     parser.add_argument("--svg", type=pathlib.Path, required=True)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    found = figures(args.page.read_text(encoding="utf-8"))
+    found = figures("\n\n".join(page.read_text(encoding="utf-8") for page in args.pages))
     wanted = {name: recipes for name, recipes in found.items() if "krait-w8a8" in recipes and
               "krait-w2a8" in recipes}
     svg = chart(wanted)
     if not args.check:
         args.svg.write_text(svg, encoding="utf-8")
     elif svg != args.svg.read_text(encoding="utf-8"):
-        print(f"{args.svg} is not the picture of {args.page}: run {parser.prog} without --check")
+        print(f"{args.svg} is not the picture of its pages: run {parser.prog} without --check")
         return 1
     return 0
 

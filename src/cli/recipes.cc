@@ -17,9 +17,9 @@ struct Options {
   bool all = false, formats = false, json = false;
 };
 
-/// Up to the first colon or semicolon: a row is one line.
+/// The beginning of a description: a row is one line.
 std::string short_text(const std::string& description) {
-  return description.substr(0, std::min(description.find(';'), description.find(", rounded")));
+  return description.substr(0, description.find_first_of(",;:", 32));
 }
 
 int run(const Options& options) {

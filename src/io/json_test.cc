@@ -72,6 +72,7 @@ TEST(Json, ErrorsNameFileLineAndColumn) {
   EXPECT_TRUE(error_of("[\"\xC3\xA9\", Infinity, NaN, x]").starts_with("config.json:1:22: "))
       << error_of("[\"\xC3\xA9\", Infinity, NaN, x]");
   EXPECT_TRUE(error_of("[1e999]").starts_with("config.json:1:")) << error_of("[1e999]");
+  EXPECT_TRUE(error_of("[Infinityx]").starts_with("config.json:1:2: ")) << error_of("[Infinityx]");
   for (const char* text :
        {"[Infinit]", "[Infinityx]", "[xNaN]", "[-NaN]", "[+Infinity]", "[1NaN]", "{NaN: 1}",
         "NaN NaN", "\"\xff\"", "\"\xc3\"", "[\"a\nb\"]", "[1,]", "// x"}) {

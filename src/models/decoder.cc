@@ -260,6 +260,15 @@ StateLayout lay_out_state(const DecoderConfig& config, DecoderParts& parts,
   return state;
 }
 
+std::int64_t count_parameters(const ModelLayout& layout) {
+  std::int64_t parameters = 0;
+  for (const LinearSite& site : layout.linears) {
+    if (site.tied_to.empty()) parameters += site.rows * site.cols + (site.has_bias ? site.rows : 0);
+  }
+  for (const ParamSite& site : layout.params) parameters += site.shape.elements();
+  return parameters;
+}
+
 }  // namespace
 
 ModelLayout describe_decoder(const DecoderConfig& config) {
@@ -271,6 +280,7 @@ ModelLayout describe_decoder(const DecoderConfig& config) {
   info.n_layers = static_cast<std::int64_t>(config.blocks.size());
   info.vocab_rows = config.ends.vocab_rows;
   info.vocab_size = config.ends.vocab_size;
+  info.parameters = count_parameters(describe.layout);
   return std::move(describe.layout);
 }
 
@@ -280,8 +290,7 @@ StateLayout describe_state(const DecoderConfig& config,
   return lay_out_state(config, parts, describe_decoder(config), numerics);
 }
 
-bool packs_experts(const ModelLayout& layout, const TensorSource& tensors,
-                   std::size_t memory) {
+bool packs_experts(const ModelLayout& layout, const TensorSource& tensors, std::size_t memory) {
   std::set<std::string_view> experts;
   for (const LinearSite& site : layout.linears) {
     if (site.share < 1) experts.insert(site.name);
@@ -307,8 +316,7 @@ Decoder::Decoder(Context& ctx, DecoderConfig config, ModelLayout layout,
   check_finite(ctx, tensors, ignored);
   state->fingerprint = model_fingerprint(config_, numerics_, tensors);
   Load load(ctx, tensors, layout_, numerics_,
-            options.packs_experts.value_or(
-                packs_experts(layout_, tensors, system_memory_bytes())));
+            options.packs_experts.value_or(packs_experts(layout_, tensors, system_memory_bytes())));
   walk(config_, parts_, load);
   prepare(parts_.ends);
   std::vector<RopeSpec> ropes;

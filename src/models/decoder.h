@@ -37,7 +37,7 @@ DecoderParts make_parts(const DecoderConfig& config);
 /// block come first.
 void walk(const DecoderConfig& config, DecoderParts& parts, Visitor& visitor);
 
-/// What quantizers and inspectors see of a decoder. Info: sizes only, no names and no count.
+/// What quantizers and inspectors see of a decoder. Info: all but the names.
 ModelLayout describe_decoder(const DecoderConfig& config);
 
 /// The state of a sequence in these numerics, without a fingerprint. Errors: unsupported for

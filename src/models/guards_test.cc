@@ -1,8 +1,9 @@
-// What every family's loader must guard alike: ids of padding rows, and memory for experts.
+// What the loader guards: ids of padding rows, formats of scales, memory for experts.
 #include <gtest/gtest.h>
 
 #include <string>
 
+#include "io/test_support.h"
 #include "models/decoder.h"
 #include "models/test_attention.h"
 #include "models/test_int8.h"
@@ -34,6 +35,15 @@ TEST_P(EveryFamily, KnowsRowsThatOnlyPadTheTable) {
     EXPECT_EQ(info.vocab_size, size);
     EXPECT_EQ(info.vocab_rows, rows);
   }
+}
+
+TEST(Load, WantsScalesOfInt8InF32) {
+  TestCheckpoint checkpoint =
+      quantize_by_hand(tiny_mamba(), HandScheme::dynamic_token, random_ids(3, 20, 61));
+  Tensor& scale = checkpoint.tensors.at("backbone.layers.0.mixer.in_proj.weight_scale");
+  scale = test_tensor(scale.shape(), to_f32(scale.view()).as<float>(), DType::f16);
+  expect_error([&] { layout_of(checkpoint); }, ErrorCode::bad_data,
+               {"backbone.layers.0.mixer.in_proj.weight_scale should be F32 but is F16"});
 }
 
 /// How many of the experts' products had packed weights.

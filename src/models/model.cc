@@ -25,15 +25,6 @@ void expect_scales(const ModelLayout& layout,
   }
 }
 
-std::int64_t count_parameters(const ModelLayout& layout) {
-  std::int64_t parameters = 0;
-  for (const LinearSite& site : layout.linears) {
-    if (site.tied_to.empty()) parameters += site.rows * site.cols + (site.has_bias ? site.rows : 0);
-  }
-  for (const ParamSite& site : layout.params) parameters += site.shape.elements();
-  return parameters;
-}
-
 struct Described {
   const Family& family;
   DecoderConfig decoder;
@@ -50,7 +41,6 @@ Described describe(const Json& config, const TensorSource& tensors) {
   ModelLayout layout = describe_decoder(decoder);
   layout.info.architecture = family.architecture;
   layout.info.model_type = family.model_type;
-  layout.info.parameters = count_parameters(layout);
   auto numerics = parse_numerics(config, layout);
   for (const LinearSite& site : layout.linears) shapes.expect(site);
   for (const ParamSite& site : layout.params) shapes.expect(site);

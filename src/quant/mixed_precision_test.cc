@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "io/test_support.h"
+#include "krait/error.h"
 #include "models/test_support.h"
 #include "quant/plan.h"
 

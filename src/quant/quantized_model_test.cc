@@ -10,7 +10,6 @@
 #include "io/test_support.h"
 #include "krait/error.h"
 #include "krait/quantize.h"
-#include "models/dummy.h"
 #include "models/test_attention.h"
 #include "quant/quantize_to_memory.h"
 #include "quant/test_support.h"
@@ -29,10 +28,12 @@ QuantizedModel quantized(const Recipe& recipe,
   return quantize_to_memory(checkpoint.config, *checkpoint.source(), recipe, threads);
 }
 
+LoadOptions load_options;  // of logits_of()
+
 std::vector<float> logits_of(const QuantizedModel& made, std::span<const std::int32_t> ids, Isa isa,
                              int threads, std::size_t chunk) {
   TestRuntime runtime(isa, threads);
-  const auto model = load_model(runtime.ctx, made.config, *made.tensors);
+  const auto model = load_model(runtime.ctx, made.config, *made.tensors, load_options);
   SequenceState state(model->state_layout());
   std::vector<float> logits;
   for (std::size_t begin = 0; begin < ids.size(); begin += chunk) {
@@ -318,29 +319,17 @@ Recipe outliers_above(double threshold) {
   return parse_recipe(json, "test");
 }
 
-/// Sets KRAIT_EXPERTS for one test.
-struct Experts {
-  explicit Experts(const char* value) { ::setenv("KRAIT_EXPERTS", value, 1); }
-  ~Experts() { ::unsetenv("KRAIT_EXPERTS"); }
-};
-
 TEST(MappedExperts, GiveTheBitsOfPackedOnes) {
   for (const char* recipe : {"krait-w8a8", "krait-w4a8-h8", "krait-w4a16", "llmint8-w8a8"}) {
     const QuantizedModel made = quantized(load_recipe(recipe), tiny_jamba(kJamba));
     const std::vector<std::int32_t> ids = random_ids(9, 33, kShape.V);
-    std::vector<float> packed;
-    {
-      const Experts experts("packed");
-      packed = logits_of(made, ids, Isa::reference, 1, ids.size());
-    }
-    const Experts experts("mapped");
+    load_options.packs_experts = true;
+    const std::vector<float> packed = logits_of(made, ids, Isa::reference, 1, ids.size());
+    load_options.packs_experts = false;
     expect_same_bits(made, true);
     EXPECT_TRUE(same_bytes(logits_of(made, ids, select_isa(), 2, 7), packed)) << recipe;
   }
-  const Experts experts("loaded");
-  expect_error(
-      [] { logits_of(quantized(load_recipe("f32"), tiny_jamba()), {}, select_isa(), 1, 1); },
-      ErrorCode::invalid_argument, {"KRAIT_EXPERTS=loaded", "packed, mapped"});
+  load_options = {};
 }
 
 // The values of these models are below 6: here a third of them are outliers.
@@ -391,65 +380,6 @@ TEST(QuantizedModel, IsNearTheFloatModel) {
           << name << " of " << checkpoint.config.at("model_type");
       EXPECT_GT(errors, 0) << name;
     }
-  }
-}
-
-/// The same checkpoint with every 4-bit weight as f32, by the words of compressed-tensors: eight
-/// values + 8 in an int32, the first in the lowest bits, a scale for each group of columns.
-TestCheckpoint unpacked(const QuantizedModel& made) {
-  TestCheckpoint result{made.config, {}};
-  for (const TensorInfo& info : made.tensors->list()) {
-    const Tensor tensor = made.tensors->get(info.name);
-    if (!info.name.ends_with("_packed")) {
-      result.tensors[info.name] = tensor;
-      continue;
-    }
-    const std::string name = info.name.substr(0, info.name.size() - 7);
-    const Tensor scale = to_f32(made.tensors->get(name + "_scale").view());
-    const auto shape = made.tensors->get(name + "_shape").as<std::int64_t>();
-    const std::int64_t cols = shape[1], group = cols / scale.shape()[1];
-    Tensor wide(DType::f32, {shape[0], cols});
-    for (std::int64_t i = 0; i < wide.elements(); ++i) {
-      const auto word =
-          static_cast<std::uint32_t>(tensor.as<std::int32_t>()[static_cast<std::size_t>(i / 8)]);
-      const int q = static_cast<int>(word >> (4 * (i % 8)) & 15) - 8;
-      wide.mutable_as<float>()[static_cast<std::size_t>(i)] =
-          static_cast<float>(q) * scale.as<float>()[static_cast<std::size_t>(i / group)];
-    }
-    result.tensors[name] = wide;
-  }
-  for (auto it = result.tensors.begin(); it != result.tensors.end();) {
-    const bool companion =
-        result.tensors.contains(it->first.substr(0, it->first.size() - 6)) &&
-        (it->first.ends_with("weight_scale") || it->first.ends_with("weight_shape")) &&
-        result.tensors.at(it->first.substr(0, it->first.size() - 6)).dtype() == DType::f32;
-    it = companion ? result.tensors.erase(it) : std::next(it);
-  }
-  return result;
-}
-
-TEST(FourBits, AreWhatCompressedTensorsSays) {
-  // A head of 4 bits is one of its own.
-  Json with_head = load_recipe("krait-w4a16").source;
-  with_head["weights"]["head"] = "int4/group32";
-  with_head["activations"].erase("head.input");
-  for (const Json& recipe : {load_recipe("krait-w4a16").source, with_head}) {
-    const QuantizedModel made = quantized(parse_recipe(recipe, "test"));
-    const TestCheckpoint wide = unpacked(made);
-    EXPECT_TRUE(wide.tensors.contains("backbone.layers.1.mixer.x_proj.weight"));
-    EXPECT_EQ(wide.tensors.contains("lm_head.weight"), recipe == with_head);
-    const std::vector<std::int32_t> ids = random_ids(8, 40, kShape.V);
-    const std::vector<float> expected =
-        logits_of({wide.config, wide.source()}, ids, select_isa(), 1, ids.size());
-    const std::vector<float> got = logits_of(made, ids, select_isa(), 1, ids.size());
-    double squares = 0, largest = 0;
-    for (std::size_t i = 0; i < got.size(); ++i) {
-      squares += static_cast<double>(expected[i]) * expected[i];
-      largest = std::max(largest, std::fabs(static_cast<double>(got[i]) - expected[i]));
-    }
-    // An int8 head input may round the other way where the two differ in the last bit.
-    const double bound = recipe == with_head ? 1e-5 : 0.05;
-    EXPECT_LT(largest, bound * std::sqrt(squares / static_cast<double>(got.size())));
   }
 }
 
@@ -507,51 +437,6 @@ TEST(FourBits, LoseWithEveryLayerWhatNoiseWould) {
     EXPECT_GT(lost, before);
     EXPECT_NEAR(lost, by_noise, 0.2 * by_noise) << layers << " layers";
     before = lost;
-  }
-}
-
-ModelLayout describe(const char* name) {
-  const DummyModel dummy = make_dummy_model(name);
-  return describe_model(dummy.config, *dummy.tensors);
-}
-
-TEST(DummyModel, HasThePublishedShapeAndTheSameBytesEveryTime) {
-  const DummyModel dummy = make_dummy_model("mamba-130m", 3);
-  const ModelLayout layout = describe_model(dummy.config, *dummy.tensors);
-  EXPECT_EQ(layout.info.parameters, 129135360);
-  EXPECT_EQ(layout.info.vocab_size, 50280);
-  EXPECT_EQ(layout.info.n_layers, 24);
-  const std::string name = "backbone.layers.3.mixer.x_proj.weight";
-  const Tensor a = dummy.tensors->get(name), b = dummy.tensors->get(name);
-  EXPECT_EQ(std::memcmp(a.view().data, b.view().data, a.bytes()), 0);
-  const Tensor c = make_dummy_model("mamba-130m", 4).tensors->get(name);
-  EXPECT_NE(std::memcmp(a.view().data, c.view().data, a.bytes()), 0);
-  double sum = 0, squares = 0;
-  const Tensor values = to_f32(a.view());
-  for (float x : values.as<float>()) {
-    sum += x;
-    squares += static_cast<double>(x) * x;
-  }
-  const auto n = static_cast<double>(a.elements());
-  EXPECT_NEAR(sum / n, 0, 1e-4);
-  EXPECT_NEAR(std::sqrt(squares / n), 1 / std::sqrt(1536), 1e-3);
-  EXPECT_EQ(describe("mamba2-130m").info.parameters, 128989632);
-  EXPECT_GE(dummy_names().size(), 11u);
-  for (const std::string& shape : dummy_names()) {
-    const DummyModel other = make_dummy_model(shape);
-    EXPECT_NO_THROW(describe_model(other.config, *other.tensors)) << shape;
-  }
-  EXPECT_THROW(make_dummy_model("mamba-3b"), Error);
-}
-
-TEST(DummyModel, KnowsThePublishedShapesOfPythia) {
-  // Parameters as arXiv 2304.01373, table 1, counts them.
-  for (const auto& [name, parameters] : {std::pair{"pythia-160m", 162322944L},
-                                         {"pythia-410m", 405334016L},
-                                         {"pythia-1.4b", 1414647808L},
-                                         {"pythia-2.8b", 2775208960L}}) {
-    const DummyModel dummy = make_dummy_model(name);
-    EXPECT_EQ(describe_model(dummy.config, *dummy.tensors).info.parameters, parameters) << name;
   }
 }
 

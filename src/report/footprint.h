@@ -12,7 +12,7 @@
 namespace krait {
 
 struct Footprint {
-  std::string recipe;
+  std::string recipe = {};
   double bits_per_weight = 0;       ///< all tensors over all parameters
   std::size_t weights = 0;          ///< bytes of all tensors of the quantized checkpoint
   std::size_t state = 0;            ///< bytes of one sequence, whatever its length
@@ -28,7 +28,7 @@ struct Footprint {
 };
 
 /// What krait bench reaches of the measured bandwidth where nothing stays in the caches
-/// (docs/benchmarks.md).
+/// (docs/results/speed.md).
 inline constexpr double kShareOfBandwidth = 0.9;
 
 /// `config` and `tensors` are of a float checkpoint; nothing but their shapes is read. Errors: as

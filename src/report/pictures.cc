@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <map>
 
 #include "io/file.h"
 #include "report/by_model.h"
@@ -20,20 +21,28 @@ double at_first_text(const Json& result, const std::string& pointer) {
   return number_at(first_text(result), pointer);
 }
 
-/// One series for each model, a point for each recipe that has both values.
-std::vector<Series> series_of(const ReportModels& models, const ValueFn& x, const ValueFn& y,
-                              bool log_y) {
-  std::vector<Series> series;
-  for (const auto& [model, rows] : models) {
-    Series points{model, {}};
-    for (const ReportRow& row : rows) {
-      const double across = x(row.result), up = y(row.result);
-      if (std::isnan(across) || std::isnan(up) || across <= 0 || (log_y && up <= 0)) continue;
-      points.points.push_back({.x = across, .y = up, .label = row.recipe});
-    }
-    if (!points.points.empty()) series.push_back(std::move(points));
+/// A series for each method that has several widths, such as "krait" of "krait-w4a8", and one for
+/// what is left: a point for each recipe that has both values.
+std::vector<Series> series_of(const std::vector<ReportRow>& rows, const ValueFn& x,
+                              const ValueFn& y, bool log_y) {
+  std::map<std::string, Series> by_method;
+  for (const ReportRow& row : rows) {
+    const double across = x(row.result), up = y(row.result);
+    if (std::isnan(across) || std::isnan(up) || across <= 0 || (log_y && up <= 0)) continue;
+    Series& series = by_method[row.recipe.substr(0, row.recipe.find("-w"))];
+    series.points.push_back({.x = across, .y = up, .label = row.recipe});
   }
-  return series;
+  std::vector<Series> all;
+  Series others{"others", {}};
+  for (auto& [method, series] : by_method) {
+    if (series.points.size() == 1) {
+      others.points.push_back(std::move(series.points[0]));
+    } else {
+      all.push_back({method, std::move(series.points), true});
+    }
+  }
+  if (!others.points.empty()) all.push_back(std::move(others));
+  return all;
 }
 
 struct Axis {
@@ -43,7 +52,7 @@ struct Axis {
   ValueFn value;
 };
 
-/// Every measure of quality over every measure of cost.
+/// Every measure of quality over every measure of cost, of each model.
 void add_scatters(const ReportModels& models, std::vector<Picture>& pictures) {
   const Axis costs[] = {
       {"bits", "bits per weight, all tensors counted", false,
@@ -60,13 +69,15 @@ void add_scatters(const ReportModels& models, std::vector<Picture>& pictures) {
                             {"accuracy", "mean accuracy of the tasks", false, mean_accuracy}};
   for (const Axis& quality : qualities) {
     for (const Axis& cost : costs) {
-      const std::vector<Series> series =
-          series_of(models, cost.value, quality.value, quality.is_log);
-      if (series.empty()) continue;
-      const std::string title = std::string(quality.label) + " over " + cost.label;
-      pictures.push_back({std::string(quality.name) + "-" + cost.name, title,
-                          plot_svg({title, cost.label, quality.label}, series,
-                                   {.log_x = cost.is_log, .log_y = quality.is_log})});
+      for (const auto& [model, rows] : models) {
+        const std::vector<Series> series =
+            series_of(rows, cost.value, quality.value, quality.is_log);
+        if (series.empty()) continue;
+        const std::string title = fmt::format("{}: {} over {}", model, quality.label, cost.label);
+        pictures.push_back({fmt::format("{}-{}-{}", quality.name, cost.name, model), title,
+                            plot_svg({title, cost.label, quality.label}, series,
+                                     {.log_x = cost.is_log, .log_y = quality.is_log})});
+      }
     }
   }
 }
@@ -76,7 +87,7 @@ void add_drifts(const ReportModels& models, std::vector<Picture>& pictures) {
   for (const auto& [model, rows] : models) {
     std::vector<Series> series;
     for (const ReportRow& row : rows) {
-      Series line{row.recipe, {}};
+      Series line{row.recipe, {}, true};
       const Json::json_pointer place("/drift/positions");
       if (!row.result.contains(place)) continue;
       for (const Json& bin : row.result.at(place)) {
@@ -94,7 +105,7 @@ void add_drifts(const ReportModels& models, std::vector<Picture>& pictures) {
     const std::string title = model + ": divergence by position";
     pictures.push_back({"drift-" + model, title,
                         plot_svg({title, "tokens read", "mean KL, nats per token"}, series,
-                                 {.log_x = true, .log_y = true, .lines = true})});
+                                 {.log_x = true, .log_y = true})});
   }
 }
 

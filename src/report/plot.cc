@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
+#include <utility>
 #include <vector>
 
 namespace krait {
@@ -120,47 +122,100 @@ std::string grid(const Axis& x, const Axis& y, const PlotText& text) {
   return svg;
 }
 
-/// Labels that were written, so that none is written over another.
-class Labels {
+/// Pixels that something is drawn on, so that no label is written over it.
+class Taken {
  public:
-  bool has_room(double x, double y, const std::string& label) {
-    const Box box{x, y, x + 7.0 * static_cast<double>(label.size()), y + 11};
-    const bool free = std::ranges::none_of(boxes_, [&](const Box& other) {
-      return box.x0 < other.x1 && other.x0 < box.x1 && box.y0 < other.y1 && other.y0 < box.y1;
-    });
-    if (free) boxes_.push_back(box);
-    return free;
+  void point(double x, double y) { boxes_.push_back({x - 4, y - 4, x + 4, y + 4}); }
+  void text(double x, double y, const std::string& text) { boxes_.push_back(box_of(x, y, text)); }
+  void line(double x0, double y0, double x1, double y1) {
+    const int steps = 1 + static_cast<int>(std::hypot(x1 - x0, y1 - y0) / 4);
+    for (int i = 0; i <= steps; ++i) {
+      const double x = x0 + (x1 - x0) * i / steps, y = y0 + (y1 - y0) * i / steps;
+      boxes_.push_back({x - 1, y - 1, x + 1, y + 1});
+    }
+  }
+
+  /// Where the label of a point begins, on the first side that is free, which it takes; or nothing.
+  std::optional<std::pair<double, double>> beside(double x, double y, const std::string& label) {
+    const double right = x + 7, left = x - 7 - width_of(label);
+    for (const auto& [at_x, at_y] : {std::pair{right, y + 4},
+                                     {left, y + 4},
+                                     {right, y - 7},
+                                     {right, y + 15},
+                                     {left, y - 7},
+                                     {left, y + 15}}) {
+      const Box box = box_of(at_x, at_y, label);
+      if (box.x0 < kLeft || box.x1 > kWidth || box.y1 > kHeight - kBottom) continue;
+      if (std::ranges::any_of(boxes_, [&](const Box& other) { return box.meets(other); })) continue;
+      boxes_.push_back(box);
+      return std::pair{at_x, at_y};
+    }
+    return std::nullopt;
   }
 
  private:
   struct Box {
     double x0, y0, x1, y1;
+    bool meets(const Box& other) const {
+      return x0 < other.x1 && other.x0 < x1 && y0 < other.y1 && other.y0 < y1;
+    }
   };
+  static double width_of(const std::string& text) { return 7.6 * static_cast<double>(text.size()); }
+  static Box box_of(double x, double y, const std::string& text) {
+    return {x, y - 10, x + width_of(text), y + 1};
+  }
   std::vector<Box> boxes_;
 };
 
-std::string draw(const Series& series, const Axis& x, const Axis& y, const char* colour, bool lines,
-                 Labels& labels) {
-  std::string svg, path;
+/// Points that the axes show, in pixels, from left to right.
+struct Place {
+  double x, y;
+  const Point* point;
+};
+std::vector<Place> places_of(const Series& series, const Axis& x, const Axis& y) {
+  std::vector<Place> places;
   for (const Point& p : series.points) {
-    if (!x.shows(p.x) || !y.shows(p.y)) continue;
+    if (x.shows(p.x) && y.shows(p.y)) places.push_back({x.at(p.x), y.at(p.y), &p});
+  }
+  std::ranges::stable_sort(places, {}, &Place::x);
+  return places;
+}
+
+/// Points, their intervals and what joins them; takes what it draws on.
+std::string draw(const Series& series, const Axis& x, const Axis& y, const char* colour,
+                 Taken& taken) {
+  std::string svg, path;
+  const Place* last = nullptr;
+  const std::vector<Place> places = places_of(series, x, y);
+  for (const Place& place : places) {
+    const Point& p = *place.point;
     if (p.low != p.high && y.shows(p.low) && y.shows(p.high)) {
       svg += fmt::format(
           "<line x1=\"{0:.1f}\" y1=\"{1:.1f}\" x2=\"{0:.1f}\" y2=\"{2:.1f}\" stroke=\"{3}\"/>\n",
-          x.at(p.x), y.at(p.low), y.at(p.high), colour);
+          place.x, y.at(p.low), y.at(p.high), colour);
     }
     svg += fmt::format(
         "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\"><title>{}</title></circle>\n",
-        x.at(p.x), y.at(p.y), lines ? 3 : 4, colour, escaped(p.label));
-    if (lines) {
-      path += fmt::format("{:.1f},{:.1f} ", x.at(p.x), y.at(p.y));
-    } else if (labels.has_room(x.at(p.x) + 7, y.at(p.y) + 4, p.label)) {
-      svg += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" fill=\"{}\">{}</text>\n", x.at(p.x) + 7,
-                         y.at(p.y) + 4, colour, escaped(p.label));
-    }
+        place.x, place.y, series.joined ? 3 : 4, colour, escaped(p.label));
+    taken.point(place.x, place.y);
+    path += fmt::format("{:.1f},{:.1f} ", place.x, place.y);
+    if (series.joined && last) taken.line(last->x, last->y, place.x, place.y);
+    last = &place;
   }
-  if (!path.empty()) {
+  if (series.joined) {
     svg += fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\"/>\n", path, colour);
+  }
+  return svg;
+}
+
+std::string write_labels(const Series& series, const Axis& x, const Axis& y, const char* colour,
+                         Taken& taken) {
+  std::string svg;
+  for (const Place& place : places_of(series, x, y)) {
+    if (const auto at = taken.beside(place.x, place.y, place.point->label)) {
+      svg += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" fill=\"{}\">{}</text>\n", at->first,
+                         at->second, colour, escaped(place.point->label));
+    }
   }
   return svg;
 }
@@ -193,14 +248,18 @@ std::string plot_svg(const PlotText& text, const std::vector<Series>& series,
   x.finish();
   y.finish();
   std::string svg = svg_head(kWidth, kHeight) + grid(x, y, text);
-  Labels labels;
+  Taken taken;
+  const auto colour_of = [](std::size_t i) { return kColours[i % kColours.size()]; };
   for (std::size_t i = 0; i < series.size(); ++i) {
-    const char* colour = kColours[i % kColours.size()];
-    svg += draw(series[i], x, y, colour, style.lines, labels);
+    svg += draw(series[i], x, y, colour_of(i), taken);
     const double at = kTop + 18 * static_cast<double>(i);
     svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\" fill=\"{}\"/>\n", kWidth - 140,
-                       at, colour);
+                       at, colour_of(i));
     svg += text_at(kWidth - 130, at + 4, "start", series[i].name);
+    taken.text(kWidth - 144, at + 4, "  " + series[i].name);
+  }
+  for (std::size_t i = 0; i < series.size(); ++i) {
+    svg += write_labels(series[i], x, y, colour_of(i), taken);
   }
   return svg + "</svg>\n";
 }

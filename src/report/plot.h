@@ -14,16 +14,17 @@ struct Point {
 struct Series {
   std::string name;
   std::vector<Point> points;
+  bool joined = false;  ///< by a line from left to right
 };
 struct PlotText {
   std::string title, x_label, y_label;
 };
 struct PlotStyle {
   bool log_x = false, log_y = true;  ///< powers of ten; otherwise from 0, or from the least below
-  bool lines = false;                ///< between the points of a series, which have no labels then
 };
 
 /// At least one point. On a logarithmic axis there must be values above 0, and others are left out.
+/// A label stands beside its point where nothing else does, or nowhere.
 std::string plot_svg(const PlotText& text, const std::vector<Series>& series,
                      const PlotStyle& style = {});
 

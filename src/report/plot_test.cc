@@ -26,19 +26,36 @@ TEST(Plot, ScatterHasPointsLabelsAndLegend) {
 }
 
 TEST(Plot, LabelsAreNotWrittenOverEachOther) {
-  const std::string svg =
-      plot_svg({}, {{"s", {{2, 0.1, "first"}, {2.01, 0.1, "second"}, {8, 0.01, "third"}}}});
-  EXPECT_EQ(count(svg, ">first</text>") + count(svg, ">third</text>"), 2u);
-  EXPECT_EQ(count(svg, ">second</text>"), 0u);
-  EXPECT_EQ(count(svg, "<title>second</title>"), 1u);  // the point still tells
+  // Of nine labels at one place as many as fit stand on its sides.
+  Series crowd{"s", {}};
+  for (int i = 0; i < 9; ++i) crowd.points.push_back({2 + 0.001 * i, 0.1, "label"});
+  crowd.points.push_back({8, 0.01, "third"});
+  const std::string svg = plot_svg({}, {crowd});
+  EXPECT_EQ(count(svg, ">label</text>"), 6u);
+  EXPECT_EQ(count(svg, ">third</text>"), 1u);
+  EXPECT_EQ(count(svg, "<title>label</title>"), 9u);  // the points still tell
+}
+
+TEST(Plot, LabelsAreNotWrittenOverPointsNorLines) {
+  const auto label_x = [](const Series& series) {
+    const std::string svg = plot_svg({}, {series});
+    const std::size_t text = svg.find(">first</text>");
+    EXPECT_NE(text, std::string::npos) << svg;
+    return std::stod(svg.substr(svg.rfind("<text x=\"", text) + 9));
+  };
+  // The first point stands at 428 pixels: free, a label begins to its right.
+  EXPECT_GT(label_x({"s", {{3, 0.3, "first"}, {5, 0.1, "second"}}}), 428);
+  EXPECT_LT(label_x({"s", {{3, 0.3, "first"}, {3.2, 0.3, ""}, {5, 0.1, "second"}}}), 428);
+  EXPECT_LT(label_x({"s", {{3, 0.3, "first"}, {5, 0.3, ""}}, true}), 428);
 }
 
 TEST(Plot, AxesAreWhatTheStyleSays) {
-  const Series rising{"s", {{1, 1}, {10, 10}, {100, 100}}};
-  const std::string log = plot_svg({}, {rising}, {.log_x = true, .log_y = true, .lines = true});
+  // Points are joined from left to right, whatever their order.
+  const Series rising{"s", {{10, 10}, {1, 1}, {100, 100}}, true};
+  const std::string log = plot_svg({}, {rising}, {.log_x = true, .log_y = true});
   // Equal ratios are equal distances: 80, 370 and 660 across, 460, 254 and 48 up.
   EXPECT_NE(log.find("points=\"80.0,460.0 370.0,254.0 660.0,48.0 \""), std::string::npos) << log;
-  const std::string linear = plot_svg({}, {rising}, {.log_y = false, .lines = true});
+  const std::string linear = plot_svg({}, {rising}, {.log_y = false});
   EXPECT_NE(linear.find("660.0,48.0"), std::string::npos);
   EXPECT_NE(linear.find(">100</text>"), std::string::npos);
   const std::string below = plot_svg({}, {{"s", {{1, -1, "", -2, 1}, {2, 3}}}}, {.log_y = false});

@@ -71,11 +71,11 @@ TEST(ByteAlphabet, MapsEveryByteToACharacterOfItsOwn) {
 
 TEST(CharClass, KnowsTheUsualOnes) {
   const auto* classes = char_classes();
-  EXPECT_EQ(classes['a'], kLetter | kWord);
-  EXPECT_EQ(classes['7'], kNumber | kWord);
-  EXPECT_EQ(classes['_'], kPunctuation | kWord);
-  EXPECT_EQ(classes['$'], kPunctuation);
-  EXPECT_EQ(classes[' '], kSpace);
+  EXPECT_EQ(classes[U'a'], kLetter | kWord);
+  EXPECT_EQ(classes[U'7'], kNumber | kWord);
+  EXPECT_EQ(classes[U'_'], kPunctuation | kWord);
+  EXPECT_EQ(classes[U'$'], kPunctuation);
+  EXPECT_EQ(classes[U' '], kSpace);
   EXPECT_EQ(classes[0x3000] & ~(kNfkcUnsafe), kSpace);
   EXPECT_EQ(classes[0x1C], 0);  // a separator in ASCII only
   EXPECT_TRUE(classes[0xB2] & kNumber);

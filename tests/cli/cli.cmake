@@ -1,4 +1,5 @@
 # The program from outside.
+
 # Under an emulator the program is only asked which instruction set it found.
 if(CMAKE_CROSSCOMPILING)
   foreach(cpu level IN ZIP_LISTS KRAIT_EMULATED_CPUS KRAIT_EMULATED_LEVELS)
@@ -10,7 +11,7 @@ if(CMAKE_CROSSCOMPILING)
   return()
 endif()
 
-foreach(class Usage Streams Commands)
+foreach(class Usage Streams Commands Measures)
   add_test(NAME cli_${class} COMMAND Python3::Interpreter
     ${PROJECT_SOURCE_DIR}/tests/cli/cli_test.py $<TARGET_FILE:krait_cli> ${class})
   set_tests_properties(cli_${class} PROPERTIES TIMEOUT 900)

@@ -15,56 +15,13 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 from xml.etree import ElementTree
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import tiny_model  # noqa: E402
-
-KRAIT = ""
-TEXT = "It is a truth universally acknowledged, that he who reads the help needs no other help. "
-
-
-def run(*arguments, stdin=b"", env=None, **kwargs):
-    return subprocess.run([KRAIT, *map(str, arguments)], input=stdin, capture_output=True,
-                          env={**os.environ, **(env or {})}, timeout=240, check=False, **kwargs)
-
-
-class Base(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="krait-cli-test-"))
-        cls.model = cls.folder / "model"
-        tiny_model.write(cls.model)
-        cls.text = cls.folder / "text.txt"
-        cls.text.write_text(TEXT * 20)
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.folder)
-
-    def succeed(self, *arguments, **kwargs):
-        done = run(*arguments, **kwargs)
-        self.assertEqual(done.returncode, 0, (arguments, done))
-        return done
-
-    def refuse(self, code, expected, *arguments, **kwargs):
-        """The command fails with `code`, nothing on stdout and one line that says `expected`."""
-        done = run(*arguments, **kwargs)
-        message = done.stderr.decode()
-        self.assertEqual(done.returncode, code, (arguments, done))
-        self.assertEqual(done.stdout, b"", (arguments, done))
-        self.assertRegex(message, r"\Akrait: error: [^\n]+\n\Z", arguments)
-        self.assertIn(expected, message, arguments)
-
-    def quantized(self, recipe):
-        output = self.folder / recipe
-        if not output.exists():
-            self.succeed("quantize", self.model, "-o", output, "--recipe", recipe, "--samples", 4,
-                         "--seq-len", 32)
-        return output
+import program  # noqa: E402
+from program import TEXT, Base, run  # noqa: E402
 
 
 class Usage(Base):
@@ -116,11 +73,11 @@ class Usage(Base):
 class Streams(Base):
     def test_full_disk_and_closed_stdout_are_1(self):
         with open("/dev/full", "wb") as full:
-            done = subprocess.run([KRAIT, "tokenize", str(self.model), "-p", "a"], stdout=full,
+            done = subprocess.run([program.KRAIT, "tokenize", str(self.model), "-p", "a"], stdout=full,
                                   stderr=subprocess.PIPE, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr.decode(), r"\Akrait: error: .*No space left[^\n]*\n\Z")
-        done = subprocess.run(["sh", "-c", '"$0" tokenize "$1" -p a >&-', KRAIT, str(self.model)],
+        done = subprocess.run(["sh", "-c", '"$0" tokenize "$1" -p a >&-', program.KRAIT, str(self.model)],
                               capture_output=True, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"krait: error: cannot write to standard output", done.stderr)
@@ -128,7 +85,7 @@ class Streams(Base):
     def test_broken_pipe_is_quiet(self):
         read, write = os.pipe()
         os.close(read)
-        done = subprocess.run([KRAIT, "inspect", str(self.model)], stdout=write,
+        done = subprocess.run([program.KRAIT, "inspect", str(self.model)], stdout=write,
                               stderr=subprocess.PIPE, check=False)
         os.close(write)
         self.assertEqual((done.returncode, done.stderr), (-signal.SIGPIPE, b""))
@@ -144,7 +101,7 @@ class Streams(Base):
         self.assertEqual(self.succeed("tokenize", self.model, "-f", prompt).stdout, by_option)
 
     def test_interrupt_ends_the_text(self):
-        process = subprocess.Popen([KRAIT, "generate", str(self.model), "-p", TEXT, "-n", "100000000",
+        process = subprocess.Popen([program.KRAIT, "generate", str(self.model), "-p", TEXT, "-n", "100000000",
                                     "--ignore-eos"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         process.stdout.read(20)  # it has begun
         process.send_signal(signal.SIGINT)
@@ -156,7 +113,7 @@ class Streams(Base):
 
     def test_interrupted_quantize_leaves_nothing(self):
         output = self.folder / "interrupted" / "out"
-        process = subprocess.Popen([KRAIT, "quantize", str(self.model), "-o", str(output),
+        process = subprocess.Popen([program.KRAIT, "quantize", str(self.model), "-o", str(output),
                                     "--recipe", "quamba-w8a8", "--samples", "100000", "--seq-len",
                                     "2048"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         time.sleep(1.0)
@@ -167,9 +124,6 @@ class Streams(Base):
 
 
 class Commands(Base):
-    def json_of(self, *arguments, **kwargs):
-        return json.loads(self.succeed(*arguments, "--json", **kwargs).stdout.decode("utf-8"))
-
     def test_tokenize(self):
         self.assertEqual(self.succeed("tokenize", self.model, "-p", "hello").stdout,
                          b"256 108 108 111\n")
@@ -323,6 +277,8 @@ class Commands(Base):
         self.refuse(1, "no result of krait sweep", "merge", self.folder / "placed", "-o", output)
         self.assertEqual(result.read_text(), '{"mine": 1}')
 
+
+class Measures(Base):
     def test_bench(self):
         told = self.json_of("bench", "-n", "4", "-r", "3", "-t", "2", "-p", "16,8", self.model)
         self.assertEqual([r["test"] for r in told["results"]], ["pp16", "pp8", "tg4"])
@@ -493,7 +449,7 @@ class Commands(Base):
         markdown = output.read_text()
         for part in ("| krait-w8a8 |", "Recall", "Greedy continuations", "`out_proj.input`", "--only"):
             self.assertIn(part, markdown)
-        for picture in ("kl-bits", "nll-bytes", "kl-speed", "drift-model", "sites-model-krait-w8a8"):
+        for picture in ("kl-bits-model", "nll-bytes-model", "kl-speed-model", "drift-model", "sites-model-krait-w8a8"):
             self.assertIn(f"(report-{picture}.svg)", markdown)
             ElementTree.fromstring((self.folder / f"report-{picture}.svg").read_text())
         only = self.json_of("sweep", file, "-o", self.folder / "only", "--only", "model~f32")
@@ -550,5 +506,5 @@ class Commands(Base):
 
 
 if __name__ == "__main__":
-    KRAIT = os.path.abspath(sys.argv.pop(1))
+    program.KRAIT = os.path.abspath(sys.argv.pop(1))
     unittest.main(verbosity=1)

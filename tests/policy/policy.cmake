@@ -7,7 +7,7 @@ add_test(NAME policy_files COMMAND Python3::Interpreter ${policy}/files.py ${PRO
 add_test(NAME policy_links COMMAND Python3::Interpreter ${policy}/links.py ${PROJECT_SOURCE_DIR})
 set(results ${PROJECT_SOURCE_DIR}/docs/results)
 add_test(NAME policy_picture COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/bench/kl_bits.py
-  ${results}/quality.md --svg ${results}/kl-bits.svg --check)
+  ${results}/recipes.md ${results}/quality.md --svg ${results}/kl-bits.svg --check)
 set_tests_properties(policy_layers policy_files policy_links policy_picture PROPERTIES LABELS fast)
 
 # Sanitizers and coverage counters bring symbols of their own.
@@ -23,6 +23,11 @@ if(KRAIT_SUFFIXES)
     add_test(NAME policy_isa_objects_${isa} COMMAND ${command})
   endforeach()
   add_test(NAME policy_isa_objects_self_test COMMAND ${command} --self-test)
+endif()
+
+if("avx2" IN_LIST KRAIT_SUFFIXES AND CMAKE_BUILD_TYPE STREQUAL "Release")
+  add_test(NAME policy_upper_halves COMMAND Python3::Interpreter ${policy}/upper_halves.py
+    ${CMAKE_OBJDUMP} $<TARGET_OBJECTS:krait_kernels_objects> COMMAND_EXPAND_LISTS)
 endif()
 
 if(TARGET krait_cli AND NOT CMAKE_CROSSCOMPILING)

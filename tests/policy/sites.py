@@ -19,10 +19,10 @@ FAMILIES = (
     ("Mamba-2", "models/krait-mamba2", "H heads of P channels make E, G groups share B and C of N states, K taps"),
     ("GPT-NeoX (Pythia)", "models/krait-pythia", "F width of the feed-forward block"),
     ("Jamba", "models/krait-jamba", "as Mamba; F width of a feed-forward block, X experts"),
-    ("Bamba", "tests/golden/bamba-f32", "as Mamba-2; F width of a feed-forward block"),
+    ("Bamba", "tests/golden/bamba-bf16-half", "as Mamba-2; F width of a feed-forward block"),
 )
 # Everything that can be rotated is; a recipe has to quantize something.
-RECIPE = {"name": "sites", "base": "krait-w8a8", "rotate": {"value": "largest"}}
+RECIPE = {"name": "sites", "base": "krait-w8a8", "rotate": {"value": "largest", "router.input": "largest"}}
 # role -> what it is, shape; "role (Mamba-2)" where it is something else there
 MEANING = {
     "embeddings": ("the table", "[V, D]"),
@@ -108,7 +108,7 @@ def rules_of(krait, model):
                               capture_output=True, check=False)
         if done.returncode != 0:
             sys.exit(f"sites.py: {done.stderr}")
-        return json.loads(done.stdout)["rules"]
+        return json.loads(done.stdout)["sites"]
 
 
 def meaning(role, has_heads):
@@ -129,7 +129,7 @@ def page(rules_by_family):
                     continue
                 seen.add(rule["role"])
                 what, shape = meaning(rule["role"], has_heads)
-                turned = "yes" if rule["block"] else ""
+                turned = "yes" if rule["hadamard_block"] else ""
                 rows.append(f"| `{rule['role']}` | {rule['kind']} | {what} | {shape} |"
                             + (f" {turned} |" if section == "activations" else ""))
             more = (" can be rotated |", "---|") if section == "activations" else ("", "")

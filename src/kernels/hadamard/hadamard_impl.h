@@ -74,10 +74,13 @@ inline void sylvester(float* x, std::int64_t length) {
 constexpr int kMaxOrder = 28;
 constexpr int kTogether = 4;  // outputs summed side by side; divides 12, 20 and 28
 
-/// Columns j, j + 1, ... of x, as many as `part` says: x <- factor * signs x.
+/// Columns j, j + 1, ... of x, as many as `part` says: x <- scale * signs x. Takes a float: GCC does not
+/// clear the upper halves of registers where a function that takes a vector returns, and all SSE code
+/// after it would be many times slower.
 template <typename P>
 inline void sums_over_rows(float* x, std::int64_t m, std::int64_t length, const float* signs,
-                           Vec factor, std::int64_t j, P part) {
+                           float scale, std::int64_t j, P part) {
+  const Vec factor = broadcast(scale);
   Vec in[kMaxOrder];
   for (std::int64_t c = 0; c < m; ++c) in[c] = load(x + c * length + j, part);
   for (std::int64_t i = 0; i < m; i += kTogether) {
@@ -99,7 +102,7 @@ void transform(float* x, std::int64_t m, std::int64_t length, const float* signs
   const Vec f = broadcast(factor);
   for_blocks<kLanes>(length, [&](std::int64_t j, auto part) {
     if (m > 1) {
-      sums_over_rows(x, m, length, signs, f, j, part);
+      sums_over_rows(x, m, length, signs, factor, j, part);
     } else {
       store(x + j, load(x + j, part) * f, part);
     }

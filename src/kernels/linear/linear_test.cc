@@ -5,9 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <map>
 #include <string>
 #include <utility>
@@ -15,7 +13,6 @@
 
 #include "core/cpu_info.h"
 #include "core/float16.h"
-#include "core/memory.h"
 #include "core/rng.h"
 #include "kernels/quantize/quantize.h"
 
@@ -458,26 +455,6 @@ TEST(Pack, TilesHoldEveryWeightOnceAndZeros) {
       }
     }
   }
-}
-
-TEST(Pack, KeepsLargeWeightsReadable) {
-  Rng rng(8);
-  Weight heap;
-  heap.data = random_bytes(rng, {1024, 1024}, -127);  // large enough to be given back
-  const auto q = heap.data.as<std::int8_t>();
-  const std::vector<std::int8_t> before(q.begin(), q.end());
-  const std::string path = testing::TempDir() + "krait_pack_test.bin";
-  std::ofstream(path, std::ios::binary)
-      .write(reinterpret_cast<const char*>(before.data()), std::ssize(before));
-
-  const auto file = MappedFile::open(path);
-  Weight mapped;
-  mapped.data = Tensor(TensorView{file->data(), DType::i8, {1024, 1024}}, file);
-  for (Weight* weight : {&heap, &mapped}) {
-    pack(runner_of(Isa::reference, 2).context, *weight);
-    EXPECT_EQ(std::memcmp(weight->data.view().data, before.data(), before.size()), 0);
-  }
-  std::remove(path.c_str());
 }
 
 TEST(Embedding, GivesRowsOfEveryFormat) {
