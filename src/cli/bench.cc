@@ -129,8 +129,6 @@ int run(const Options& options) {
 
 Runner declare_bench(CLI::App& app) {
   const auto options = std::make_shared<Options>();
-  std::string names;
-  for (const std::string& name : dummy_names()) names += (names.empty() ? "" : ", ") + name;
   add_model_argument(app, options->model);
   app.add_option("-p,--prompt", options->prompt, "Tokens of prefill, one or more; 0: none")
       ->delimiter(',')
@@ -159,7 +157,8 @@ Runner declare_bench(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
   app.add_option("--dummy", options->dummy,
-                 "Random weights of a published shape instead of a MODEL: " + names)
+                 fmt::format("Random weights of a published shape instead of a MODEL: {}",
+                             fmt::join(dummy_names(), ", ")))
       ->type_name("NAME");
   app.add_option("--recipe", options->recipe, "How --dummy is quantized: name or JSON file")
       ->type_name("NAME")

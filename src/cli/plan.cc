@@ -125,13 +125,12 @@ int run(const Options& options) {
 
 Runner declare_plan(CLI::App& app) {
   const auto options = std::make_shared<Options>();
-  std::string names;
-  for (const std::string& name : dummy_names()) names += (names.empty() ? "" : ", ") + name;
   app.add_option(
       "MODEL", options->model,
-      "Directory of a float checkpoint (default: $KRAIT_MODEL, else the demo model), or a "
-      "published shape: " +
-          names);
+      fmt::format(
+          "Directory of a float checkpoint (default: $KRAIT_MODEL, else the demo model), or a "
+          "published shape: {}",
+          fmt::join(dummy_names(), ", ")));
   app.add_option("--memory", options->memory, "What there is, such as 512M or 1.5G: says what fits")
       ->type_name("SIZE");
   app.add_option("--bandwidth", options->bandwidth,

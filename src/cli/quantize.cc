@@ -65,13 +65,12 @@ int run(Options& options) {
 Runner declare_quantize(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   QuantizeOptions& q = options->quantize;
-  std::string recipes;
-  for (const std::string& name : recipe_names()) recipes += (recipes.empty() ? "" : ", ") + name;
   add_model_argument(app, options->model);
   app.add_option("-o,--output", options->output, "Directory to write; must not exist")
       ->required()
       ->type_name("DIR");
-  app.add_option("--recipe", q.recipe, "Name or JSON file; shipped: " + recipes)
+  app.add_option("--recipe", q.recipe,
+                 fmt::format("Name or JSON file; shipped: {}", fmt::join(recipe_names(), ", ")))
       ->type_name("NAME")
       ->capture_default_str();
   app.add_option("--calibration", q.calibration,
