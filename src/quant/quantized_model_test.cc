@@ -30,9 +30,9 @@ QuantizedModel quantized(const Recipe& recipe,
 }
 
 std::vector<float> logits_of(const QuantizedModel& made, std::span<const std::int32_t> ids, Isa isa,
-                             int threads, std::size_t chunk) {
+                             int threads, std::size_t chunk, const LoadOptions& options = {}) {
   TestRuntime runtime(isa, threads);
-  const auto model = load_model(runtime.ctx, made.config, *made.tensors);
+  const auto model = load_model(runtime.ctx, made.config, *made.tensors, options);
   SequenceState state(model->state_layout());
   std::vector<float> logits;
   for (std::size_t begin = 0; begin < ids.size(); begin += chunk) {
@@ -73,24 +73,24 @@ std::int64_t chunk_of(const QuantizedModel& made) {
 
 /// The same logits on every instruction set, for any number of threads and, unless scales span the
 /// tensor, any calls that cut no chunk.
-void expect_same_bits(const QuantizedModel& made, bool any_cut) {
+void expect_same_bits(const QuantizedModel& made, bool any_cut, const LoadOptions& options = {}) {
   const std::vector<std::int32_t> ids = random_ids(5, 29, kShape.V);
-  const std::vector<float> expected = logits_of(made, ids, Isa::reference, 1, ids.size());
+  const std::vector<float> expected = logits_of(made, ids, Isa::reference, 1, ids.size(), options);
   for (float x : expected) ASSERT_TRUE(std::isfinite(x));
   std::vector<float> steps = expected;
   if (any_cut && chunk_of(made) > 1) {
-    steps = logits_of(made, ids, Isa::reference, 1, 1);
+    steps = logits_of(made, ids, Isa::reference, 1, 1, options);
     EXPECT_LT(difference(steps, expected), 5e-3);  // a value between two integers may go to either
   }
   for (Isa isa : all_isas()) {
     if (!cpu_supports(isa)) continue;
     for (int threads : {1, 2, 5}) {
-      EXPECT_TRUE(same_bytes(logits_of(made, ids, isa, threads, ids.size()), expected))
+      EXPECT_TRUE(same_bytes(logits_of(made, ids, isa, threads, ids.size(), options), expected))
           << name_of(isa) << ", " << threads << " threads";
       for (std::size_t cut : {1, 3, 16}) {
         if (!any_cut) continue;
         const std::vector<float>& wanted = cut == 16 ? expected : steps;
-        EXPECT_TRUE(same_bytes(logits_of(made, ids, isa, threads, cut), wanted))
+        EXPECT_TRUE(same_bytes(logits_of(made, ids, isa, threads, cut, options), wanted))
             << name_of(isa) << ", " << threads << " threads, calls of " << cut;
       }
     }
@@ -318,29 +318,16 @@ Recipe outliers_above(double threshold) {
   return parse_recipe(json, "test");
 }
 
-/// Sets KRAIT_EXPERTS for one test.
-struct Experts {
-  explicit Experts(const char* value) { ::setenv("KRAIT_EXPERTS", value, 1); }
-  ~Experts() { ::unsetenv("KRAIT_EXPERTS"); }
-};
-
 TEST(MappedExperts, GiveTheBitsOfPackedOnes) {
   for (const char* recipe : {"krait-w8a8", "krait-w4a8-h8", "krait-w4a16", "llmint8-w8a8"}) {
     const QuantizedModel made = quantized(load_recipe(recipe), tiny_jamba(kJamba));
     const std::vector<std::int32_t> ids = random_ids(9, 33, kShape.V);
-    std::vector<float> packed;
-    {
-      const Experts experts("packed");
-      packed = logits_of(made, ids, Isa::reference, 1, ids.size());
-    }
-    const Experts experts("mapped");
-    expect_same_bits(made, true);
-    EXPECT_TRUE(same_bytes(logits_of(made, ids, select_isa(), 2, 7), packed)) << recipe;
+    const LoadOptions in_memory{.packs_experts = true}, mapped{.packs_experts = false};
+    const std::vector<float> packed =
+        logits_of(made, ids, Isa::reference, 1, ids.size(), in_memory);
+    expect_same_bits(made, true, mapped);
+    EXPECT_TRUE(same_bytes(logits_of(made, ids, select_isa(), 2, 7, mapped), packed)) << recipe;
   }
-  const Experts experts("loaded");
-  expect_error(
-      [] { logits_of(quantized(load_recipe("f32"), tiny_jamba()), {}, select_isa(), 1, 1); },
-      ErrorCode::invalid_argument, {"KRAIT_EXPERTS=loaded", "packed, mapped"});
 }
 
 // The values of these models are below 6: here a third of them are outliers.
