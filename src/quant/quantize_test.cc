@@ -144,7 +144,7 @@ TEST(Quantize, FourBitGroupsAreCompressedTensors) {
   EXPECT_EQ(read_json_file(float_inputs + "/config.json")
                 .at("/quantization_config/config_groups/group_1/input_activations"_json_pointer),
             Json());
-  EXPECT_NE(read_file(output + "/README.md").find("int4 in groups of at most 64"),
+  EXPECT_NE(read_file(output + "/README.md").find("int4/group64"),
             std::string::npos);
 
   const Checkpoint checkpoint = open_checkpoint(output);

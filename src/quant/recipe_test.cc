@@ -325,12 +325,8 @@ TEST(CheckRecipe, KnowsWhereFourBitsAreRead) {
     EXPECT_NO_THROW(check_changed(role, four)) << role;
   }
   expect_refused("/weights/A_log", four, {"weights.A_log cannot be int4/group64"});
-  Recipe recipe = load_recipe("quamba-w8a8");
-  recipe.weights["A_log"].args = QuantArgs{.bits = 4};
-  EXPECT_EQ(
-      fit_recipe(recipe, layout_of({.D = 24, .E = 40, .N = 16})).weights.at("A_log").args.bits, 4);
-  // 5 states fill no word, and the A_log of Mamba-2 is a vector.
-  EXPECT_EQ(fit_recipe(recipe, layout_of()).weights.at("A_log").args.bits, 8);
+  const Json tensor = {{"bits", 4}, {"strategy", "tensor"}};
+  expect_refused("/weights/A_log", tensor, {"weights.A_log cannot be int4/tensor", "int8/tensor"});
   expect_refused(
       "/weights/dt_proj", four,
       {"weights.dt_proj cannot be int4/group64", "needs a multiple of 8 columns, and there are 3"});

@@ -90,9 +90,9 @@ TEST_P(RoundLayers, RoundOnTheInputsOfTheFinishedModel) {
         round_gptq(runtime.pool, value.as<float>(), site.rows, site.cols, moments.own,
                    *tensor.integers, gptq_options(plan.recipe.rounding()), site.name);
     const QuantizedTensor expected = pack_rounded(rounded, tensor.shape, *tensor.integers);
-    EXPECT_EQ(bytes_of(made.tensors->get(tensor.name + "_packed")), bytes_of(expected.q))
+    EXPECT_EQ(bytes_of(made.tensors->get(tensor.outputs()[0].name)), bytes_of(expected.q))
         << site.name;
-    EXPECT_EQ(bytes_of(made.tensors->get(tensor.name + "_scale")), bytes_of(expected.scale));
+    EXPECT_EQ(bytes_of(made.tensors->get(tensor.outputs()[1].name)), bytes_of(expected.scale));
     ++compared;
   }
   EXPECT_GE(compared, 4);
