@@ -152,7 +152,7 @@ std::vector<Picture> report_pictures(const ReportModels& models) {
 }
 
 std::string drift_svg(const std::string& name, const DriftResult& drift) {
-  Series series{name, {}};
+  Series series{name, {}, true};
   for (const DriftBin& bin : drift.bins) {
     const double half = kQuantile95 * bin.kl.error;
     series.points.push_back({.x = std::sqrt(static_cast<double>(bin.begin * bin.end)),
@@ -163,7 +163,7 @@ std::string drift_svg(const std::string& name, const DriftResult& drift) {
   return plot_svg({.title = "Divergence by position",
                    .x_label = "tokens read",
                    .y_label = "mean KL to the reference, nats per token"},
-                  {series}, {.log_x = true, .log_y = false, .lines = true});
+                  {series}, {.log_x = true, .log_y = false});
 }
 
 void write_report(const std::string& path, const ReportModels& models) {
