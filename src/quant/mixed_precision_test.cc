@@ -62,7 +62,7 @@ TEST_F(MixedPrecisionTest, SizesAreThoseOfTheRecipeThatItWrites) {
 }
 
 TEST_F(MixedPrecisionTest, BitsGoWhereTheyAreWorthMost) {
-  const MixedPrecision few = mix(5.5), many = mix(16);
+  const MixedPrecision many = mix(16), few = mix(many.bits_per_weight - 0.3);
   EXPECT_LT(many.loss, few.loss);
   for (const MixedProduct& product : many.products) EXPECT_EQ(product.chosen, 2u) << product.name;
   std::size_t narrowed = 0;
