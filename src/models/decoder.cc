@@ -254,7 +254,6 @@ StateLayout lay_out_state(const DecoderConfig& config, DecoderParts& parts,
   walk(config, parts, reader);
   StateLayout state;
   for_each_op(parts, [&](auto& op, int layer) {
-    if constexpr (requires { check_numerics(op); }) check_numerics(op);
     if constexpr (requires { add_state(op, layer, state); }) add_state(op, layer, state);
   });
   return state;

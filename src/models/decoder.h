@@ -40,8 +40,7 @@ void walk(const DecoderConfig& config, DecoderParts& parts, Visitor& visitor);
 /// What quantizers and inspectors see of a decoder. Info: all but the names.
 ModelLayout describe_decoder(const DecoderConfig& config);
 
-/// The state of a sequence in these numerics, without a fingerprint. Errors: unsupported for
-/// numerics that do not go together.
+/// The state of a sequence in these numerics, without a fingerprint.
 StateLayout describe_state(const DecoderConfig& config,
                            const std::map<std::string, ActivationNumerics>& numerics);
 

@@ -151,17 +151,6 @@ void visit(Mamba2& m, Visitor& v) {
   v.head_order(order_of_heads(s, v));
 }
 
-// An orthogonal R leaves C S as it is: (C R)(R^T S), and R^T S is what B R makes. Static scales
-// were measured on the state that is not rotated.
-void check_numerics(const Mamba2& m) {
-  const std::int64_t block = m.xBC[1].output.numerics.hadamard_block;
-  const std::int64_t other = m.xBC[2].output.numerics.hadamard_block;
-  check(block == other, ErrorCode::unsupported,
-        "B and C must be rotated alike, config.json has blocks of {} and {}", block, other);
-  check(block == 0 || !m.ssm_state.is_static_int8(), ErrorCode::unsupported,
-        "an int8 state with static scales cannot be rotated, and config.json rotates B and C");
-}
-
 void prepare(Mamba2& m) {
   m.a2 = make_a2(m.a2);
   m.D = per_channel(m.D, m.spec.d_inner());

@@ -47,8 +47,6 @@ struct Mamba2 {
 };
 
 void visit(Mamba2& m, Visitor& v);
-/// Refuses numerics of sites that do not go together (unsupported).
-void check_numerics(const Mamba2& m);
 /// Makes what the forward pass reads of what was loaded.
 void prepare(Mamba2& m);
 /// Adds the block's buffers to the state, in the numerics of its sites.
