@@ -26,7 +26,7 @@ struct SpeedTest {
 
 struct SpeedResult {
   SpeedTest test;
-  std::vector<double> rates = {};        ///< tokens per second of each repeat, of all sequences together
+  std::vector<double> rates = {};   ///< tokens per second of each repeat, of all sequences together
   std::size_t state_bytes = 0;      ///< of one sequence at the end
   double bytes_per_step = 0;        ///< decode: see step_bytes()
   std::string bound{};              ///< what limits it: "read bandwidth", "int8 peak", "fp32 peak"

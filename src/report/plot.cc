@@ -212,6 +212,7 @@ std::string write_labels(const Series& series, const Axis& x, const Axis& y, con
                          Taken& taken) {
   std::string svg;
   for (const Place& place : places_of(series, x, y)) {
+    if (place.point->label.empty()) continue;
     if (const auto at = taken.beside(place.x, place.y, place.point->label)) {
       svg += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" fill=\"{}\">{}</text>\n", at->first,
                          at->second, colour, escaped(place.point->label));
