@@ -144,7 +144,7 @@ TEST(GptNeox, RefusesCachesThatNoKernelHas) {
   Json& krait = checkpoint.config["quantization_config"]["krait"];
   krait["activations"]["k_cache"] = {{"bits", 8}, {"strategy", "tensor"}};
   expect_error([&] { layout_of(checkpoint); }, ErrorCode::unsupported,
-               {"k_cache", "16-bit float", "token, dynamic"});
+               {"k_cache", "f16", "int8/token/dynamic"});
 }
 
 struct CountingTap : Tap {
