@@ -259,13 +259,18 @@ StateLayout lay_out_state(const DecoderConfig& config, DecoderParts& parts,
   return state;
 }
 
+/// In floating point: sizes that no tensor has confirmed yet may be anything.
 std::int64_t count_parameters(const ModelLayout& layout) {
-  std::int64_t parameters = 0;
+  double parameters = 0;
   for (const LinearSite& site : layout.linears) {
-    if (site.tied_to.empty()) parameters += site.rows * site.cols + (site.has_bias ? site.rows : 0);
+    if (!site.tied_to.empty()) continue;
+    parameters += static_cast<double>(site.rows) * static_cast<double>(site.cols);
+    if (site.has_bias) parameters += static_cast<double>(site.rows);
   }
-  for (const ParamSite& site : layout.params) parameters += site.shape.elements();
-  return parameters;
+  for (const ParamSite& site : layout.params) {
+    parameters += static_cast<double>(site.shape.elements());
+  }
+  return static_cast<std::int64_t>(std::min(parameters, 0x1p62));
 }
 
 }  // namespace

@@ -37,7 +37,8 @@ DecoderConfig read(const ModelFiles& files) {
   const float eps = static_cast<float>(config_positive(config, {"rms_norm_eps"}).value_or(1e-5));
   DecoderConfig decoder;
   decoder.ends = files.ends("model.embed_tokens", "lm_head", {"model.final_layernorm", eps});
-  const std::int64_t D = decoder.ends.d_model, E = size("mamba_expand", 2) * D;
+  const std::int64_t D = decoder.ends.d_model;
+  const std::int64_t E = size_of_model({size("mamba_expand", 2) * D}, "mamba_expand hidden_size");
   const std::int64_t heads = size("mamba_n_heads", 128);
   check(E % heads == 0 && size("mamba_d_head", E / heads) == E / heads, ErrorCode::bad_data,
         "config.json: mamba_n_heads {} of mamba_d_head {} are not mamba_expand hidden_size {}",
@@ -53,6 +54,7 @@ DecoderConfig read(const ModelFiles& files) {
                    .in_proj_bias = bias,
                    .out_proj_bias = bias};
   files.read_time_step_limit(mamba);
+  size_of_model({mamba.group_channels()}, "mamba_n_groups mamba_d_state");
   check(heads % mamba.groups == 0, ErrorCode::bad_data,
         "config.json: mamba_n_groups {} does not divide mamba_n_heads {}", mamba.groups, heads);
   check_taps(mamba.d_conv);

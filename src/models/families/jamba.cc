@@ -37,8 +37,9 @@ Mamba1Spec read_mixer(const ModelFiles& files, std::int64_t D, const std::string
   };
   const bool bias = config_bool(files.config, "mamba_proj_bias").value_or(false);
   const Mamba1Spec mixer{
-      .d_inner = files.dim(prefix + "A_log", 2, 0)
-                     .value_or(config_dim(files.config, {"mamba_expand"}).value_or(2) * D),
+      .d_inner = size_of_model({files.dim(prefix + "A_log", 2, 0),
+                                config_dim(files.config, {"mamba_expand"}).value_or(2) * D},
+                               "mamba_expand hidden_size"),
       .d_state = size("mamba_d_state", files.dim(prefix + "A_log", 2, 1), 16),
       .d_conv = size("mamba_d_conv", files.dim(prefix + "conv1d.weight", 3, 2), 4),
       .dt_rank = size("mamba_dt_rank", files.dim(prefix + "dt_proj.weight", 2, 1), (D + 15) / 16),

@@ -38,7 +38,8 @@ void read_sizes(const ModelFiles& files, std::int64_t D, const std::string& mixe
   const auto conv_channels = files.dim(mixer + "conv1d.weight", 3, 0);
   const std::int64_t GN =
       conv_channels ? (*conv_channels - E) / 2 : groups.value_or(1) * states.value_or(128);
-  check(GN > 0 && (!conv_channels || *conv_channels == E + 2 * GN), ErrorCode::bad_data,
+  check(GN > 0 && GN < (std::int64_t{1} << 31) && (!conv_channels || *conv_channels == E + 2 * GN),
+        ErrorCode::bad_data,
         "{}: conv1d.weight has {} channels, which are not d_inner {} and those of B and C",
         files.shapes.where(), conv_channels.value_or(0), E);
   spec.groups = groups.value_or(std::max<std::int64_t>(1, GN / states.value_or(128)));
