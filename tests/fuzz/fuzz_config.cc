@@ -28,7 +28,7 @@ void describe(const krait::Json& config, const krait::TensorSource& tensors) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const std::shared_ptr<krait::TensorSource> checkpoints[] = {
       krait::tiny_mamba().source(), krait::tiny_mamba2().source(), krait::tiny_neox().source(),
-      krait::tiny_jamba().source()};
+      krait::tiny_jamba().source(), krait::tiny_bamba().source()};
   try {
     const krait::Json config =
         krait::parse_json({reinterpret_cast<const char*>(data), size}, "config.json");
