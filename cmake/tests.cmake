@@ -50,7 +50,7 @@ foreach(folder IN LISTS KRAIT_FOLDERS)
   endif()
 endforeach()
 file(GLOB tests CONFIGURE_DEPENDS tests/*_test.cc)
-krait_test_program(path_tests krait ${tests})
+krait_test_program(path_tests "${KRAIT_OBJECTS_quant}" ${tests})  # emulated too: no more than they use
 
 # The "bits" tests: on each emulated CPU what its level of instructions adds to the one before it.
 foreach(cpu level IN ZIP_LISTS KRAIT_EMULATED_CPUS KRAIT_EMULATED_LEVELS)
