@@ -4,12 +4,15 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "krait/engine.h"
 
 namespace krait {
 
+struct LoadedModel;
+struct Sequence;
 class Session;
 
 /// ids[i] into *sessions[i], all in one pass over the weights: many sequences cost little more than
@@ -19,7 +22,8 @@ class Session;
 /// session that is there twice, an id outside [0, vocab_rows).
 void decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
 
-/// One conversation: a constant-size state. Copying forks it.
+/// One conversation: a state that does not grow with the text, but for what attention keeps.
+/// Copying forks it. One thread at a time may use it.
 class Session {
  public:
   Session(const Session&);
@@ -46,9 +50,10 @@ class Session {
  private:
   friend class Engine;
   friend void krait::decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
-  struct Impl;
-  explicit Session(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Session(std::shared_ptr<LoadedModel> model);
+  Session(std::shared_ptr<LoadedModel> model, std::string_view saved);
+  std::shared_ptr<LoadedModel> model_;
+  std::unique_ptr<Sequence> sequence_;
 };
 
 }  // namespace krait

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "krait/error.h"
+#include "krait/session.h"
 #include "runtime/test_support.h"
 
 namespace krait {
@@ -138,7 +139,7 @@ Engine mamba2_engine(std::int64_t vocab) {
 // Mamba-2 takes chunks of tokens at once: only a prompt cut inside one gives other bits.
 TEST(Session, ConsumesLongPromptsInPiecesOfWholeChunks) {
   const Engine engine = mamba2_engine(61);
-  const auto chunk = static_cast<std::size_t>(engine.impl()->model->state_layout()->chunk);
+  const auto chunk = static_cast<std::size_t>(model_of(engine).state_layout()->chunk);
   ASSERT_GT(chunk, 1u);
   const auto ids = random_ids(3, 2 * kPrefillChunk + 77, 61);
   const auto after = [&](std::size_t cut) {
@@ -165,15 +166,16 @@ TEST(Session, ConsumesLongPromptsInPiecesOfWholeChunks) {
 
 TEST(Session, HandsOutTheLogitsOfEveryTokenChunkByChunk) {
   const Engine engine = mamba2_engine(100000);
-  const std::int64_t chunk = engine.impl()->model->state_layout()->chunk;
-  EXPECT_GT(logits_chunk(engine), chunk);
-  EXPECT_EQ(logits_chunk(engine) % chunk, 0);
+  const std::int64_t chunk = model_of(engine).state_layout()->chunk;
+  EXPECT_GT(logits_chunk(executor_of(engine)), chunk);
+  EXPECT_EQ(logits_chunk(executor_of(engine)) % chunk, 0);
   const auto ids = random_ids(3, 150, 100000);
-  SequenceState state(engine.impl()->model->state_layout());
+  SequenceState state = executor_of(engine).new_state();
   std::vector<float> last;
-  forward_logits(engine, ids, state, [&](std::int64_t, std::int64_t rows, const float* logits) {
-    last.assign(logits + (rows - 1) * 100000, logits + rows * 100000);
-  });
+  forward_logits(executor_of(engine), ids, state,
+                 [&](std::int64_t, std::int64_t rows, const float* logits) {
+                   last.assign(logits + (rows - 1) * 100000, logits + rows * 100000);
+                 });
   Session session = engine.new_session();
   session.prefill(ids);
   EXPECT_TRUE(same_bits(session.logits(), last));
@@ -182,10 +184,10 @@ TEST(Session, HandsOutTheLogitsOfEveryTokenChunkByChunk) {
 TEST(Session, HandsOutTheLogitsOfEveryToken) {
   const Engine engine = byte_engine();
   const auto ids = random_ids(3, 1100, 257);
-  SequenceState state(engine.impl()->model->state_layout());
+  SequenceState state = executor_of(engine).new_state();
   std::int64_t next = 0;
   std::vector<float> at_600, last;
-  forward_logits(engine, ids, state,
+  forward_logits(executor_of(engine), ids, state,
                  [&](std::int64_t first, std::int64_t rows, const float* logits) {
                    EXPECT_EQ(first, next);
                    next += rows;

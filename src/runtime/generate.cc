@@ -4,7 +4,7 @@
 #include <chrono>
 
 #include "core/check.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
 #include "runtime/sampler.h"
 #include "runtime/stop_filter.h"
 
@@ -55,7 +55,7 @@ GenerateResult generate(const Engine& engine, Session& session, std::string_view
 
   const Clock::time_point decode_start = Clock::now();
   Sampler sampler(options, engine.vocab_size());
-  TextStream stream(*engine.impl()->tokenizer);
+  TextStream stream(EngineAccess::model(engine)->known_tokenizer());
   StopFilter filter(options.stop);
   Output output(result, on_text);
   const std::span<const std::int32_t> eos = engine.eos_ids();

@@ -1,6 +1,7 @@
 #include "models/blocks/embedding_and_head.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/hadamard/hadamard.h"
 #include "kernels/linear/linear.h"
@@ -54,26 +55,41 @@ float* embed(Context& ctx, const Ends& ends, const Batch& batch) {
   return residual;
 }
 
-void run_head(Context& ctx, const Ends& ends, const Batch& batch, LogitRows rows, float* residual,
-              const float* add, float* logits) {
+namespace {
+
+/// The tokens of the batch that have a row of logits.
+std::vector<std::int64_t> tokens_with_logits(const Batch& batch) {
+  std::vector<std::int64_t> tokens;
+  for (std::size_t i = 0; i < batch.rows.size(); ++i) {
+    const std::int64_t end = batch.cu_seqlens[i + 1];
+    const std::int64_t rows = logit_rows(batch.rows[i], end - batch.cu_seqlens[i]);
+    for (std::int64_t t = end - rows; t < end; ++t) tokens.push_back(t);
+  }
+  return tokens;
+}
+
+}  // namespace
+
+void run_head(Context& ctx, const Ends& ends, const Batch& batch, float* residual, const float* add,
+              float* logits) {
   const std::int64_t D = ends.table.cols();
   auto T = static_cast<std::int64_t>(batch.ids.size());
-  if (rows == LogitRows::none && !ctx.tap) return;
-  if (rows == LogitRows::last) {  // only these rows are normed and multiplied
-    const auto sequences = static_cast<std::int64_t>(batch.states.size());
-    float* last_residual = ctx.arena.take<float>(sequences * D);
-    float* last_add = ctx.arena.take<float>(sequences * D);
-    for (std::int64_t i = 0; i < sequences; ++i) {
-      const std::int64_t t = batch.cu_seqlens[static_cast<std::size_t>(i) + 1] - 1;
-      std::copy_n(residual + t * D, D, last_residual + i * D);
-      std::copy_n(add + t * D, D, last_add + i * D);
+  const std::vector<std::int64_t> wanted = tokens_with_logits(batch);
+  if (wanted.empty() && !ctx.tap) return;
+  if (const auto rows = std::ssize(wanted); rows > 0 && rows < T) {  // only they are multiplied
+    float* wanted_residual = ctx.arena.take<float>(rows * D);
+    float* wanted_add = ctx.arena.take<float>(rows * D);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const std::int64_t t = wanted[static_cast<std::size_t>(i)];
+      std::copy_n(residual + t * D, D, wanted_residual + i * D);
+      std::copy_n(add + t * D, D, wanted_add + i * D);
     }
-    residual = last_residual;
-    add = last_add;
-    T = sequences;
+    residual = wanted_residual;
+    add = wanted_add;
+    T = rows;
   }
   const Activation hidden = norm_to_site(ctx, residual, add, ends.norm, ends.head_input, T);
-  if (rows == LogitRows::none) {
+  if (wanted.empty()) {
     ctx.tap->product(ends.head, hidden);
     return;
   }
