@@ -39,16 +39,19 @@ class Session {
   void prefill(std::span<const std::int32_t> ids);
   void decode(std::int32_t id) { prefill({&id, 1}); }
 
-  /// f32 [vocab_rows] after the last consumed token; empty at the start of a sequence and after
-  /// restore until something is consumed.
+  /// f32 [vocab_rows] after the last consumed token; empty at the start of a sequence, and after
+  /// restoring a file of an earlier version until something is consumed.
   std::span<const float> logits() const;
   std::int64_t position() const;  ///< tokens consumed
   std::size_t state_bytes() const;
-  std::string save() const;  ///< for Engine::restore
+  /// For Engine::restore: state, tokens, logits, random numbers and the bytes of a character that is
+  /// not complete, so that what is restored goes on with the tokens that this would have had.
+  std::string save() const;
   void reset();
 
  private:
   friend class Engine;
+  friend struct SessionAccess;
   friend void krait::decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
   explicit Session(std::shared_ptr<LoadedModel> model);
   Session(std::shared_ptr<LoadedModel> model, std::string_view saved);

@@ -10,6 +10,7 @@
 
 #include "io/json.h"
 #include "krait/engine.h"
+#include "krait/session.h"
 #include "runtime/executor.h"
 #include "tokenizer/tokenizer.h"
 
@@ -44,6 +45,13 @@ struct LoadedModel {
 struct EngineAccess {
   static Engine wrap(std::shared_ptr<LoadedModel> model) { return Engine(std::move(model)); }
   static const std::shared_ptr<LoadedModel>& model(const Engine& engine) { return engine.model_; }
+};
+
+struct SessionAccess {
+  static const std::shared_ptr<LoadedModel>& model(const Session& session) {
+    return session.model_;
+  }
+  static Sequence& sequence(Session& session) { return *session.sequence_; }
 };
 
 inline Executor& executor_of(const Engine& engine) { return EngineAccess::model(engine)->executor; }

@@ -227,7 +227,8 @@ TEST(Session, CopiesForkAndSavedOnesContinue) {
   session.prefill(ids);
   Session fork = session;
   Session restored = engine.restore(session.save());
-  EXPECT_TRUE(restored.logits().empty());
+  EXPECT_TRUE(same_bits(restored.logits(), session.logits()));
+  EXPECT_EQ(restored.save(), session.save());
   EXPECT_EQ(restored.position(), 40);
   EXPECT_TRUE(same_bits(fork.logits(), session.logits()));
   for (Session* each : {&session, &fork, &restored}) each->decode(9);

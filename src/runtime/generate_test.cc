@@ -67,7 +67,7 @@ TEST(Generate, StreamsCompleteCharactersThatAddUpToTheText) {
           return true;
         });
     EXPECT_EQ(streamed, result.text);
-    EXPECT_EQ(result.finish_reason, "length");
+    EXPECT_EQ(result.finish_reason, FinishReason::length);
     EXPECT_EQ(result.ids.size(), 60u);
     EXPECT_EQ(session.position(), 1 + 60);
   }
@@ -86,7 +86,7 @@ TEST(Generate, EndsBeforeAStopTextThatSpansTokens) {
     options.stop = {"never to be seen", stop};
     const GenerateResult result = run(engine, options);
     EXPECT_EQ(result.text, whole.substr(0, whole.find(stop)));
-    EXPECT_EQ(result.finish_reason, "stop");
+    EXPECT_EQ(result.finish_reason, FinishReason::stop);
     ++tried;
   }
   EXPECT_GT(tried, 0);
@@ -106,7 +106,7 @@ TEST(Generate, EndsAtTheEndOfText) {
     if (eos == result.ids.end()) continue;
     ++ends;
     EXPECT_EQ(eos + 1, result.ids.end());
-    EXPECT_EQ(result.finish_reason, "stop");
+    EXPECT_EQ(result.finish_reason, FinishReason::stop);
     EXPECT_EQ(result.text.find("endoftext"), std::string::npos);
     EXPECT_EQ(session.position(), static_cast<std::int64_t>(result.ids.size()));  // not the end
     options.ignore_eos = true;
@@ -139,7 +139,7 @@ TEST(Generate, CanBeCancelled) {
   const GenerateResult result = generate(engine, session, "x", options_of(100),
                                          [&](std::string_view) { return ++calls < 3; });
   EXPECT_EQ(calls, 3);
-  EXPECT_EQ(result.finish_reason, "cancelled");
+  EXPECT_EQ(result.finish_reason, FinishReason::cancelled);
   EXPECT_LT(result.ids.size(), 100u);
   EXPECT_NO_THROW(generate(engine, session, "more", options_of(3)));
 }
@@ -150,7 +150,7 @@ TEST(Generate, MayOnlyReadThePrompt) {
   const GenerateResult result = generate(engine, session, "prompt", options_of(0));
   EXPECT_TRUE(result.ids.empty());
   EXPECT_EQ(result.text, "");
-  EXPECT_EQ(result.finish_reason, "length");
+  EXPECT_EQ(result.finish_reason, FinishReason::length);
   EXPECT_EQ(session.position(), 6);
 }
 
@@ -159,8 +159,8 @@ TEST(Generate, RefusesAnEmptyPromptWithNothingBefore) {
   Session session = engine.new_session();
   EXPECT_THROW(generate(engine, session, "", options_of(5)), Error);
   session.prefill(std::vector<std::int32_t>{1});
-  Session restored = engine.restore(session.save());
-  EXPECT_THROW(generate(engine, restored, "", options_of(5)), Error);
+  Session restored = engine.restore(SessionAccess::sequence(session).state.serialize());
+  EXPECT_THROW(generate(engine, restored, "", options_of(5)), Error);  // a state without logits
   EXPECT_NO_THROW(generate(engine, session, "", options_of(5)));
   GenerateOptions bad = options_of(5);
   bad.top_p = 2;

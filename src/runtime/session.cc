@@ -8,14 +8,24 @@
 
 namespace krait {
 
+namespace {
+
+const Tokenizer* tokenizer_of(const LoadedModel& model) {
+  return model.tokenizer ? &*model.tokenizer : nullptr;
+}
+
+}  // namespace
+
 Session::Session(std::shared_ptr<LoadedModel> model)
     : model_(std::move(model)),
-      sequence_(std::make_unique<Sequence>(Sequence{model_->executor.new_state()})) {}
+      sequence_(std::make_unique<Sequence>(
+          new_sequence(model_->executor.model().state_layout(), tokenizer_of(*model_)))) {}
 
 Session::Session(std::shared_ptr<LoadedModel> model, std::string_view saved)
     : model_(std::move(model)),
       sequence_(std::make_unique<Sequence>(
-          Sequence{SequenceState::deserialize(saved, model_->executor.model().state_layout())})) {}
+          restore_sequence(saved, model_->executor.model().state_layout(),
+                           model_->executor.model().info().vocab_rows, tokenizer_of(*model_)))) {}
 
 Session::Session(const Session& other)
     : model_(other.model_), sequence_(std::make_unique<Sequence>(*other.sequence_)) {}
@@ -28,17 +38,12 @@ Session& Session::operator=(const Session& other) {
   return *this;
 }
 
-void Session::prefill(std::span<const std::int32_t> ids) {
-  if (ids.empty()) return;
-  model_->executor.check_ids(ids);
-  sequence_->logits.resize(static_cast<std::size_t>(model_->executor.model().info().vocab_rows));
-  model_->executor.read(ids, sequence_->state, LogitRows::last, sequence_->logits.data());
-}
+void Session::prefill(std::span<const std::int32_t> ids) { sequence_->read(model_->executor, ids); }
 
 std::span<const float> Session::logits() const { return sequence_->logits; }
 std::int64_t Session::position() const { return sequence_->state.position(); }
 std::size_t Session::state_bytes() const { return sequence_->state.bytes(); }
-std::string Session::save() const { return sequence_->state.serialize(); }
+std::string Session::save() const { return sequence_->save(); }
 
 void decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids) {
   using enum ErrorCode;
@@ -66,11 +71,11 @@ void decode(std::span<Session* const> sessions, std::span<const std::int32_t> id
     steps.push_back({sequence.state, ids.subspan(i, 1), LogitRows::last, sequence.logits.data()});
   }
   model->executor.run(steps);
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    sessions[i]->sequence_->have_read(ids.subspan(i, 1));
+  }
 }
 
-void Session::reset() {
-  sequence_->state.reset();
-  sequence_->logits.clear();
-}
+void Session::reset() { sequence_->reset(); }
 
 }  // namespace krait
