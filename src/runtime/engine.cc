@@ -76,9 +76,7 @@ void Engine::Impl::prefill(std::span<const std::int32_t> ids, SequenceState& sta
   const std::lock_guard lock(mutex);
   SequenceState* states[] = {&state};
   while (!ids.empty()) {
-    // Up to a multiple of kPrefillChunk, wherever the state stands: see StateLayout::chunk.
-    const auto room = static_cast<std::size_t>(kPrefillChunk - state.position() % kPrefillChunk);
-    const std::size_t count = std::min(ids.size(), room);
+    const std::size_t count = std::min(ids.size(), static_cast<std::size_t>(kPrefillChunk));
     const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(count)};
     const bool last = count == ids.size();
     model->forward(context, {ids.first(count), cu_seqlens, states}, last ? rows : LogitRows::none,
@@ -107,10 +105,7 @@ Engine make_engine(EngineParts parts, const EngineOptions& options, std::optiona
 
 std::int64_t logits_chunk(const Engine& engine) {
   constexpr std::int64_t kElements = std::int64_t{8} << 20;
-  const std::int64_t rows =
-      std::clamp<std::int64_t>(kElements / engine.vocab_rows(), 1, kPrefillChunk);
-  const std::int64_t chunk = engine.impl()->model->state_layout()->chunk;
-  return rows < chunk ? rows : rows / chunk * chunk;
+  return std::clamp<std::int64_t>(kElements / engine.vocab_rows(), 1, kPrefillChunk);
 }
 
 void forward_logits(const Engine& engine, std::span<const std::int32_t> ids, SequenceState& state,

@@ -23,8 +23,7 @@
 
 namespace krait {
 
-/// Tokens of a prompt that go through the model at a time: memory does not grow with the prompt. A
-/// multiple of every StateLayout::chunk.
+/// Tokens of a prompt that go through the model at a time: memory does not grow with the prompt.
 inline constexpr std::int64_t kPrefillChunk = 512;
 
 /// Everything that an engine is made of, wherever it comes from.
@@ -43,8 +42,8 @@ struct Engine::Impl {
   Impl(EngineParts parts, int thread_count, Isa wanted_isa, const LoadOptions& options);
   static Engine wrap(std::shared_ptr<Impl> impl) { return Engine(std::move(impl)); }
 
-  /// Runs `ids` from `state`, which advances, in calls that end at multiples of kPrefillChunk; one
-  /// sequence at a time has the model, others wait. `logits` gets the last row (LogitRows::last) or
+  /// Runs `ids` from `state`, which advances, in calls of kPrefillChunk; one sequence at a time has
+  /// the model, others wait. `logits` gets the last row (LogitRows::last) or
   /// nothing (none).
   void prefill(std::span<const std::int32_t> ids, SequenceState& state, LogitRows rows,
                float* logits);
@@ -80,8 +79,7 @@ using LogitsFn = std::function<void(std::int64_t first, std::int64_t rows, const
 /// logits_chunk() rows. Errors: invalid_argument for ids outside the vocabulary.
 void forward_logits(const Engine& engine, std::span<const std::int32_t> ids, SequenceState& state,
                     const LogitsFn& on_rows);
-/// Rows whose logits are made at a time: about 32 MiB of them, and whole chunks of
-/// StateLayout::chunk tokens.
+/// Rows whose logits are made at a time: about 32 MiB of them.
 std::int64_t logits_chunk(const Engine& engine);
 
 }  // namespace krait
