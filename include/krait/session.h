@@ -33,8 +33,7 @@ class Session {
   ~Session();
 
   /// Consumes tokens, continuing from the current state. How a text is cut into calls changes
-  /// nothing but, in Mamba-2 with a float32 state, the last bits: none if calls end at multiples of
-  /// 16 tokens.
+  /// nothing.
   /// Errors: invalid_argument for an id outside [0, vocab_rows).
   void prefill(std::span<const std::int32_t> ids);
   void decode(std::int32_t id) { prefill({&id, 1}); }

@@ -128,11 +128,6 @@ void lock_memory() {
        std::strerror(error), limit.rlim_cur / 1024);
 }
 
-Arena& Arena::lane(std::size_t index) {
-  while (lanes_.size() <= index) lanes_.push_back(std::make_unique<Arena>());
-  return *lanes_[index];
-}
-
 void* Arena::take_bytes(std::size_t bytes) {
   check(bytes <= PTRDIFF_MAX, ErrorCode::out_of_memory, "cannot allocate {} bytes of memory",
         bytes);

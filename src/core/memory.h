@@ -54,10 +54,6 @@ class Arena {
     std::size_t block_, used_;
   };
 
-  /// Scratch of thread `index` inside a parallel region: an arena of its own, made when first asked
-  /// for. Ask for the largest index before the region.
-  Arena& lane(std::size_t index);
-
   /// Uninitialised room for `count` elements of T, 64-byte aligned.
   template <typename T>
   T* take(std::int64_t count) {
@@ -71,7 +67,6 @@ class Arena {
     std::size_t size;
   };
   std::vector<Block> blocks_;
-  std::vector<std::unique_ptr<Arena>> lanes_;
   std::size_t block_ = 0, used_ = 0;
 };
 

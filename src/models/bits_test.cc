@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "io/test_support.h"
 #include "kernels/ssd/ssd.h"
 #include "models/test_attention.h"
 #include "models/test_codes.h"
@@ -91,8 +92,9 @@ TestCheckpoint model_of(std::string_view family, DType dtype, bool for_codes) {
       for_codes ? TinyMamba2{.V = kVocab, .D = 48, .H = 6, .P = 16, .tied = false} : kSizes2;
   TinyNeox neox = for_codes ? TinyNeox{.V = kVocab, .D = 32, .heads = 2, .F = 64} : kNeox;
   TinyJamba jamba = for_codes ? TinyJamba{.V = kVocab, .D = 48, .F = 32} : kJamba;
-  TinyBamba bamba = for_codes ? TinyBamba{.V = kVocab, .D = 48, .heads = 6, .F = 32, .mamba_heads = 6}
-                              : TinyBamba{.V = kVocab};
+  TinyBamba bamba = for_codes
+                        ? TinyBamba{.V = kVocab, .D = 48, .heads = 6, .F = 32, .mamba_heads = 6}
+                        : TinyBamba{.V = kVocab};
   mamba.dtype = mamba2.dtype = neox.dtype = jamba.dtype = bamba.dtype = dtype;
   if (family == "mamba") return tiny_mamba(mamba);
   if (family == "mamba2") return tiny_mamba2(mamba2);
@@ -110,9 +112,8 @@ std::vector<std::string> case_names() {
       names.push_back(fmt::format("{}_{}", family, numerics));
     }
   }
-  for (const char* name :
-       {"mamba2_state_rows", "mamba2_state_groups", "neox_int8_cache", "jamba_int8_cache",
-        "bamba_state_rows", "bamba_int8_cache"}) {
+  for (const char* name : {"mamba2_state_rows", "mamba2_state_groups", "neox_int8_cache",
+                           "jamba_int8_cache", "bamba_state_rows", "bamba_int8_cache"}) {
     names.emplace_back(name);
   }
   return names;
@@ -209,24 +210,48 @@ TEST_P(ModelBits, CutsChangeNothing) {
     EXPECT_TRUE(same_bits(loaded.logits(ids_), loaded.logits(ids_)));
     return;
   }
-  const Outcome whole = cut(loaded, kTokens), steps = cut(loaded, 1);
-  for (const std::size_t calls : {16u, 32u, 44u}) {
+  const Outcome whole = cut(loaded, kTokens);
+  for (const std::size_t calls : {1u, 2u, 3u, 7u, 15u, 16u, 17u, 29u, 32u, 44u}) {
     EXPECT_TRUE(cut(loaded, calls) == whole) << "calls of " << calls;
   }
-  for (const std::size_t calls : {2u, 3u}) {
-    EXPECT_TRUE(cut(loaded, calls) == steps) << "calls of " << calls;
+}
+
+TEST_P(ModelBits, AStateGoesBackExactly) {
+  if (!any_cuts()) return;  // what a token leaves depends on those beside it
+  Loaded loaded(checkpoint());
+  std::vector<std::string> at = {loaded.new_state().serialize()};  // by position
+  SequenceState alone = loaded.new_state();
+  for (const std::int32_t id : ids_) {
+    all_logits(loaded.runtime.ctx, *loaded.model, std::span(&id, 1), alone);
+    at.push_back(alone.serialize());
   }
-  if (loaded.model->state_layout()->chunk == 1) {
-    EXPECT_TRUE(steps == whole);
-    for (const std::size_t calls : {7u, 15u, 17u, 29u}) {
-      EXPECT_TRUE(cut(loaded, calls) == steps) << "calls of " << calls;
+  constexpr std::int64_t kHistory = 5;
+  SequenceState state = loaded.new_state();
+  const auto take = [&](std::size_t count) {
+    const auto next = std::span(ids_).subspan(static_cast<std::size_t>(state.position()), count);
+    all_logits(loaded.runtime.ctx, *loaded.model, next, state);
+  };
+  take(3);
+  state.keep_history(kHistory);
+  std::int64_t kept = 0;
+  for (const std::size_t count : {1u, 2u, 9u, 1u, 17u, 4u, 1u}) {
+    take(count);
+    kept = std::min<std::int64_t>(kHistory, kept + static_cast<std::int64_t>(count));
+    ASSERT_EQ(state.kept(), kept);
+    for (std::int64_t back = 0; back <= kept; ++back) {
+      SequenceState earlier = state;  // a copy can go back too
+      earlier.rollback(back);
+      EXPECT_EQ(earlier.position(), state.position() - back);
+      EXPECT_TRUE(earlier.serialize() == at[static_cast<std::size_t>(earlier.position())])
+          << "back by " << back << " from " << state.position();
+      EXPECT_EQ(earlier.kept(), kept - back);
     }
-  } else {  // chunks are rounded differently
-    EXPECT_FALSE(steps.state == whole.state);
-    // Where integers follow, a value on the border of two may be rounded to either.
-    const bool floats = loaded.model->numerics().empty();
-    EXPECT_LT(relative_error(steps.logits, whole.logits), floats ? 2e-6 : 5e-3);
   }
+  expect_error([&] { state.rollback(kHistory + 1); }, ErrorCode::invalid_argument,
+               {"at most 5 tokens", "6"});
+  state.rollback(4);  // and goes on from there
+  take(4);
+  EXPECT_TRUE(state.serialize() == at[static_cast<std::size_t>(state.position())]);
 }
 
 TEST_P(ModelBits, LastAndNoLogitsAgreeWithAll) {
@@ -328,18 +353,6 @@ TEST_P(ModelBits, SavedAndForkedStatesContinueAlike) {
   EXPECT_TRUE(
       same_bits(all_logits(elsewhere.runtime.ctx, *elsewhere.model, tail, restored), expected));
   EXPECT_EQ(restored.position(), kTokens);
-}
-
-// What ssd.h says: chunks for Mamba-2 while its state is f32.
-TEST_P(ModelBits, OnlyAnF32StateOfMamba2HasChunks) {
-  const Loaded loaded(checkpoint());
-  const StateLayout& layout = *loaded.model->state_layout();
-  bool chunks = false;
-  for (const StateBuffer& buffer : layout.buffers) {
-    const bool has_mamba2 = GetParam().starts_with("mamba2") || GetParam().starts_with("bamba");
-    chunks |= has_mamba2 && buffer.name == "ssm_state" && buffer.dtype == DType::f32;
-  }
-  EXPECT_EQ(layout.chunk, chunks ? kSsdChunk : 1);
 }
 
 // Before the tokens since the last chunk were part of an int8 state, it was smaller.

@@ -180,7 +180,6 @@ TEST_P(Layers, StatesAreThoseOfTheConfigAlone) {
   const StateLayout told = state_layout_of(made.config, *source);
   EXPECT_EQ(told.bytes, model->state_layout()->bytes);
   EXPECT_EQ(told.bytes_per_token, model->state_layout()->bytes_per_token);
-  EXPECT_EQ(told.chunk, model->state_layout()->chunk);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Layers,

@@ -57,7 +57,9 @@ SequenceState::SequenceState(std::shared_ptr<const StateLayout> layout)
 SequenceState::SequenceState(const SequenceState& other) {
   if (!other.layout_) return;
   *this = SequenceState(other.layout_);
-  std::memcpy(memory_.get(), other.memory_.get(), layout_->bytes);
+  keep_history(other.history_);
+  std::memcpy(memory_.get(), other.memory_.get(), constant_bytes());
+  kept_ = other.kept_;
   reserve(other.position_);
   position_ = other.position_;
   for_each_rows([&](std::size_t i, std::size_t bytes) {
@@ -72,7 +74,45 @@ SequenceState& SequenceState::operator=(const SequenceState& other) {
 
 void SequenceState::reset() {
   if (layout_) std::memset(memory_.get(), 0, layout_->bytes);
-  position_ = 0;
+  position_ = kept_ = 0;
+}
+
+void SequenceState::advance(std::int64_t tokens) noexcept {
+  position_ += tokens;
+  kept_ = std::min(history_, kept_ + tokens);
+}
+
+std::size_t SequenceState::constant_bytes() const noexcept {
+  return layout_->bytes * static_cast<std::size_t>(1 + history_);
+}
+
+void SequenceState::keep_history(std::int64_t count) {
+  check(count >= 0, ErrorCode::invalid_argument,
+        "a state can go back by a number of tokens of at least 0, got {}", count);
+  kept_ = 0;
+  if (count == history_) return;
+  const std::shared_ptr<void> before = std::move(memory_);
+  history_ = count;
+  memory_ = allocate_aligned(constant_bytes());
+  std::memcpy(memory_.get(), before.get(), layout_->bytes);
+}
+
+void SequenceState::rollback(std::int64_t tokens) {
+  check(tokens >= 0 && tokens <= kept_, ErrorCode::invalid_argument,
+        "the sequence can go back by at most {} tokens, {} were asked for", kept_, tokens);
+  if (tokens == 0) return;
+  position_ -= tokens;
+  kept_ -= tokens;
+  auto* const now = static_cast<std::byte*>(memory_.get());
+  std::memcpy(now, now + next_rows(0, 0).copy_offset(position_), layout_->bytes);
+}
+
+SequenceRows SequenceState::next_rows(std::int64_t begin, std::int64_t end) const noexcept {
+  return {.begin = begin,
+          .end = end,
+          .position = position_,
+          .history = history_,
+          .stride = static_cast<std::int64_t>(layout_->bytes)};
 }
 
 void SequenceState::reserve(std::int64_t tokens) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "kernels/sequences.h"
 
 namespace krait {
 
@@ -34,9 +35,6 @@ struct StateLayout {
   std::size_t bytes = 0;            ///< of the constant part
   double step_bytes = 0;            ///< of it, read and written by a token on average
   std::size_t bytes_per_token = 0;  ///< of all rows of one token; 0 without attention
-  /// Tokens that a forward pass may take at once: how a text is cut into calls changes no bit as
-  /// long as calls end at multiples of it. 1: it never does.
-  std::int64_t chunk = 1;
   std::string fingerprint;  ///< of architecture, shapes, numerics and weights: states of another
                             ///< model are refused
 
@@ -60,7 +58,18 @@ class SequenceState {
   std::int64_t position() const noexcept { return position_; }  ///< tokens consumed
   /// Room for `tokens` more rows in the buffers that grow: before a forward pass writes them.
   void reserve(std::int64_t tokens);
-  void advance(std::int64_t tokens) noexcept { position_ += tokens; }  ///< reserve() them first
+  void advance(std::int64_t tokens) noexcept;  ///< reserve() them first
+  /// From now on the state can go back by up to `count` tokens, for as many times its constant
+  /// part. 0: not at all.
+  void keep_history(std::int64_t count);
+  std::int64_t history() const noexcept { return history_; }
+  /// Tokens that rollback() can take back: those consumed since keep_history(), but not more.
+  std::int64_t kept() const noexcept { return kept_; }
+  /// The state as it was before the last `tokens` tokens, to the bit. Errors: invalid_argument if
+  /// they are more than kept().
+  void rollback(std::int64_t tokens);
+  /// Tokens [begin, end) of a batch as this sequence's next ones.
+  SequenceRows next_rows(std::int64_t begin, std::int64_t end) const noexcept;
   /// Constant, or the row of token 0 of a buffer that grows; valid until the next reserve().
   void* buffer(std::size_t index) noexcept;
   const void* buffer(std::size_t index) const noexcept;
@@ -88,9 +97,12 @@ class SequenceState {
   }
 
   std::shared_ptr<const StateLayout> layout_;
-  std::shared_ptr<void> memory_;              // the constant part
+  std::size_t constant_bytes() const noexcept;  // with what is kept of before
+
+  std::shared_ptr<void> memory_;              // the constant part, then history_ times the same
   std::vector<std::shared_ptr<void>> rows_;   // by buffer; null for constant ones
   std::int64_t position_ = 0, capacity_ = 0;  // tokens; capacity_ rows have room
+  std::int64_t history_ = 0, kept_ = 0;       // as SequenceRows has it; tokens
 };
 
 }  // namespace krait

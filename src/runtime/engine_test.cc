@@ -136,11 +136,9 @@ Engine mamba2_engine(std::int64_t vocab) {
                      {.threads = 2});
 }
 
-// Mamba-2 takes chunks of tokens at once: only a prompt cut inside one gives other bits.
-TEST(Session, ConsumesLongPromptsInPiecesOfWholeChunks) {
+// Mamba-2 takes chunks of tokens at once where a call has them whole.
+TEST(Session, AnyCutsOfAPromptGiveTheSameBits) {
   const Engine engine = mamba2_engine(61);
-  const auto chunk = static_cast<std::size_t>(model_of(engine).state_layout()->chunk);
-  ASSERT_GT(chunk, 1u);
   const auto ids = random_ids(3, 2 * kPrefillChunk + 77, 61);
   const auto after = [&](std::size_t cut) {
     Session session = engine.new_session();
@@ -148,27 +146,17 @@ TEST(Session, ConsumesLongPromptsInPiecesOfWholeChunks) {
     session.prefill(std::span(ids).subspan(cut));
     return session;
   };
-  const Session whole = after(0);
-  for (const std::size_t cut : {chunk, 3 * chunk, 31 * chunk, 33 * chunk, 65 * chunk}) {
-    EXPECT_TRUE(same_bits(after(cut).logits(), whole.logits())) << cut;
-    EXPECT_TRUE(after(cut).save() == whole.save()) << cut;
-  }
   Session steps = engine.new_session();
   for (const std::int32_t id : ids) steps.decode(id);
-  const Session inside = after(68 * chunk - 5);
-  EXPECT_FALSE(inside.save() == whole.save());
-  for (const Session& other : {inside, after(700), steps}) {
-    for (std::size_t i = 0; i < 61; ++i) {
-      EXPECT_NEAR(other.logits()[i], whole.logits()[i], 1e-5);
-    }
+  for (const std::size_t cut : {0u, 1u, 15u, 16u, 700u, 1083u}) {
+    EXPECT_TRUE(same_bits(after(cut).logits(), steps.logits())) << cut;
+    EXPECT_TRUE(after(cut).save() == steps.save()) << cut;
   }
 }
 
 TEST(Session, HandsOutTheLogitsOfEveryTokenChunkByChunk) {
   const Engine engine = mamba2_engine(100000);
-  const std::int64_t chunk = model_of(engine).state_layout()->chunk;
-  EXPECT_GT(logits_chunk(executor_of(engine)), chunk);
-  EXPECT_EQ(logits_chunk(executor_of(engine)) % chunk, 0);
+  EXPECT_LT(logits_chunk(executor_of(engine)), 150);
   const auto ids = random_ids(3, 150, 100000);
   SequenceState state = executor_of(engine).new_state();
   std::vector<float> last;

@@ -111,8 +111,7 @@ void Executor::read(std::span<const std::int32_t> ids, SequenceState& state, Log
                     float* logits) {
   check_ids(ids);
   while (!ids.empty()) {
-    const auto room = static_cast<std::size_t>(kPrefillChunk - state.position() % kPrefillChunk);
-    const std::size_t count = std::min(ids.size(), room);
+    const std::size_t count = std::min(ids.size(), static_cast<std::size_t>(kPrefillChunk));
     const bool is_end = count == ids.size();
     const Step step{state, ids.first(count), is_end ? rows : LogitRows::none, logits};
     run({&step, 1});
@@ -122,10 +121,7 @@ void Executor::read(std::span<const std::int32_t> ids, SequenceState& state, Log
 
 std::int64_t logits_chunk(const Executor& executor) {
   constexpr std::int64_t kElements = std::int64_t{8} << 20;
-  const std::int64_t rows =
-      std::clamp<std::int64_t>(kElements / executor.model().info().vocab_rows, 1, kPrefillChunk);
-  const std::int64_t chunk = executor.model().state_layout()->chunk;
-  return rows < chunk ? rows : rows / chunk * chunk;
+  return std::clamp<std::int64_t>(kElements / executor.model().info().vocab_rows, 1, kPrefillChunk);
 }
 
 void forward_logits(Executor& executor, std::span<const std::int32_t> ids, SequenceState& state,

@@ -59,8 +59,8 @@ class Executor {
   void run(std::span<const Step> steps, Tap* tap = nullptr);
   /// The same, but tells which logits are NaN or infinite: the first row of each such step.
   std::vector<Overflow> try_run(std::span<const Step> steps, Tap* tap = nullptr);
-  /// run() of one sequence with a text of any length, in calls that end at multiples of
-  /// kPrefillChunk. `logits` gets the last row (LogitRows::last) or nothing (none).
+  /// run() of one sequence with a text of any length, kPrefillChunk tokens at a time, which others
+  /// may come between. `logits` gets the last row (LogitRows::last) or nothing (none).
   void read(std::span<const std::int32_t> ids, SequenceState& state,
             LogitRows rows = LogitRows::none, float* logits = nullptr);
 
