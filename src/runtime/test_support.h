@@ -6,6 +6,7 @@
 #include "io/json.h"
 #include "models/test_support.h"
 #include "runtime/engine_access.h"
+#include "runtime/sequence.h"
 
 namespace krait {
 
