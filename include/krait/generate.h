@@ -24,12 +24,12 @@ struct GenerateOptions {
   float min_p = 0.05f;          ///< 0: off
   float repeat_penalty = 1.0f;  ///< over the last `repeat_last_n` tokens; 1: off
   int repeat_last_n = 64;
-  /// Of the random numbers. Unset: those of the session go on, or begin with a seed of chance, which
-  /// the result tells.
+  /// Of the random numbers. Unset: those of the session go on, or begin with a seed of chance,
+  /// which the result tells.
   std::optional<std::uint64_t> seed = std::nullopt;
   std::vector<std::string> stop = {};  ///< generation ends before the first of these texts
   bool ignore_eos = false;
-  int logprobs = -1;   ///< -1: none; n: of every token and of the n likeliest beside it
+  int logprobs = -1;        ///< -1: none; n: of every token and of the n likeliest beside it
   CancelToken cancel = {};  ///< looked at between forward passes
 };
 
@@ -49,8 +49,8 @@ struct TokenLogprob {
 /// One token that was sampled.
 struct Token {
   std::int32_t id = 0;
-  std::string text;  ///< what may be shown now: complete UTF-8 that cannot be part of a stop text
-  double logprob = 0;             ///< as in TokenLogprob; 0 unless asked for
+  std::string text;    ///< what may be shown now: complete UTF-8 that cannot be part of a stop text
+  double logprob = 0;  ///< as in TokenLogprob; 0 unless asked for
   std::vector<TokenLogprob> top;  ///< likeliest first; equal ones by id
 };
 
@@ -64,10 +64,10 @@ struct GenerateResult {
 };
 
 /// Writes on, token by token. At its end the session has consumed exactly the tokens whose text was
-/// given out as a whole: not an end-of-text token, not a stop text; where one begins inside a token,
-/// not that token either. Bytes of half a character at the limit of max_tokens are not given out;
-/// the session carries them, and the next call completes the character. One thread at a time; the
-/// engine and the session must outlive it, and nobody else may use the session meanwhile.
+/// given out as a whole: not an end-of-text token, not a stop text; where one begins inside a
+/// token, not that token either. Bytes of half a character at the limit of max_tokens are not given
+/// out; the session carries them, and the next call completes the character. One thread at a time;
+/// the engine and the session must outlive it, and nobody else may use the session meanwhile.
 class Generation {
  public:
   /// Begins to continue `session` with `prompt`; without one, where the session ended. Errors:
@@ -105,9 +105,10 @@ struct GenerateRequest {
   GenerateOptions options = {};
 };
 
-/// All of them in the same forward passes: each gets the tokens that it would have had alone. on_token
-/// gets the index of the request; returning false cancels that one. Errors: as of Generation, where
-/// one request's error ends all; invalid_argument for a session that is there twice.
+/// All of them in the same forward passes: each gets the tokens that it would have had alone.
+/// on_token gets the index of the request; returning false cancels that one. Errors: as of
+/// Generation, where one request's error ends all; invalid_argument for a session that is there
+/// twice.
 std::vector<GenerateResult> generate(
     const Engine& engine, std::span<const GenerateRequest> requests,
     const std::function<bool(std::size_t request, const Token& token)>& on_token = {});

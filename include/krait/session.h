@@ -43,8 +43,8 @@ class Session {
   std::span<const float> logits() const;
   std::int64_t position() const;  ///< tokens consumed
   std::size_t state_bytes() const;
-  /// For Engine::restore: state, tokens, logits, random numbers and the bytes of a character that is
-  /// not complete, so that what is restored goes on with the tokens that this would have had.
+  /// For Engine::restore: state, tokens, logits, random numbers and the bytes of a character that
+  /// is not complete, so that what is restored goes on with the tokens that this would have had.
   std::string save() const;
   void reset();
 

@@ -33,8 +33,7 @@ std::string speed(std::int64_t tokens, double seconds) {
 
 int run(const Options& options) {
   const bool has_text = options.input.text_given || !options.input.file.empty();
-  const std::string prompt =
-      has_text || options.load_state.empty() ? read_text(options.input) : "";
+  const std::string prompt = has_text || options.load_state.empty() ? read_text(options.input) : "";
   const Engine engine = Engine::load(resolve_model(options.model),
                                      {.threads = options.threads, .mlock = options.mlock});
   Session session = options.load_state.empty() ? engine.new_session()
@@ -61,8 +60,8 @@ int run(const Options& options) {
          speed(result.prompt_tokens, result.prefill_seconds),
          speed(static_cast<std::int64_t>(result.ids.size()), result.decode_seconds),
          format_bytes(static_cast<double>(peak_rss_bytes())),
-         format_bytes(static_cast<double>(session.state_bytes())),
-         name_of(result.finish_reason), seed);
+         format_bytes(static_cast<double>(session.state_bytes())), name_of(result.finish_reason),
+         seed);
   }
   throw_if_interrupted();
   return kSuccess;
@@ -94,7 +93,8 @@ Runner declare_generate(CLI::App& app) {
       ->allow_extra_args(false);
   app.add_flag("--ignore-eos", g.ignore_eos, "Go on after an end of text");
   app.add_flag("--echo", options->echo, "Print the prompt before its continuation");
-  app.add_option("--state", options->load_state, "Continue from the state in this file, with -p or where its text ended")
+  app.add_option("--state", options->load_state,
+                 "Continue from the state in this file, with -p or where its text ended")
       ->type_name("FILE");
   app.add_option("--save-state", options->save_state, "Write the state after the text here")
       ->type_name("FILE");

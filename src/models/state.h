@@ -79,8 +79,8 @@ class SequenceState {
   /// "KRSTATE3", fingerprint, position, payload, checksum: see docs/reference/formats.md.
   std::string serialize() const;
   /// Reads "KRSTATE2" too, where that says enough. `rest` gets what follows the state; without it
-  /// nothing may. Errors: bad_data (truncated, damaged, of an earlier version), invalid_argument (of
-  /// another model).
+  /// nothing may. Errors: bad_data (truncated, damaged, of an earlier version), invalid_argument
+  /// (of another model).
   static SequenceState deserialize(std::string_view bytes,
                                    std::shared_ptr<const StateLayout> layout,
                                    std::string_view* rest = nullptr);

@@ -228,8 +228,7 @@ TEST(State, ReadsTheSecondVersionOfFewerBuffersOnlyWhereTheyWereEmpty) {
   consume(old, 32);
   std::memset(old.buffer(0), 7, 15);
   static_cast<float*>(old.buffer(1))[9] = 2.5f;
-  const SequenceState back =
-      SequenceState::deserialize(as_second_version(old.serialize()), now);
+  const SequenceState back = SequenceState::deserialize(as_second_version(old.serialize()), now);
   EXPECT_EQ(back.position(), 32);
   for (const std::size_t i : {std::size_t{0}, std::size_t{1}}) {  // each before a recent one
     EXPECT_EQ(std::memcmp(back.buffer(2 * i), old.buffer(i), row_bytes(before->buffers[i])), 0);

@@ -29,8 +29,8 @@ TEST(Executor, MixesPromptsAndDecodingInOnePass) {
   const Engine engine = engine_of(tiny_mamba());
   Executor& executor = executor_of(engine);
   const Ids ids = random_ids(1, 40, kVocab);
-  const std::vector<Ids> parts = {{ids.begin(), ids.begin() + 17}, {ids.begin(), ids.begin() + 5},
-                                  {7}, {9}, {}};
+  const std::vector<Ids> parts = {
+      {ids.begin(), ids.begin() + 17}, {ids.begin(), ids.begin() + 5}, {7}, {9}, {}};
   const LogitRows rows[] = {LogitRows::none, LogitRows::all, LogitRows::last, LogitRows::last,
                             LogitRows::last};
   std::vector<SequenceState> together, alone;

@@ -28,8 +28,8 @@ std::int64_t PromptBudget::tokens(std::size_t decoding) const {
 
 void PromptBudget::measured(std::int64_t tokens, double seconds) {
   const double now = seconds / static_cast<double>(tokens);
-  // Slower at once, faster by and by: a pass that is too long is what someone notices. But one alone
-  // may have had a busy neighbour.
+  // Slower at once, faster by and by: a pass that is too long is what someone notices. But one
+  // alone may have had a busy neighbour.
   per_token_ = now > per_token_ && per_token_ > 0 ? std::min(now, 2 * per_token_)
                : per_token_ == 0                  ? now
                                                   : 0.75 * per_token_ + 0.25 * now;
@@ -47,8 +47,8 @@ struct Scheduler::Job {
 
   std::span<const std::int32_t> unread() const { return std::span(prompt).subspan(read); }
   bool is_over() const {
-    return error || (!writer.next() && unread().empty() &&
-                     writer.finish() != FinishReason::running);
+    return error ||
+           (!writer.next() && unread().empty() && writer.finish() != FinishReason::running);
   }
   void stop() {
     prompt.resize(read);

@@ -50,10 +50,10 @@ class PromptBudget {
   double per_token_ = 0;  // 0: not known
 };
 
-/// Decoding sequences take their token in every pass; what is left of a pass goes to prompts, in the
-/// order of arrival. Requests begin in that order, as soon as memory has room for all that they may
-/// become. What a request gets does not depend on the others. submit() and cancel() may be called by
-/// any thread, all else by the one that drives.
+/// Decoding sequences take their token in every pass; what is left of a pass goes to prompts, in
+/// the order of arrival. Requests begin in that order, as soon as memory has room for all that they
+/// may become. What a request gets does not depend on the others. submit() and cancel() may be
+/// called by any thread, all else by the one that drives.
 class Scheduler {
  public:
   explicit Scheduler(std::shared_ptr<LoadedModel> model, const SchedulerOptions& options = {});

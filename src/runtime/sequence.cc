@@ -65,8 +65,9 @@ void read_sections(std::string_view bytes, std::int64_t vocab, Sequence& sequenc
 
   const std::string_view ids = take_section(reader, kHistory);
   const auto position = static_cast<std::uint64_t>(sequence.state.position());
-  check_size(ids.size() % sizeof(std::int32_t) == 0 && ids.size() / sizeof(std::int32_t) <= position,
-             kHistory, ids.size());
+  check_size(
+      ids.size() % sizeof(std::int32_t) == 0 && ids.size() / sizeof(std::int32_t) <= position,
+      kHistory, ids.size());
   sequence.history = values_of<std::int32_t>(ids);
   for (const std::int32_t id : sequence.history) {
     check(id >= 0 && id < vocab, bad_data,

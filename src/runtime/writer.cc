@@ -64,8 +64,8 @@ Token Writer::write() {
                              sequence_.random ? sequence_.random->rng : unused);
   if (options_.logprobs >= 0) add_logprobs(token);
   ++written_;
-  const bool is_end = !options_.ignore_eos && std::ranges::find(model_.eos_ids, token.id) !=
-                                                  model_.eos_ids.end();
+  const bool is_end =
+      !options_.ignore_eos && std::ranges::find(model_.eos_ids, token.id) != model_.eos_ids.end();
   const bool is_last = written_ == options_.max_tokens;
   std::string piece;
   if (is_end) {

@@ -1,5 +1,5 @@
-// What follows the state in a saved sequence: any bytes either restore to one that saves as the same
-// bytes, or are refused with a one-line Error. The state before them is right, and so is their
+// What follows the state in a saved sequence: any bytes either restore to one that saves as the
+// same bytes, or are refused with a one-line Error. The state before them is right, and so is their
 // checksum, so that what lies behind it is reached.
 #include <cstdint>
 #include <cstdlib>
