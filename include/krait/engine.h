@@ -30,6 +30,15 @@ struct EngineOptions {
   ExpertMemory experts = ExpertMemory::automatic;
 };
 
+/// A checkpoint whose files are in memory.
+struct MemoryCheckpoint {
+  std::string_view config;                  ///< config.json
+  std::span<const std::byte> safetensors;   ///< model.safetensors
+  std::string_view tokenizer = {};          ///< tokenizer.json, if there is one
+  std::string_view generation_config = {};  ///< generation_config.json, if there is one
+  std::shared_ptr<const void> owner = {};   ///< keeps `safetensors`; null: they are copied
+};
+
 /// What an engine is made of.
 struct EngineInfo {
   std::string family;        ///< "mamba", "mamba2", "jamba", ...
@@ -53,6 +62,10 @@ class Engine {
   /// Loads a Hugging Face directory, float or quantized by krait. Errors: Error.
   static Engine load(const std::string& directory, const EngineOptions& options = {});
 
+  /// The same of files that are in memory. Errors: Error.
+  static Engine load_from_memory(const MemoryCheckpoint& checkpoint,
+                                 const EngineOptions& options = {});
+
   /// Text to token ids and back. Errors: not_found if the checkpoint has no tokenizer.json.
   std::vector<std::int32_t> encode(std::string_view text, bool add_special = true) const;
   std::string decode(std::span<const std::int32_t> ids) const;
@@ -60,6 +73,11 @@ class Engine {
   std::int64_t vocab_size() const;  ///< ids at or above are padding and never sampled
   std::int64_t vocab_rows() const;  ///< length of a row of logits
   std::span<const std::int32_t> eos_ids() const;
+  std::optional<std::int32_t> bos_id() const;  ///< that config.json names
+  /// The token that is written so, special ones too ("<|im_end|>"), and what a token says on its
+  /// own, special ones too. Errors: not_found without a tokenizer.
+  std::optional<std::int32_t> token_id(std::string_view text) const;
+  std::string token_text(std::int32_t id) const;
   int threads() const;
   EngineInfo info() const;
   std::string description()

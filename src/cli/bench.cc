@@ -9,6 +9,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "core/cpu_info.h"
+#include "eval/prompt_beside.h"
 #include "eval/speed.h"
 #include "eval/windows.h"
 #include "krait/engine.h"
@@ -27,7 +28,7 @@ namespace {
 struct Options {
   std::string model, dummy, recipe = "krait-w8a8";
   std::vector<int> prompt{512}, generate{128}, depth{0}, batch{1};
-  int repeats = 5, threads = 0;
+  int repeats = 5, threads = 0, beside = 0;
   bool json = false, mlock = false;
 };
 
@@ -62,6 +63,32 @@ std::vector<SpeedTest> tests_of(const Options& options) {
   return tests;
 }
 
+/// A prompt of each length beside sequences that decode, instead of the table.
+int run_beside(const Engine& engine, const Options& options) {
+  Json list = Json::array();
+  for (const int tokens : options.prompt) {
+    if (tokens == 0) continue;
+    const PromptBeside r = measure_prompt_beside(engine, tokens, options.beside);
+    list.push_back({{"n_prompt", tokens},
+                    {"n_beside", r.sequences},
+                    {"alone", r.alone},
+                    {"beside", r.beside},
+                    {"longest_gap", r.longest_gap},
+                    {"median_gap", r.median_gap},
+                    {"gap_without", r.gap_without}});
+    if (options.json) continue;
+    print(
+        "pp{} beside tg x{}: {} tokens/s, {:.0f} % of {} alone; between two tokens of a sequence "
+        "{:.3f} s (median), {:.3f} s (longest), {:.3f} s without a prompt\n",
+        tokens, r.sequences, format_rate(r.beside), 100 * r.beside / r.alone, format_rate(r.alone),
+        r.median_gap, r.longest_gap, r.gap_without);
+  }
+  if (options.json) {
+    print_json({{"description", engine.description()}, {"cpu_info", cpu_name()}, {"beside", list}});
+  }
+  return kSuccess;
+}
+
 int run(const Options& options) {
   if (!options.dummy.empty() && !options.model.empty()) {
     throw UsageError("give either a MODEL or --dummy, not both");
@@ -75,6 +102,7 @@ int run(const Options& options) {
           : load_dummy(options);
   const double load_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (options.beside > 0) return run_beside(engine, options);
   ProgressReport progress;
   const SpeedReport measured = measure_speed(engine, tests_of(options), options.repeats, true,
                                              [&](const Progress& p) { progress.update(p); });
@@ -152,6 +180,12 @@ Runner declare_bench(CLI::App& app) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+  app.add_option(
+         "--beside", options->beside,
+         "How fast a prompt is read beside so many sequences that decode, and how long they "
+         "wait for their tokens meanwhile")
+      ->type_name("N")
       ->check(CLI::Range(1, 1024));
   app.add_option("-r,--repeats", options->repeats, "Measured runs after a warm-up")
       ->capture_default_str()

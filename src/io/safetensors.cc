@@ -169,8 +169,15 @@ Header parse_header(const std::byte* data, std::size_t size, const std::string& 
 
 std::shared_ptr<TensorSource> open_safetensors(const std::string& path) {
   auto file = MappedFile::open(path);
-  Header header = parse_header(file->data(), file->size(), path);
-  return std::make_shared<MappedTensors>(std::move(header.tensors), std::move(file), path);
+  const std::span bytes(file->data(), file->size());
+  return parse_safetensors(bytes, std::move(file), path);
+}
+
+std::shared_ptr<TensorSource> parse_safetensors(std::span<const std::byte> bytes,
+                                                std::shared_ptr<const void> owner,
+                                                const std::string& where) {
+  Header header = parse_header(bytes.data(), bytes.size(), where);
+  return std::make_shared<MappedTensors>(std::move(header.tensors), std::move(owner), where);
 }
 
 std::map<std::string, std::string> safetensors_metadata(const std::string& path) {

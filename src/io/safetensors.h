@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "io/tensor_source.h"
@@ -16,6 +17,10 @@ namespace krait {
 /// name the file and the tensor, with expected and got. Tensors are borrowed from the mapping;
 /// those whose offset is no multiple of their element size are copied on get().
 std::shared_ptr<TensorSource> open_safetensors(const std::string& path);
+/// The same of bytes in memory, which `owner` keeps alive.
+std::shared_ptr<TensorSource> parse_safetensors(std::span<const std::byte> bytes,
+                                                std::shared_ptr<const void> owner,
+                                                const std::string& where);
 /// The header's __metadata__, after the same validation.
 std::map<std::string, std::string> safetensors_metadata(const std::string& path);
 

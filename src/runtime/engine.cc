@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <optional>
 
 #include "core/check.h"
+#include "core/memory.h"
 #include "core/printable.h"
 #include "io/checkpoint.h"
+#include "io/safetensors.h"
 #include "krait/session.h"
 #include "models/config.h"
 #include "runtime/engine_access.h"
@@ -49,6 +52,11 @@ LoadedModel::LoadedModel(EngineParts parts, int threads, Isa isa, const LoadOpti
   vocab_size = info.vocab_size;
   if (tokenizer) vocab_size = std::min(vocab_size, tokenizer->vocab_size());
   eos_ids = eos_token_ids(parts.config, parts.generation_config, info.vocab_rows);
+  for (const Json* json : {&parts.generation_config, &parts.config}) {
+    if (!json->is_object() || bos_id) continue;
+    const Json id = json->value("bos_token_id", Json());
+    if (id.is_number_integer() && id >= 0 && id < info.vocab_rows) bos_id = id.get<std::int32_t>();
+  }
 }
 
 const Tokenizer& LoadedModel::known_tokenizer() const {
@@ -76,6 +84,31 @@ Engine Engine::load(const std::string& directory, const EngineOptions& options) 
   return make_engine(std::move(parts), options);
 }
 
+Engine Engine::load_from_memory(const MemoryCheckpoint& checkpoint, const EngineOptions& options) {
+  std::span<const std::byte> bytes = checkpoint.safetensors;
+  std::shared_ptr<const void> owner = checkpoint.owner;
+  if (!owner) {
+    const std::shared_ptr<void> copy = allocate_aligned(bytes.size());
+    if (!bytes.empty()) std::memcpy(copy.get(), bytes.data(), bytes.size());
+    bytes = {static_cast<const std::byte*>(copy.get()), bytes.size()};
+    owner = copy;
+  }
+  EngineParts parts{parse_json(checkpoint.config, "config.json in memory"),
+                    {},
+                    parse_safetensors(bytes, std::move(owner), "safetensors in memory"),
+                    std::nullopt};
+  check(parts.config.is_object(), ErrorCode::bad_data,
+        "config.json in memory is not a JSON object");
+  if (!checkpoint.generation_config.empty()) {
+    parts.generation_config =
+        parse_json(checkpoint.generation_config, "generation_config.json in memory");
+  }
+  if (!checkpoint.tokenizer.empty()) {
+    parts.tokenizer = Tokenizer::parse(checkpoint.tokenizer, "tokenizer.json in memory");
+  }
+  return make_engine(std::move(parts), options);
+}
+
 std::vector<std::int32_t> Engine::encode(std::string_view text, bool add_special) const {
   return model_->known_tokenizer().encode(text, add_special);
 }
@@ -87,6 +120,16 @@ std::string Engine::decode(std::span<const std::int32_t> ids) const {
 std::int64_t Engine::vocab_size() const { return model_->vocab_size; }
 std::int64_t Engine::vocab_rows() const { return model_->executor.model().info().vocab_rows; }
 std::span<const std::int32_t> Engine::eos_ids() const { return model_->eos_ids; }
+std::optional<std::int32_t> Engine::bos_id() const { return model_->bos_id; }
+
+std::optional<std::int32_t> Engine::token_id(std::string_view text) const {
+  return model_->known_tokenizer().find(text);
+}
+
+std::string Engine::token_text(std::int32_t id) const {
+  return model_->known_tokenizer().decode({&id, 1}, false);
+}
+
 int Engine::threads() const { return model_->executor.threads(); }
 
 EngineInfo Engine::info() const {

@@ -39,6 +39,7 @@ struct LoadedModel {
   std::string where;     // the tensors' files, for messages
   std::optional<const Tokenizer> tokenizer;
   std::vector<std::int32_t> eos_ids;
+  std::optional<std::int32_t> bos_id;
   std::int64_t vocab_size = 0;  // ids at or above are padding
 };
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <thread>
 
+#include "io/file.h"
 #include "krait/error.h"
 #include "krait/session.h"
 #include "runtime/test_support.h"
@@ -54,6 +55,67 @@ TEST(Engine, RefusesBadOptionsAndMissingModels) {
   message_of(ErrorCode::invalid_argument, [] { byte_engine({.threads = -1}); });
   message_of(ErrorCode::invalid_argument, [] { byte_engine({.threads = 5000}); });
   message_of(ErrorCode::not_found, [] { Engine::load("/nowhere/at/all"); });
+}
+
+TEST(Engine, TellsWhatItIs) {
+  const EngineInfo info =
+      Engine::load(KRAIT_SOURCE_DIR "/tests/golden/jamba-f32", {.threads = 1}).info();
+  EXPECT_EQ(info.family, "jamba");
+  EXPECT_EQ(info.architecture, "JambaForCausalLM");
+  EXPECT_EQ(info.recipe, "F32");
+  EXPECT_EQ(info.threads, 1);
+  EXPECT_EQ(info.layers, 4);
+  EXPECT_EQ(info.d_model, 36);
+  EXPECT_EQ(info.vocab_rows, 67);
+  EXPECT_GT(info.parameters, 10000);
+  EXPECT_GT(info.weight_bytes, 10000u);
+  EXPECT_GT(info.state_bytes, 1000u);
+  EXPECT_GT(info.state_bytes_per_token, 0u);
+  EXPECT_EQ(byte_engine().info().vocab_size, 257);
+}
+
+TEST(Engine, NamesItsTokens) {
+  const Engine engine = byte_engine();
+  EXPECT_EQ(engine.token_id("<|endoftext|>"), kTestEos);
+  EXPECT_EQ(engine.token_id("a"), 'a');
+  EXPECT_FALSE(engine.token_id("<|im_end|>").has_value());
+  EXPECT_EQ(engine.token_text(kTestEos), "<|endoftext|>");
+  EXPECT_EQ(engine.token_text('a'), "a");
+  EXPECT_EQ(engine.token_text(9999), "");
+  EXPECT_FALSE(engine.bos_id().has_value());
+  const Engine golden = Engine::load(KRAIT_SOURCE_DIR "/tests/golden/mamba-f32-tied");
+  EXPECT_EQ(golden.bos_id(), 0);
+  message_of(ErrorCode::not_found, [&] { static_cast<void>(golden.token_id("a")); });
+}
+
+TEST(Engine, LoadsFilesThatAreInMemory) {
+  const std::string directory = KRAIT_SOURCE_DIR "/tests/golden/mamba-f32-tied";
+  const std::string config = read_file(directory + "/config.json");
+  std::string tensors = read_file(directory + "/model.safetensors");
+  const std::string tokenizer = byte_tokenizer_json();
+  const Engine from_files = Engine::load(directory, {.threads = 1});
+  const auto kept = std::make_shared<const std::string>(tensors);
+  MemoryCheckpoint files{
+      .config = config, .safetensors = std::as_bytes(std::span(tensors)), .tokenizer = tokenizer};
+  const Engine copied = Engine::load_from_memory(files, {.threads = 1});
+  files.safetensors = std::as_bytes(std::span(*kept));
+  files.owner = kept;
+  const Engine borrowed = Engine::load_from_memory(files, {.threads = 1});
+  tensors.assign(tensors.size(), 'x');  // nobody looks any more
+  Session expected = from_files.new_session();
+  expected.prefill(std::vector<std::int32_t>{1, 2, 3});
+  for (const Engine& engine : {copied, borrowed}) {
+    Session session = engine.new_session();
+    session.prefill(std::vector<std::int32_t>{1, 2, 3});
+    EXPECT_TRUE(same_bits(session.logits(), expected.logits()));
+    EXPECT_EQ(engine.encode("0").front(), '0');
+  }
+  EXPECT_GT(kept.use_count(), 1);
+  files.safetensors = std::as_bytes(std::span(tensors));
+  files.owner = nullptr;
+  message_of(ErrorCode::bad_data, [&] { Engine::load_from_memory(files); });
+  files.config = "[]";
+  message_of(ErrorCode::bad_data, [&] { Engine::load_from_memory(files); });
 }
 
 TEST(Engine, PutsExpertsWhereTheVariableSays) {

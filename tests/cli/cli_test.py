@@ -155,6 +155,25 @@ class Commands(Base):
         rest = self.succeed("generate", self.model, "-p", " there", "-n", 8, "--state", state, *greedy)
         self.assertEqual(rest.stdout, whole)
 
+    def test_state_alone_goes_on(self):
+        state = self.folder / "state"
+        options = ("--temperature", 2, "--top-k", 0, "--top-p", 1, "--min-p", 0, "--ignore-eos", "-q")
+
+        def text(*arguments):
+            return self.succeed("generate", self.model, *arguments, *options).stdout.replace(b"\n", b"")
+        whole = text("-p", "hello", "-n", 30, "--seed", 5)
+        for cut in range(0, 31, 3):
+            first = text("-p", "hello", "-n", cut, "--seed", 5, "--save-state", state)
+            rest = text("--state", state, "-n", 30 - cut)  # the random numbers go on
+            self.assertEqual(first + rest, whole, cut)
+
+    def test_a_seed_by_chance_is_told(self):
+        arguments = ("generate", self.model, "-p", TEXT, "-n", 40, "--temperature", 2, "--ignore-eos")
+        first, second = self.succeed(*arguments), self.succeed(*arguments)
+        self.assertNotEqual(first.stdout, second.stdout)
+        seed = re.search(r"seed (\d+)\)", first.stderr.decode()).group(1)
+        self.assertEqual(self.succeed(*arguments, "--seed", seed).stdout, first.stdout)
+
     def test_logits(self):
         path = self.folder / "logits.npy"
         self.succeed("logits", "-o", path, "--ids", "1,2,3", self.model)
@@ -295,6 +314,13 @@ class Measures(Base):
         self.assertEqual(told["n_threads"], 2)
         self.assertGreater(told["weight_bytes_per_token"], 0)
         self.assertGreater(told["load_seconds"], 0)
+
+    def test_bench_of_a_prompt_beside_decoding(self):
+        told, = self.json_of("bench", "-p", "600", "--beside", "3", self.model)["beside"]
+        self.assertEqual((told["n_prompt"], told["n_beside"]), (600, 3))
+        for key in ("alone", "beside", "gap_without"):
+            self.assertGreater(told[key], 0)
+        self.assertGreaterEqual(told["longest_gap"], told["median_gap"])
 
     def test_bench_of_batches(self):
         told = self.json_of("bench", "-n", "3", "-r", "1", "-p", "0", "-b", "1,5", self.model)
