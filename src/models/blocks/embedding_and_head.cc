@@ -1,10 +1,10 @@
 #include "models/blocks/embedding_and_head.h"
 
-#include <algorithm>
+#include <vector>
 
 #include "kernels/hadamard/hadamard.h"
 #include "kernels/linear/linear.h"
-#include "kernels/norm/norm.h"
+#include "kernels/rows/rows.h"
 #include "models/activations.h"
 
 namespace krait {
@@ -61,15 +61,16 @@ void run_head(Context& ctx, const Ends& ends, const Batch& batch, LogitRows rows
   if (rows == LogitRows::none && !ctx.tap) return;
   if (rows == LogitRows::last) {  // only these rows are normed and multiplied
     const auto sequences = static_cast<std::int64_t>(batch.states.size());
-    float* last_residual = ctx.arena.take<float>(sequences * D);
-    float* last_add = ctx.arena.take<float>(sequences * D);
-    for (std::int64_t i = 0; i < sequences; ++i) {
-      const std::int64_t t = batch.cu_seqlens[static_cast<std::size_t>(i) + 1] - 1;
-      std::copy_n(residual + t * D, D, last_residual + i * D);
-      std::copy_n(add + t * D, D, last_add + i * D);
-    }
-    residual = last_residual;
-    add = last_add;
+    std::vector<std::int32_t> last;
+    for (const std::int32_t end : batch.cu_seqlens.subspan(1)) last.push_back(end - 1);
+    const auto gathered = [&](const float* from) {
+      const Activation all = f32_activation(const_cast<float*>(from), T, D);
+      const Activation rows = f32_activation(ctx.arena.take<float>(sequences * D), sequences, D);
+      gather_rows(ctx, all, last, rows);
+      return static_cast<float*>(rows.data);
+    };
+    residual = gathered(residual);
+    add = gathered(add);
     T = sequences;
   }
   const Activation hidden = norm_to_site(ctx, residual, add, ends.norm, ends.head_input, T);
@@ -77,10 +78,12 @@ void run_head(Context& ctx, const Ends& ends, const Batch& batch, LogitRows rows
     ctx.tap->product(ends.head, hidden);
     return;
   }
-  linear(ctx, ends.head, hidden, f32_activation(logits, T, ends.head.rows()));
-  if (ends.spec.logit_scale != 1) {
-    scale_rows(ctx, logits, ends.spec.logit_scale, T, ends.head.rows());
-  }
+  const std::int64_t V = ends.head.rows();
+  Memory& memory = ctx.arena.memory();
+  float* const out = memory.is_host() ? logits : ctx.arena.take<float>(T * V);
+  linear(ctx, ends.head, hidden, f32_activation(out, T, V));
+  if (ends.spec.logit_scale != 1) scale_rows(ctx, out, ends.spec.logit_scale, T, V);
+  if (out != logits) memory.read(logits, out, static_cast<std::size_t>(T * V) * sizeof(float));
 }
 
 }  // namespace krait
