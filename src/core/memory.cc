@@ -94,7 +94,7 @@ std::shared_ptr<void> map_memory(std::size_t size) {
   void* mapped =
       ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) {
-    fail(ErrorCode::io_error, "cannot allocate {} bytes of memory", size);
+    fail(ErrorCode::out_of_memory, "cannot allocate {} bytes of memory", size);
   }
   const auto start = reinterpret_cast<std::uintptr_t>(mapped);
   const std::size_t skipped = (start + kHugePage - 1) / kHugePage * kHugePage - start;
@@ -106,12 +106,12 @@ std::shared_ptr<void> map_memory(std::size_t size) {
 }  // namespace
 
 std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
-  check(bytes <= PTRDIFF_MAX - kHugePage, ErrorCode::io_error, "cannot allocate {} bytes of memory",
-        bytes);
+  check(bytes <= PTRDIFF_MAX - kHugePage, ErrorCode::out_of_memory,
+        "cannot allocate {} bytes of memory", bytes);
   const std::size_t size = std::max<std::size_t>((bytes + 63) / 64 * 64, 64);
   if (size >= 2 * kHugePage) return map_memory(size);
   void* memory = std::aligned_alloc(64, size);
-  if (!memory) fail(ErrorCode::io_error, "cannot allocate {} bytes of memory", size);
+  if (!memory) fail(ErrorCode::out_of_memory, "cannot allocate {} bytes of memory", size);
   std::memset(memory, 0, size);
   return {memory, std::free};
 }
@@ -154,7 +154,8 @@ void lock_memory() {
 }
 
 void* Arena::take_bytes(std::size_t bytes) {
-  check(bytes <= PTRDIFF_MAX, ErrorCode::io_error, "cannot allocate {} bytes of memory", bytes);
+  check(bytes <= PTRDIFF_MAX, ErrorCode::out_of_memory, "cannot allocate {} bytes of memory",
+        bytes);
   const std::size_t size = std::max<std::size_t>((bytes + 63) / 64 * 64, 64);
   while (block_ < blocks_.size() && used_ + size > blocks_[block_].size) {
     ++block_;

@@ -11,18 +11,27 @@
 
 namespace krait {
 
+/// After which tokens of a sequence logits are wanted: none, its last one or all.
+enum class LogitRows { none, last, all };
+
 /// Token ids of one or more sequences, concatenated: sequence i is ids[cu_seqlens[i]] up to
 /// ids[cu_seqlens[i + 1]], continuing from *states[i], which is updated. Prefill and decode are the
-/// same call: a decode step is a batch of sequences of one token each.
+/// same call: a decode step is a batch of sequences of one token each, and both may be mixed. A
+/// sequence of no tokens is left as it is and has no logits.
 struct Batch {
   std::span<const std::int32_t> ids;
   std::span<const std::int32_t> cu_seqlens;  ///< [sequences + 1], from 0 to ids.size()
   std::span<SequenceState* const> states;    ///< [sequences]
+  std::span<const LogitRows> rows = {};      ///< [sequences]; empty: no logits of any
 
   std::int64_t tokens() const noexcept { return static_cast<std::int64_t>(ids.size()); }
 };
 
-enum class LogitRows { none, last, all };  ///< of each sequence
+/// Rows of logits that a sequence of so many tokens gets.
+constexpr std::int64_t logit_rows(LogitRows rows, std::int64_t tokens) noexcept {
+  if (rows == LogitRows::none) return 0;
+  return rows == LogitRows::all || tokens == 0 ? tokens : 1;
+}
 
 /// cos and sin of the batch's positions, [T, half] each.
 struct Angles {

@@ -278,13 +278,13 @@ TEST_P(ModelBits, LastAndNoLogitsAgreeWithAll) {
   const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(ids_.size())};
   const auto rows = static_cast<std::size_t>(kVocab);
   std::vector<float> last(rows);
-  loaded.model->forward(loaded.runtime.ctx, {ids_, cu_seqlens, states}, LogitRows::last,
-                        last.data());
+  const LogitRows only_last[] = {LogitRows::last};
+  loaded.model->forward(loaded.runtime.ctx, {ids_, cu_seqlens, states, only_last}, last.data());
   if (any_cuts()) {  // a scale over the last rows alone is another one
     EXPECT_TRUE(same_bits(last, std::span(all).last(rows)));
   }
   states[0] = &silent;
-  loaded.model->forward(loaded.runtime.ctx, {ids_, cu_seqlens, states}, LogitRows::none, nullptr);
+  loaded.model->forward(loaded.runtime.ctx, {ids_, cu_seqlens, states}, nullptr);
   EXPECT_EQ(silent.serialize(), state.serialize());
 }
 
@@ -303,8 +303,8 @@ TEST_P(ModelBits, BatchesChangeNothing) {
   const std::int32_t cu_seqlens[] = {0, 45, 65, 66};
   SequenceState* states[] = {&a, &b, &c};
   std::vector<float> together(ids.size() * static_cast<std::size_t>(kVocab));
-  loaded.model->forward(loaded.runtime.ctx, {ids, cu_seqlens, states}, LogitRows::all,
-                        together.data());
+  const LogitRows all_rows[] = {LogitRows::all, LogitRows::all, LogitRows::all};
+  loaded.model->forward(loaded.runtime.ctx, {ids, cu_seqlens, states, all_rows}, together.data());
   std::vector<float> alone;
   for (const auto& sequence : {ids_, other, std::vector<std::int32_t>{3}}) {
     const auto part = loaded.logits(sequence);
@@ -318,14 +318,41 @@ TEST_P(ModelBits, BatchesChangeNothing) {
   SequenceState forks[] = {a, b, c};
   constexpr auto row = static_cast<std::size_t>(kVocab);
   std::vector<float> rows(3 * row);
-  loaded.model->forward(loaded.runtime.ctx, {step, step_lens, states}, LogitRows::last,
-                        rows.data());
+  const LogitRows last_rows[] = {LogitRows::last, LogitRows::last, LogitRows::last};
+  loaded.model->forward(loaded.runtime.ctx, {step, step_lens, states, last_rows}, rows.data());
   for (std::size_t i = 0; i < 3; ++i) {
     const auto single =
         all_logits(loaded.runtime.ctx, *loaded.model, std::span(step).subspan(i, 1), forks[i]);
     EXPECT_TRUE(same_bits(std::span(rows).subspan(i * row, row), single)) << i;
     EXPECT_EQ(states[i]->serialize(), forks[i].serialize()) << i;
   }
+}
+
+// A prompt without logits, one with its last, a sequence that rests, a scored text, decoding.
+TEST_P(ModelBits, EachSequenceOfABatchSaysWhichLogitsItWants) {
+  Loaded loaded(checkpoint());
+  if (!any_cuts()) return;  // a scale that spans tokens spans those of others too
+  const std::int32_t ends[] = {0, 11, 20, 20, 36, 37};
+  constexpr LogitRows kRows[] = {LogitRows::none, LogitRows::last, LogitRows::last, LogitRows::all,
+                                 LogitRows::last};
+  std::vector<SequenceState> together(5, loaded.new_state()), alone(5, loaded.new_state());
+  std::vector<SequenceState*> states;
+  for (SequenceState& state : together) states.push_back(&state);
+  std::vector<float> logits(18 * static_cast<std::size_t>(kVocab));
+  const auto ids = std::span(ids_).first(37);
+  loaded.model->forward(loaded.runtime.ctx, {ids, ends, states, kRows}, logits.data());
+  std::vector<float> expected;
+  for (std::size_t i = 0; i < 5; ++i) {
+    const auto part = ids.subspan(static_cast<std::size_t>(ends[i]),
+                                  static_cast<std::size_t>(ends[i + 1] - ends[i]));
+    const auto all = all_logits(loaded.runtime.ctx, *loaded.model, part, alone[i]);
+    const std::int64_t rows = logit_rows(kRows[i], std::ssize(part));
+    expected.insert(expected.end(), all.end() - rows * kVocab, all.end());
+    EXPECT_EQ(together[i].serialize(), alone[i].serialize()) << i;
+  }
+  EXPECT_TRUE(same_bits(logits, expected));
+  EXPECT_EQ(together[2].position(), 0);
+  loaded.model->forward(loaded.runtime.ctx, {{}, std::span(ends).first(1), {}}, nullptr);  // nobody
 }
 
 TEST_P(ModelBits, SavedAndForkedStatesContinueAlike) {

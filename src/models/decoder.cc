@@ -429,12 +429,13 @@ const float* Decoder::run_blocks(Context& ctx, const Batch& batch, int begin, in
   return add;
 }
 
-void Decoder::forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const {
+void Decoder::forward(Context& ctx, const Batch& batch, float* logits) const {
+  if (batch.ids.empty()) return;
   const Arena::Scope scope(ctx.arena);
   reserve(batch);
   float* residual = embed(ctx, parts_.ends, batch);  // [T, D], f32 whatever the weights
   const float* add = run_blocks(ctx, batch, 0, static_cast<int>(config_.blocks.size()), residual);
-  run_head(ctx, parts_.ends, batch, rows, residual, add, logits);
+  run_head(ctx, parts_.ends, batch, residual, add, logits);
   advance(batch);
 }
 
@@ -450,7 +451,7 @@ void Decoder::forward_layers(Context& ctx, const Batch& batch, int begin, int en
   }
   const float* add = run_blocks(ctx, batch, begin, std::min(end, layers), residual);
   if (end > layers) {
-    run_head(ctx, parts_.ends, batch, LogitRows::none, residual, add, nullptr);
+    run_head(ctx, parts_.ends, {batch.ids, batch.cu_seqlens, batch.states}, residual, add, nullptr);
   } else if (add) {
     add_rows(ctx, residual, add, T, D);
   }

@@ -57,7 +57,7 @@ class Decoder final : public Model {
           std::map<std::string, ActivationNumerics> numerics, const TensorSource& tensors,
           std::span<const std::string_view> ignored, const LoadOptions& options);
 
-  void forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const override;
+  void forward(Context& ctx, const Batch& batch, float* logits) const override;
   void forward_layers(Context& ctx, const Batch& batch, int begin, int end,
                       float* residual) const override;
 

@@ -57,7 +57,7 @@ TEST_P(Layers, ChainToTheForwardPass) {
 
   HeadTap whole(model->layout());
   Context tapped{runtime.pool, runtime.ctx.kernels, runtime.arena, &whole};
-  model->forward(tapped, batch, LogitRows::none, nullptr);
+  model->forward(tapped, batch, nullptr);
   std::set<std::string> expected;
   for (const LinearSite& site : model->layout().linears) {
     if (site.input_site >= 0) expected.insert(site.tied_to.empty() ? site.name : site.tied_to);

@@ -22,6 +22,7 @@ struct StateBuffer {
   Shape shape;             ///< of one token's row if per_token
   bool per_token = false;  ///< grows with the text: one row for each token consumed
   std::size_t offset = 0;  ///< into the constant part, 64-byte aligned; unused if per_token
+  int since = 2;           ///< the first version of saved states that has it
 };
 
 /// Of one token's row, or of the whole buffer if it does not grow.
@@ -76,12 +77,14 @@ class SequenceState {
   std::size_t bytes() const noexcept;  ///< of what is kept at this position
   const StateLayout& layout() const { return *layout_; }
 
-  /// "KRSTATE2", fingerprint, position, payload, checksum: see docs/reference/formats.md.
+  /// "KRSTATE3", fingerprint, position, payload, checksum: see docs/reference/formats.md.
   std::string serialize() const;
-  /// Errors: bad_data (truncated, damaged, of an earlier version), invalid_argument (of another
-  /// model).
+  /// Reads "KRSTATE2" too, where that says enough. `rest` gets what follows the state; without it
+  /// nothing may. Errors: bad_data (truncated, damaged, of an earlier version), invalid_argument
+  /// (of another model).
   static SequenceState deserialize(std::string_view bytes,
                                    std::shared_ptr<const StateLayout> layout,
+                                   std::string_view* rest = nullptr,
                                    Memory& memory = host_memory());
 
  private:

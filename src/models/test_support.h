@@ -207,7 +207,8 @@ inline std::vector<float> all_logits(Context& ctx, const Model& model,
   std::vector<float> logits(ids.size() * static_cast<std::size_t>(model.info().vocab_rows));
   const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(ids.size())};
   SequenceState* states[] = {&state};
-  model.forward(ctx, {ids, cu_seqlens, states}, LogitRows::all, logits.data());
+  const LogitRows rows[] = {LogitRows::all};
+  model.forward(ctx, {ids, cu_seqlens, states, rows}, logits.data());
   return logits;
 }
 

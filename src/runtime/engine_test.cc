@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "krait/error.h"
+#include "krait/session.h"
 #include "runtime/test_support.h"
 
 namespace krait {
@@ -155,13 +156,14 @@ TEST(Session, AnyCutsOfAPromptGiveTheSameBits) {
 
 TEST(Session, HandsOutTheLogitsOfEveryTokenChunkByChunk) {
   const Engine engine = mamba2_engine(100000);
-  EXPECT_LT(logits_chunk(engine), 150);
+  EXPECT_LT(logits_chunk(executor_of(engine)), 150);
   const auto ids = random_ids(3, 150, 100000);
-  SequenceState state(engine.impl()->model->state_layout());
+  SequenceState state = executor_of(engine).new_state();
   std::vector<float> last;
-  forward_logits(engine, ids, state, [&](std::int64_t, std::int64_t rows, const float* logits) {
-    last.assign(logits + (rows - 1) * 100000, logits + rows * 100000);
-  });
+  forward_logits(executor_of(engine), ids, state,
+                 [&](std::int64_t, std::int64_t rows, const float* logits) {
+                   last.assign(logits + (rows - 1) * 100000, logits + rows * 100000);
+                 });
   Session session = engine.new_session();
   session.prefill(ids);
   EXPECT_TRUE(same_bits(session.logits(), last));
@@ -170,10 +172,10 @@ TEST(Session, HandsOutTheLogitsOfEveryTokenChunkByChunk) {
 TEST(Session, HandsOutTheLogitsOfEveryToken) {
   const Engine engine = byte_engine();
   const auto ids = random_ids(3, 1100, 257);
-  SequenceState state(engine.impl()->model->state_layout());
+  SequenceState state = executor_of(engine).new_state();
   std::int64_t next = 0;
   std::vector<float> at_600, last;
-  forward_logits(engine, ids, state,
+  forward_logits(executor_of(engine), ids, state,
                  [&](std::int64_t first, std::int64_t rows, const float* logits) {
                    EXPECT_EQ(first, next);
                    next += rows;
@@ -213,7 +215,8 @@ TEST(Session, CopiesForkAndSavedOnesContinue) {
   session.prefill(ids);
   Session fork = session;
   Session restored = engine.restore(session.save());
-  EXPECT_TRUE(restored.logits().empty());
+  EXPECT_TRUE(same_bits(restored.logits(), session.logits()));
+  EXPECT_EQ(restored.save(), session.save());
   EXPECT_EQ(restored.position(), 40);
   EXPECT_TRUE(same_bits(fork.logits(), session.logits()));
   for (Session* each : {&session, &fork, &restored}) each->decode(9);

@@ -54,27 +54,42 @@ float* embed(Context& ctx, const Ends& ends, const Batch& batch) {
   return residual;
 }
 
-void run_head(Context& ctx, const Ends& ends, const Batch& batch, LogitRows rows, float* residual,
-              const float* add, float* logits) {
+namespace {
+
+/// The tokens of the batch that have a row of logits.
+std::vector<std::int32_t> tokens_with_logits(const Batch& batch) {
+  std::vector<std::int32_t> tokens;
+  for (std::size_t i = 0; i < batch.rows.size(); ++i) {
+    const std::int64_t end = batch.cu_seqlens[i + 1];
+    const std::int64_t rows = logit_rows(batch.rows[i], end - batch.cu_seqlens[i]);
+    for (std::int64_t t = end - rows; t < end; ++t) {
+      tokens.push_back(static_cast<std::int32_t>(t));
+    }
+  }
+  return tokens;
+}
+
+}  // namespace
+
+void run_head(Context& ctx, const Ends& ends, const Batch& batch, float* residual, const float* add,
+              float* logits) {
   const std::int64_t D = ends.table.cols();
   auto T = static_cast<std::int64_t>(batch.ids.size());
-  if (rows == LogitRows::none && !ctx.tap) return;
-  if (rows == LogitRows::last) {  // only these rows are normed and multiplied
-    const auto sequences = static_cast<std::int64_t>(batch.states.size());
-    std::vector<std::int32_t> last;
-    for (const std::int32_t end : batch.cu_seqlens.subspan(1)) last.push_back(end - 1);
+  const std::vector<std::int32_t> wanted = tokens_with_logits(batch);
+  if (wanted.empty() && !ctx.tap) return;
+  if (const auto rows = std::ssize(wanted); rows > 0 && rows < T) {  // only they are multiplied
     const auto gathered = [&](const float* from) {
       const Activation all = f32_activation(const_cast<float*>(from), T, D);
-      const Activation rows = f32_activation(ctx.arena.take<float>(sequences * D), sequences, D);
-      gather_rows(ctx, all, last, rows);
-      return static_cast<float*>(rows.data);
+      const Activation some = f32_activation(ctx.arena.take<float>(rows * D), rows, D);
+      gather_rows(ctx, all, wanted, some);
+      return static_cast<float*>(some.data);
     };
     residual = gathered(residual);
     add = gathered(add);
-    T = sequences;
+    T = rows;
   }
   const Activation hidden = norm_to_site(ctx, residual, add, ends.norm, ends.head_input, T);
-  if (rows == LogitRows::none) {
+  if (wanted.empty()) {
     ctx.tap->product(ends.head, hidden);
     return;
   }

@@ -176,7 +176,9 @@ void add_state(Mamba2& m, int layer, StateLayout& state) {
   const double passes = m.has_chunks ? 1 + 2 * kEnds : 2, recent_passes = 0.5 + 3 * kEnds;
   m.ssm_buffer = state.add("ssm_state", layer, ssm_dtype, {s.heads, s.d_state, s.head_dim}, passes);
   const auto add = [&](const char* name, const Shape& shape, double times) {
-    return state.add(name, layer, DType::f32, shape, times);
+    const std::size_t index = state.add(name, layer, DType::f32, shape, times);
+    if (!by_row) state.buffers[index].since = 3;
+    return index;
   };
   if (by_row) m.row_scale_buffer = add("ssm_state_scale", {s.heads, s.head_dim}, passes);
   if (!m.has_chunks) return;
