@@ -116,6 +116,31 @@ std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
   return {memory, std::free};
 }
 
+namespace {
+
+class HostMemory final : public Memory {
+ public:
+  bool is_host() const noexcept override { return true; }
+  std::shared_ptr<void> allocate(std::size_t bytes) override { return allocate_aligned(bytes); }
+  void read(void* to, const void* from, std::size_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+  void write(void* to, const void* from, std::size_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+  void copy(void* to, const void* from, std::size_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+  void zero(void* to, std::size_t bytes) override { std::memset(to, 0, bytes); }
+};
+
+}  // namespace
+
+Memory& host_memory() {
+  static HostMemory memory;
+  return memory;
+}
+
 void lock_memory() {
   // On fault: what was read only to be packed would be loaded again otherwise.
   if (::mlockall(MCL_CURRENT | MCL_ONFAULT) == 0) return;
@@ -138,7 +163,7 @@ void* Arena::take_bytes(std::size_t bytes) {
   }
   if (block_ == blocks_.size()) {
     const std::size_t block_size = std::max<std::size_t>(size, std::size_t{1} << 20);
-    blocks_.push_back({allocate_aligned(block_size), block_size});
+    blocks_.push_back({memory_->allocate(block_size), block_size});
   }
   void* memory = static_cast<std::byte*>(blocks_[block_].memory.get()) + used_;
   used_ += size;

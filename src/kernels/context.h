@@ -8,6 +8,7 @@
 #include "core/thread_pool.h"
 #include "core/weight.h"
 #include "kernels/microkernels.h"
+#include "kernels/operations.h"
 
 namespace krait {
 
@@ -26,8 +27,9 @@ class Tap {
 struct Context {
   ThreadPool& threads;
   const Microkernels& kernels;
-  Arena& arena;
+  Arena& arena;  ///< in the memory of the device
   Tap* tap = nullptr;
+  const Operations& operations = cpu_operations;
 };
 
 }  // namespace krait

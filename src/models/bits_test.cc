@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -17,11 +18,14 @@ namespace krait {
 namespace {
 
 struct Loaded {
-  Loaded(const TestCheckpoint& checkpoint, Isa isa, int threads)
-      : runtime(isa, threads),
+  Loaded(const TestCheckpoint& checkpoint, Isa isa, int threads,
+         bool guarded = TestRuntime::all_are_guarded())
+      : runtime(isa, threads, guarded),
         model(load_model(runtime.ctx, checkpoint.config, *checkpoint.source())) {}
   explicit Loaded(const TestCheckpoint& checkpoint) : Loaded(checkpoint, select_isa(), 2) {}
-  SequenceState new_state() const { return SequenceState(model->state_layout()); }
+  SequenceState new_state() const {
+    return SequenceState(model->state_layout(), runtime.arena.memory());
+  }
   std::vector<float> logits(std::span<const std::int32_t> ids) {
     SequenceState state = new_state();
     return all_logits(runtime.ctx, *model, ids, state);
@@ -84,6 +88,18 @@ TEST_P(ModelBits, CutsChangeNothing) {
   for (const std::size_t calls : {1u, 2u, 3u, 7u, 15u, 16u, 17u, 29u, 32u, 44u}) {
     EXPECT_TRUE(cut(loaded, calls) == whole) << "calls of " << calls;
   }
+}
+
+// What test_operations.h does not let through would crash.
+TEST_P(ModelBits, OnlyOperationsTouchValues) {
+  Loaded loaded(checkpoint());
+  const std::vector<float> expected = loaded.logits(ids_);
+  Loaded guarded(checkpoint(), select_isa(), 2, true);
+  operation_calls.fill(0);
+  SequenceState state = guarded.new_state();
+  state.keep_history(2);
+  EXPECT_TRUE(same_bits(guarded.logits(ids_), expected));
+  EXPECT_GT(std::accumulate(operation_calls.begin(), operation_calls.end(), std::int64_t{0}), 10);
 }
 
 TEST_P(ModelBits, AStateGoesBackExactly) {
@@ -216,8 +232,8 @@ TEST_P(ModelBits, SavedAndForkedStatesContinueAlike) {
   all_logits(loaded.runtime.ctx, *loaded.model, head, state);
   SequenceState fork = state;
   Loaded elsewhere(checkpoint());  // loaded once more, as another process would
-  SequenceState restored =
-      SequenceState::deserialize(state.serialize(), elsewhere.model->state_layout());
+  SequenceState restored = SequenceState::deserialize(
+      state.serialize(), elsewhere.model->state_layout(), elsewhere.runtime.arena.memory());
   const auto expected = all_logits(loaded.runtime.ctx, *loaded.model, tail, state);
   EXPECT_TRUE(same_bits(all_logits(loaded.runtime.ctx, *loaded.model, tail, fork), expected));
   EXPECT_TRUE(

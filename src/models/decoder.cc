@@ -6,7 +6,7 @@
 
 #include "core/system_memory.h"
 #include "kernels/attention/attention.h"
-#include "kernels/norm/norm.h"
+#include "kernels/rows/rows.h"
 #include "models/activations.h"
 #include "models/fingerprint.h"
 
@@ -385,7 +385,7 @@ Pass pass_of(Context& ctx, const Batch& batch,
     const auto half = std::ssize(frequencies);
     float* cos = ctx.arena.take<float>(batch.tokens() * half);
     float* sin = ctx.arena.take<float>(batch.tokens() * half);
-    rotary_angles(ctx, frequencies.data(), half, pass.rows, cos, sin);
+    rotary_angles(ctx, frequencies, pass.rows, cos, sin);
     pass.angles.push_back({cos, sin});
   }
   return pass;
@@ -445,7 +445,10 @@ void Decoder::forward_layers(Context& ctx, const Batch& batch, int begin, int en
   const auto layers = static_cast<int>(config_.blocks.size());
   const Arena::Scope scope(ctx.arena);
   reserve(batch);
-  if (begin == 0) std::copy_n(embed(ctx, parts_.ends, batch), T * D, residual);
+  if (begin == 0) {
+    copy_rows(ctx, f32_activation(embed(ctx, parts_.ends, batch), T, D),
+              f32_activation(residual, T, D));
+  }
   const float* add = run_blocks(ctx, batch, begin, std::min(end, layers), residual);
   if (end > layers) {
     run_head(ctx, parts_.ends, {batch.ids, batch.cu_seqlens, batch.states}, residual, add, nullptr);

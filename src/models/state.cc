@@ -49,21 +49,22 @@ std::size_t StateLayout::add_per_token(std::string name, int layer, DType dtype,
   return buffers.size() - 1;
 }
 
-SequenceState::SequenceState(std::shared_ptr<const StateLayout> layout)
+SequenceState::SequenceState(std::shared_ptr<const StateLayout> layout, Memory& memory)
     : layout_(std::move(layout)),
-      memory_(allocate_aligned(layout_->bytes)),
+      where_(&memory),
+      memory_(where_->allocate(layout_->bytes)),
       rows_(layout_->buffers.size()) {}
 
 SequenceState::SequenceState(const SequenceState& other) {
   if (!other.layout_) return;
-  *this = SequenceState(other.layout_);
+  *this = SequenceState(other.layout_, *other.where_);
   keep_history(other.history_);
-  std::memcpy(memory_.get(), other.memory_.get(), constant_bytes());
+  where_->copy(memory_.get(), other.memory_.get(), constant_bytes());
   kept_ = other.kept_;
   reserve(other.position_);
   position_ = other.position_;
   for_each_rows([&](std::size_t i, std::size_t bytes) {
-    std::memcpy(rows_[i].get(), other.rows_[i].get(), bytes);
+    where_->copy(rows_[i].get(), other.rows_[i].get(), bytes);
   });
 }
 
@@ -73,7 +74,7 @@ SequenceState& SequenceState::operator=(const SequenceState& other) {
 }
 
 void SequenceState::reset() {
-  if (layout_) std::memset(memory_.get(), 0, layout_->bytes);
+  if (layout_) where_->zero(memory_.get(), layout_->bytes);
   position_ = kept_ = 0;
 }
 
@@ -93,8 +94,8 @@ void SequenceState::keep_history(std::int64_t count) {
   if (count == history_) return;
   const std::shared_ptr<void> before = std::move(memory_);
   history_ = count;
-  memory_ = allocate_aligned(constant_bytes());
-  std::memcpy(memory_.get(), before.get(), layout_->bytes);
+  memory_ = where_->allocate(constant_bytes());
+  where_->copy(memory_.get(), before.get(), layout_->bytes);
 }
 
 void SequenceState::rollback(std::int64_t tokens) {
@@ -104,7 +105,7 @@ void SequenceState::rollback(std::int64_t tokens) {
   position_ -= tokens;
   kept_ -= tokens;
   auto* const now = static_cast<std::byte*>(memory_.get());
-  std::memcpy(now, now + next_rows(0, 0).copy_offset(position_), layout_->bytes);
+  where_->copy(now, now + next_rows(0, 0).copy_offset(position_), layout_->bytes);
 }
 
 SequenceRows SequenceState::next_rows(std::int64_t begin, std::int64_t end) const noexcept {
@@ -124,10 +125,10 @@ void SequenceState::reserve(std::int64_t tokens) {
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     const StateBuffer& buffer = layout_->buffers[i];
     if (!buffer.per_token) continue;
-    grown[i] = allocate_aligned(static_cast<std::size_t>(capacity) * row_bytes(buffer));
+    grown[i] = where_->allocate(static_cast<std::size_t>(capacity) * row_bytes(buffer));
   }
   for_each_rows([&](std::size_t i, std::size_t bytes) {
-    std::memcpy(grown[i].get(), rows_[i].get(), bytes);
+    where_->copy(grown[i].get(), rows_[i].get(), bytes);
   });
   rows_ = std::move(grown);
   capacity_ = capacity;
@@ -155,17 +156,19 @@ std::string SequenceState::serialize() const {
   out += layout_->fingerprint;
   append(out, position_);
   append(out, static_cast<std::uint64_t>(bytes()));
-  out.append(static_cast<const char*>(memory_.get()), layout_->bytes);
-  for_each_rows([&](std::size_t i, std::size_t bytes) {
-    out.append(static_cast<const char*>(rows_[i].get()), bytes);
-  });
+  const auto append_bytes = [&](const void* from, std::size_t count) {
+    out.resize(out.size() + count);
+    where_->read(out.data() + out.size() - count, from, count);
+  };
+  append_bytes(memory_.get(), layout_->bytes);
+  for_each_rows([&](std::size_t i, std::size_t count) { append_bytes(rows_[i].get(), count); });
   append(out, fnv1a64(out));
   return out;
 }
 
 SequenceState SequenceState::deserialize(std::string_view bytes,
                                          std::shared_ptr<const StateLayout> layout,
-                                         std::string_view* rest) {
+                                         std::string_view* rest, Memory& memory) {
   const int version = version_of(bytes);
   ByteReader reader(bytes, "the saved state");
   reader.take(kMagic.size());
@@ -203,12 +206,12 @@ SequenceState SequenceState::deserialize(std::string_view bytes,
         "the saved state is of version 2 ({}) at position {}: of such a model that version says "
         "enough where the position is a multiple of {}, consume the text again",
         kSecondMagic, position, kChunkOfVersion2);
-  SequenceState state(std::move(layout));
+  SequenceState state(std::move(layout), memory);
   state.reserve(position);
   state.position_ = position;
   const char* from = payload.data();
   const auto take = [&](void* to, std::size_t count) {
-    if (count > 0) std::memcpy(to, from, count);
+    if (count > 0) memory.write(to, from, count);
     from += count;
   };
   const std::vector<StateBuffer>& buffers = state.layout_->buffers;

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/memory.h"
 #include "core/tensor.h"
 #include "kernels/sequences.h"
 
@@ -48,7 +49,7 @@ struct StateLayout {
 class SequenceState {
  public:
   SequenceState() = default;
-  explicit SequenceState(std::shared_ptr<const StateLayout> layout);
+  explicit SequenceState(std::shared_ptr<const StateLayout> layout, Memory& memory = host_memory());
   SequenceState(const SequenceState& other);
   SequenceState& operator=(const SequenceState& other);
   SequenceState(SequenceState&&) noexcept = default;
@@ -83,7 +84,8 @@ class SequenceState {
   /// (of another model).
   static SequenceState deserialize(std::string_view bytes,
                                    std::shared_ptr<const StateLayout> layout,
-                                   std::string_view* rest = nullptr);
+                                   std::string_view* rest = nullptr,
+                                   Memory& memory = host_memory());
 
  private:
   /// fn(index, bytes) for every buffer that holds rows at this position.
@@ -97,6 +99,7 @@ class SequenceState {
   }
 
   std::shared_ptr<const StateLayout> layout_;
+  Memory* where_ = &host_memory();
   std::size_t constant_bytes() const noexcept;  // with what is kept of before
 
   std::shared_ptr<void> memory_;              // the constant part, then history_ times the same

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/attention/attention_kernels.h"
+#include "kernels/cpu_operations.h"
 #include "kernels/linear/linear_kernels.h"
 #include "kernels/quantize/quantize.h"
 
@@ -124,8 +125,8 @@ void run_task(const Context& ctx, const AttentionInputs& run, const Task& task, 
 
 }  // namespace
 
-void attention(Context& ctx, const AttentionInputs& in,
-               std::span<const SequenceRun<const HeadCache*>> sequences, const Activation& y) {
+void cpu::attention(Context& ctx, const AttentionInputs& in,
+                    std::span<const SequenceRun<const HeadCache*>> sequences, const Activation& y) {
   const AttentionShape& s = in.shape;
   assert(s.heads % s.kv_heads == 0 && y.dtype == DType::f32);
   assert(y.cols == s.heads * s.head_dim);
@@ -179,8 +180,9 @@ void attention(Context& ctx, const AttentionInputs& in,
                            });
 }
 
-void rotary_angles(Context& ctx, const float* inverse_frequency, std::int64_t half,
-                   std::span<const SequenceRows> sequences, float* cos, float* sin) {
+void cpu::rotary_angles(Context& ctx, std::span<const float> inverse_frequencies,
+                        std::span<const SequenceRows> sequences, float* cos, float* sin) {
+  const auto half = std::ssize(inverse_frequencies);
   constexpr std::int64_t kSerialAngles = 1024;
   for (const SequenceRows& rows : sequences) {
     ctx.threads.parallel_for(
@@ -189,7 +191,8 @@ void rotary_angles(Context& ctx, const float* inverse_frequency, std::int64_t ha
           for (std::int64_t t = begin; t < end; ++t) {
             const auto position = static_cast<float>(rows.position + t);
             for (std::int64_t i = 0; i < half; ++i) {
-              const auto angle = static_cast<double>(position * inverse_frequency[i]);
+              const auto angle =
+                  static_cast<double>(position * inverse_frequencies[static_cast<std::size_t>(i)]);
               cos[(rows.begin + t) * half + i] = static_cast<float>(std::cos(angle));
               sin[(rows.begin + t) * half + i] = static_cast<float>(std::sin(angle));
             }
@@ -198,8 +201,8 @@ void rotary_angles(Context& ctx, const float* inverse_frequency, std::int64_t ha
   }
 }
 
-void rotary(Context& ctx, const float* cos, const float* sin, std::int64_t half, const HeadRows& x,
-            std::int64_t tokens, std::int64_t heads) {
+void cpu::rotary(Context& ctx, const float* cos, const float* sin, std::int64_t half,
+                 const HeadRows& x, std::int64_t tokens, std::int64_t heads) {
   if (half == 0) return;
   const std::int64_t grain = std::max<std::int64_t>(1, kSerialProducts / (16 * heads * half));
   ctx.threads.parallel_for(tokens, grain, [&](std::int64_t begin, std::int64_t end, int) {

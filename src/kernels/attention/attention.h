@@ -51,17 +51,24 @@ struct AttentionInputs {
 
 /// Of each sequence, which has `position` rows already: appends k and v to its caches [kv_heads],
 /// which have room for them, then y f32 [T, heads * head_dim] = attention of q.
-void attention(Context& ctx, const AttentionInputs& in,
-               std::span<const SequenceRun<const HeadCache*>> sequences, const Activation& y);
+inline void attention(Context& ctx, const AttentionInputs& in,
+                      std::span<const SequenceRun<const HeadCache*>> sequences,
+                      const Activation& y) {
+  ctx.operations.attention(ctx, in, sequences, y);
+}
 
-/// cos and sin [T, half] of the angles position * inverse_frequency[i] (both and their product in
+/// cos and sin [T, half] of the angles position * inverse_frequencies[i] (both and their product in
 /// f32, as transformers has them; cos and sin in f64, rounded once).
-void rotary_angles(Context& ctx, const float* inverse_frequency, std::int64_t half,
-                   std::span<const SequenceRows> sequences, float* cos, float* sin);
+inline void rotary_angles(Context& ctx, std::span<const float> inverse_frequencies,
+                          std::span<const SequenceRows> sequences, float* cos, float* sin) {
+  ctx.operations.rotary_angles(ctx, inverse_frequencies, sequences, cos, sin);
+}
 
 /// Rotates the first 2 * half values of each head in place: value i with value half + i.
 /// Numerics: a cos - b sin and b cos + a sin, each operation rounded.
-void rotary(Context& ctx, const float* cos, const float* sin, std::int64_t half, const HeadRows& x,
-            std::int64_t tokens, std::int64_t heads);
+inline void rotary(Context& ctx, const float* cos, const float* sin, std::int64_t half,
+                   const HeadRows& x, std::int64_t tokens, std::int64_t heads) {
+  ctx.operations.rotary(ctx, cos, sin, half, x, tokens, heads);
+}
 
 }  // namespace krait

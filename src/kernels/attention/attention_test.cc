@@ -213,7 +213,7 @@ TEST_P(Attention, RotatesPairsByTheAngleOfThePosition) {
   std::vector<float> cos(static_cast<std::size_t>(tokens * half)), sin(cos.size());
   const SequenceRows one[] = {{.end = tokens, .position = first}};
   TestContext angles(Isa::reference, 2);
-  rotary_angles(angles.ctx, frequency.data(), half, one, cos.data(), sin.data());
+  rotary_angles(angles.ctx, frequency, one, cos.data(), sin.data());
   const std::vector<float> x = random_floats(rng, tokens * heads * dim, 2.0);
   std::vector<std::vector<float>> results;
   for (const auto& [isa, threads] :

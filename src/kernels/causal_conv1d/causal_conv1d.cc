@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/causal_conv1d/causal_conv1d_kernels.h"
+#include "kernels/cpu_operations.h"
 #include "kernels/quantize/quantize.h"
 
 namespace krait {
@@ -154,7 +155,7 @@ const float* widened_weight(Context& ctx, const ConvWeight& weight) {
 
 }  // namespace
 
-void causal_conv1d(Context& ctx, const ConvWeight& weight, const Activation& x, Sequences sequences,
+void cpu::causal_conv1d(Context& ctx, const ConvWeight& weight, const Activation& x, Sequences sequences,
                    const Activation& u) {
   const std::int64_t channels = weight.channels(), kept = weight.kernel() - 1;
   assert(x.cols == channels && u.cols == channels && x.rows == u.rows);
@@ -173,7 +174,7 @@ void causal_conv1d(Context& ctx, const ConvWeight& weight, const Activation& x, 
   Activation wide = x;
   if (x.dtype == DType::i8 && !multiplies_i8) {
     wide = f32_activation(ctx.arena.take<float>(x.rows * channels), x.rows, channels);
-    dequantize(ctx, x, wide);
+    cpu::dequantize(ctx, x, wide);
   }
   const auto run_part = [&](Sequences part) {
     if (multiplies_i8)
@@ -199,7 +200,7 @@ void causal_conv1d(Context& ctx, const ConvWeight& weight, const Activation& x, 
   run_with_history(sequences, run_part, [&](void* state, std::int64_t offset) {
     std::memcpy(static_cast<char*>(state) + offset, state, bytes);
   });
-  if (rows_first) quantize(ctx, f32_activation(job.whole, x.rows, channels), u);
+  if (rows_first) cpu::quantize(ctx, f32_activation(job.whole, x.rows, channels), u);
 }
 
 }  // namespace krait

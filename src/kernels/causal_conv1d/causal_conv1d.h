@@ -25,7 +25,9 @@ struct ConvWeight {
 
 /// x [T, C] -> u [T, C]. Each sequence keeps its last K-1 inputs, oldest first, [K-1, C], updated
 /// in place; i8 if x is i8 with a static tensor scale (its raw q), f32 otherwise.
-void causal_conv1d(Context& ctx, const ConvWeight& weight, const Activation& x,
-                   std::span<const SequenceRun<void*>> sequences, const Activation& u);
+inline void causal_conv1d(Context& ctx, const ConvWeight& weight, const Activation& x,
+                          std::span<const SequenceRun<void*>> sequences, const Activation& u) {
+  ctx.operations.causal_conv1d(ctx, weight, x, sequences, u);
+}
 
 }  // namespace krait

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "kernels/cpu_operations.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/selective_scan/selective_scan_kernels.h"
 
@@ -29,7 +30,7 @@ Microkernel microkernel(const SelectiveScanKernels& kernels, DType state) {
 ScanRows widened(Context& ctx, const Activation& x) {
   if (x.dtype == DType::f32) return {x.f32(), x.stride};
   const Activation wide = f32_activation(ctx.arena.take<float>(x.rows * x.cols), x.rows, x.cols);
-  dequantize(ctx, x, wide);
+  cpu::dequantize(ctx, x, wide);
   return {wide.f32(), wide.stride};
 }
 
@@ -89,7 +90,7 @@ void run_channels(Context& ctx, const Job& job, const SequenceRun<void*>& sequen
 
 }  // namespace
 
-void selective_scan(Context& ctx, const ScanParams& params, const ScanInputs& in,
+void cpu::selective_scan(Context& ctx, const ScanParams& params, const ScanInputs& in,
                     std::span<const SequenceRun<void*>> sequences, const Activation& y) {
   const std::int64_t tokens = in.u.rows, channels = in.u.cols, states = params.states;
   assert(in.dt.rows == tokens && in.dt.cols == channels);

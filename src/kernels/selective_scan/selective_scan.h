@@ -40,7 +40,9 @@ struct ScanParams {
 
 /// Each sequence has its state [N, C], channel contiguous, which is read and updated. y [T, C] f32,
 /// no overlap with inputs.
-void selective_scan(Context& ctx, const ScanParams& params, const ScanInputs& in,
-                    std::span<const SequenceRun<void*>> sequences, const Activation& y);
+inline void selective_scan(Context& ctx, const ScanParams& params, const ScanInputs& in,
+                           std::span<const SequenceRun<void*>> sequences, const Activation& y) {
+  ctx.operations.selective_scan(ctx, params, in, sequences, y);
+}
 
 }  // namespace krait

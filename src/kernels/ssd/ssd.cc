@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/cpu_operations.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/ssd/ssd_kernels.h"
 
@@ -34,7 +35,7 @@ bool has_chunks(const SsdState& state) { return state.recent.dx != nullptr; }
 Activation widened(Context& ctx, const Activation& x) {
   if (x.dtype == DType::f32) return x;
   const Activation wide = f32_activation(ctx.arena.take<float>(x.rows * x.cols), x.rows, x.cols);
-  dequantize(ctx, x, wide);
+  cpu::dequantize(ctx, x, wide);
   return wide;
 }
 
@@ -441,7 +442,7 @@ void run_all(Context& ctx, const SsdParams& params, const Inputs& in,
 
 }  // namespace
 
-void ssd(Context& ctx, const SsdParams& params, const SsdInputs& in,
+void cpu::ssd(Context& ctx, const SsdParams& params, const SsdInputs& in,
          std::span<const SequenceRun<SsdState>> sequences, const Activation& y) {
   const std::int64_t H = params.heads, tokens = in.x.rows;
   const std::int64_t P = params.head_dim, G = params.groups, N = params.states;

@@ -103,13 +103,17 @@ struct SsdParams {
   float dt_min, dt_max;                          ///< bounds of delta; dt_max may be infinity
 };
 
-/// values [H, N, P] = S as the token at `position` finds it, for those who look at a state. What is
-/// recent is added as at the end of a chunk, with e[t] and A[t, s] of the last token.
-void ssd_state_values(const SsdParams& params, const SsdState& state, std::int64_t position,
-                      float* values);
+/// values f32 [H P, N] = S as the token at `position` finds it, for those who look at a state. What
+/// is recent is added as at the end of a chunk, with e[t] and A[t, s] of the last token.
+inline void ssd_state_values(Context& ctx, const SsdParams& params, const SsdState& state,
+                             std::int64_t position, const Activation& values) {
+  ctx.operations.ssd_state_values(ctx, params, state, position, values);
+}
 
 /// The states are read and updated. y [T, H P] f32, no overlap with inputs.
-void ssd(Context& ctx, const SsdParams& params, const SsdInputs& in,
-         std::span<const SequenceRun<SsdState>> sequences, const Activation& y);
+inline void ssd(Context& ctx, const SsdParams& params, const SsdInputs& in,
+                std::span<const SequenceRun<SsdState>> sequences, const Activation& y) {
+  ctx.operations.ssd(ctx, params, in, sequences, y);
+}
 
 }  // namespace krait

@@ -90,7 +90,7 @@ void ssd_round_rows(const SsdRows& r) {
 #pragma GCC unroll 4
       for (int v = 0; v < vecs; ++v) {
         const Vec s = load(r.wide + n * r.channels + p + v * kLanes, part);
-        largest[v] = max(abs(s), largest[v]);
+        largest[v] = max_magnitude(abs(s), largest[v]);  // NaN stays to be seen
       }
     }
     for (int v = 0; v < vecs; ++v) {

@@ -208,9 +208,11 @@ TEST_P(Ssd, StateValuesAreThoseOfTheContract) {
     TestActivation y(kFloat, 21, c.channels, 1.0f);
     c.run(test.ctx, y.view);
     std::vector<float> values(c.state_f32.size());
-    ssd_state_values(c.params(), c.state(), 21, values.data());
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      ASSERT_NEAR(values[i], c.value(i, 21), 1e-6) << static_cast<int>(state);
+    ssd_state_values(test.ctx, c.params(), c.state(), 21,
+                     f32_activation(values.data(), c.channels, 7));
+    for (std::size_t i = 0; i < values.size(); ++i) {  // (head, n, p)
+      const std::size_t channel = i / 35 * 5 + i % 5, n = i / 5 % 7;
+      ASSERT_NEAR(values[channel * 7 + n], c.value(i, 21), 1e-6) << static_cast<int>(state);
     }
   }
 }

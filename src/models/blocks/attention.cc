@@ -9,6 +9,7 @@
 
 #include "kernels/attention/attention.h"
 #include "kernels/linear/linear.h"
+#include "kernels/rows/rows.h"
 #include "models/activations.h"
 
 namespace krait {
@@ -35,10 +36,9 @@ void observe_rows(Context& ctx, const Site& site, const AttentionSpec& shape, co
   const Arena::Scope scope(ctx.arena);
   const std::int64_t cols = shape.kv_heads * shape.head_dim;
   float* copy = ctx.arena.take<float>(tokens * cols);
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    for (std::int64_t h = 0; h < shape.kv_heads; ++h) {
-      std::copy_n(rows.at(t, h), shape.head_dim, copy + t * cols + h * shape.head_dim);
-    }
+  for (std::int64_t h = 0; h < shape.kv_heads; ++h) {
+    copy_rows(ctx, f32_activation(rows.at(0, h), tokens, shape.head_dim, rows.stride),
+              f32_activation(copy + h * shape.head_dim, tokens, shape.head_dim, cols));
   }
   observe(ctx, site, f32_activation(copy, tokens, cols));
 }

@@ -6,6 +6,7 @@
 
 #include "kernels/linear/linear.h"
 #include "kernels/quantize/quantize.h"
+#include "kernels/rows/rows.h"
 #include "kernels/selective_scan/selective_scan.h"
 #include "models/activations.h"
 
@@ -50,7 +51,7 @@ void normed_dt_B_C(Context& ctx, const Mamba1& m, const Activation& u, Activatio
   for (int i = 0; i < 3; ++i) {
     const std::int64_t width = sites[i]->channels;
     float* part = ctx.arena.take<float>(T * width);
-    for (std::int64_t t = 0; t < T; ++t) std::copy_n(whole.f32(t) + begin, width, part + t * width);
+    copy_rows(ctx, whole.columns(begin, begin + width), f32_activation(part, T, width));
     begin += width;
     out[i] = take_site(ctx, *sites[i], T);
     add_norm(ctx, part, nullptr, m.inner_norms[i], out[i]);

@@ -10,6 +10,7 @@
 #include "kernels/gated_norm/gated_norm.h"
 #include "kernels/hadamard/hadamard.h"
 #include "kernels/linear/linear.h"
+#include "kernels/rows/rows.h"
 #include "kernels/ssd/ssd.h"
 #include "models/activations.h"
 
@@ -232,21 +233,17 @@ SsdState state_of(const Mamba2& m, SequenceState& state) {
 /// rotation would have made it.
 void observe_state(Context& ctx, const Mamba2& m, const SsdParams& params, const SsdState& state,
                    std::int64_t position) {
-  const std::int64_t N = m.spec.d_state, E = m.spec.d_inner(), P = m.spec.head_dim;
+  const std::int64_t N = m.spec.d_state, E = m.spec.d_inner();
   const Arena::Scope scope(ctx.arena);
-  float* const values = ctx.arena.take<float>(N * E);
-  ssd_state_values(params, state, position, values);
   const Activation rows = f32_activation(ctx.arena.take<float>(N * E), E, N);
-  for (std::int64_t i = 0; i < N * E; ++i) {  // i = (h N + n) P + p
-    const std::int64_t h = i / (N * P), n = i / P % N, p = i % P;
-    static_cast<float*>(rows.data)[(h * P + p) * N + n] = values[i];
-  }
+  ssd_state_values(ctx, params, state, position, rows);
   if (const std::int64_t block = m.xBC[1].output.numerics.hadamard_block) {
     hadamard_inverse(ctx, rows, block);
   }
   const Activation wide = f32_activation(ctx.arena.take<float>(N * E), N, E);
-  for (std::int64_t i = 0; i < N * E; ++i) {
-    static_cast<float*>(wide.data)[i] = static_cast<const float*>(rows.data)[i % E * N + i / E];
+  for (std::int64_t n = 0; n < N; ++n) {  // a row of `wide` is a column of `rows`
+    copy_rows(ctx, f32_activation(static_cast<float*>(rows.data) + n, E, 1, N),
+              f32_activation(static_cast<float*>(wide.data) + n * E, E, 1));
   }
   observe(ctx, m.ssm_state, wide);
 }
