@@ -82,7 +82,8 @@ std::vector<Overflow> Executor::try_run(std::span<const Step> steps, Tap* tap) {
   const std::lock_guard lock(mutex_);
   if (!in_line && logits_.size() < wanted * vocab) logits_.resize(wanted * vocab);
   float* logits = in_line ? begin : logits_.data();
-  Context watched{threads_, context_.kernels, arena_, tap};
+  Context watched = context_;
+  watched.tap = tap;
   const Batch batch{steps.size() == 1 ? steps.front().ids : std::span<const std::int32_t>(ids),
                     bounds, states, rows};
   model_->forward(watched, batch, logits);

@@ -16,3 +16,7 @@ foreach(class Usage Streams Commands Measures)
     ${PROJECT_SOURCE_DIR}/tests/cli/cli_test.py $<TARGET_FILE:krait_cli> ${class})
   set_tests_properties(cli_${class} PROPERTIES TIMEOUT 900)
 endforeach()
+
+add_test(NAME cli_Generate COMMAND Python3::Interpreter
+  ${PROJECT_SOURCE_DIR}/tests/cli/generate_test.py $<TARGET_FILE:krait_cli>)
+set_tests_properties(cli_Generate PROPERTIES TIMEOUT 900)
