@@ -204,7 +204,8 @@ CASES = r"""
 {{ '42'|int }}{{ ' 4_2 '|int }}{{ '4.9'|int }}{{ 'x'|int }}{{ 'x'|int(9) }}{{ 4.9|int }}{{ -4.9|int }}{{ none|int }}{{ true|int }}{{ [1]|int }}{{ '1e3'|int }}
 {{ '4.5'|float }}{{ 'x'|float }}{{ '.5'|float }}{{ '5.'|float }}{{ 'inf'|float }}{{ '-Infinity'|float }}{{ 'nan'|float }}{{ '1__0'|float }}{{ none|float }}{{ '0x10'|float }}{{ '+-3'|int }}
 {{ 42.55|round(1) }}{{ 2.5|round }}{{ 3.5|round }}{{ 42.55|round(1, 'floor') }}{{ 2|round }}{{ -1.5|round(0, 'ceil') }}{{ 2.675|round(2) }}{{ 1e300|round(2) }}{{ true|round }}
-{{ -3|abs }}{{ -3.5|abs }}{{ true|abs }}{{ 'a'|abs }}
+{{ -3|abs }}{{ -3.5|abs }}{{ true|abs }}
+{{ 'a'|abs }}
 {{ names|sort }}{{ names|sort(case_sensitive=true) }}{{ names|sort(reverse=true) }}{{ names|unique|list }}{{ names|unique(true)|list }}{{ names|min }}{{ names|max }}{{ []|max }}
 {{ people|sort(attribute='age,name')|map(attribute='name')|list }}{{ people|max(attribute='age') }}{{ [none, none]|sort }}
 {{ [1, 'a']|sort }}
@@ -223,18 +224,22 @@ CASES = r"""
 {{ 1e400|string if false else 'x'|safe }} {{ ('<b>'|safe) ~ '<i>' }} {{ '<b>'|safe|length }} {% set x = '<'|safe %}{{ x }}{{ x == '<' }}{{ x is string }}{{ [x]|tojson }}
 {{ 1 is number }}{{ true is number }}{{ true is integer }}{{ 1 is integer }}{{ 1.0 is float }}{{ true is boolean }}{{ 1 is true }}{{ none is none }}{{ d is mapping }}{{ d is sequence }}{{ 's' is sequence }}{{ l is iterable }}{{ 5 is iterable }}
 {{ 3 is odd }}{{ 3 is even }}{{ 9 is divisibleby 3 }}{{ 1 is eq 1 }}{{ 1 is ne(2) }}{{ 2 is in [1, 2] }}{{ 'a' is lower }}{{ 'A1' is upper }}{{ 1 is lt 2 }}
-{{ 1 is equalto 1 and 2 is gt 1 }}{{ x is not defined }}{{ not x is defined }}{{ 1 is string is string }}
+{{ 1 is equalto 1 and 2 is gt 1 }}{{ x is not defined }}{{ not x is defined }}
+{{ 1 is string is string }}
 {% for i in l %}{{ loop.index }}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.first }}{{ loop.last }}{{ loop.length }}{{ loop.depth }}{{ loop.depth0 }}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.nope }};{% endfor %}{{ i }}
 {% for i in [1, 1, 2] %}{{ loop.changed(i) }}{{ loop.cycle('a', 'b') }}{% for j in 'xy' %}{{ loop.depth }}{{ j }}{% endfor %}{% else %}none{% endfor %}
 {% for i in [] %}x{% else %}none{% endfor %}{% for i in [1, 2, 3] if i != 2 %}{{ loop.length }}{{ i }}{% endfor %}{% for a, (b, c) in [(1, (2, 3))] %}{{ a }}{{ b }}{{ c }}{% endfor %}
-{% for i in [1, 2, 3] %}{% if i == 2 %}{% continue %}{% endif %}{{ i }}{% if i == 3 %}{% break %}{% endif %}{% endfor %}{% for a, b in [(1, 2, 3)] %}{% endfor %}
+{% for i in [1, 2, 3] %}{% if i == 2 %}{% continue %}{% endif %}{{ i }}{% if i == 3 %}{% break %}{% endif %}{% endfor %}
+{% for a, b in [(1, 2, 3)] %}{% endfor %}
 {% set x = 1 %}{% for i in l %}{% set x = x + 1 %}{{ x }}{% endfor %}{{ x }}{% if true %}{% set x = 9 %}{% endif %}{{ x }}
 {% set ns = namespace(a=1, b=[]) %}{% for i in l %}{% set ns.a = ns.a + i %}{% set ns.c = i %}{% endfor %}{{ ns.a }}{{ ns.c }}{{ ns.zz }}{{ ns['a'] }}{{ ns }}
-{% set ns = namespace({'q': 1}, r=2) %}{{ ns.q }}{{ ns.r }}{% set d.x = 1 %}
+{% set ns = namespace({'q': 1}, r=2) %}{{ ns.q }}{{ ns.r }}
+{% set d.x = 1 %}
 {% macro f(a, b=a ~ '!', c='x') %}[{{ a }}{{ b }}{{ c }}]{% endmacro %}{{ f() }}{{ f(1) }}{{ f(1, c=2) }}{{ f(b=1, a=2) }}{{ f(1)|upper }}{{ f }}
 {% macro f(a) %}{{ a }}{% endmacro %}{{ f(1, 2) }}
 {% macro f(a) %}{{ a }}{% endmacro %}{{ f(z=2) }}
-{% macro f(x) %}{{ caller(x, 2) }}{{ caller is defined }}{% endmacro %}{% call(p, q=5) f(1) %}<{{ p }}{{ q }}>{% endcall %}{{ f(1) }}
+{% macro f(x) %}{{ caller(x, 2) }}{{ caller is defined }}{% endmacro %}{% call(p, q=5) f(1) %}<{{ p }}{{ q }}>{% endcall %}
+{% macro f(x) %}{{ caller(x, 2) }}{% endmacro %}{{ f(1) }}
 {% macro f(n) %}{{ n }}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(5) }}
 {% macro f() %}{{ y }}{% endmacro %}{% set y = 3 %}{{ f() }}{% for y in [4] %}{{ f() }}{% endfor %}
 {% set x %}a{{ 1 }}{% set y = 2 %}{% endset %}{{ x }}{{ y }}{% set x | upper | replace('A', 'b') %}a{% endset %}{{ x }}
@@ -250,7 +255,8 @@ CASES = r"""
 {% include 'x' %}
 {{ 1 | default }}{{ missing | default }}{{ none | default('x') }}{{ none | default('x', true) }}{{ '' | d('y', boolean=true) }}{{ '' | default }}
 {{ dict(a=1, b=2) }}{{ dict([('x', 1)], y=2) }}{{ dict({'a': 1}, a=3) }}{{ dict() }}
-{{ l + [4] }}{{ (1,) + (2,) }}{{ 'a' * 3 }}{{ [0] * 2 }}{{ 2 * 'ab' }}{{ 'a' * -1 }}{{ true + true }}{{ -true }}{{ +true }}{{ 'a' + 'b' ~ 1 + 2 }}
+{{ l + [4] }}{{ (1,) + (2,) }}{{ 'a' * 3 }}{{ [0] * 2 }}{{ 2 * 'ab' }}{{ 'a' * -1 }}{{ true + true }}{{ -true }}{{ +true }}{{ 'a' + 'b' ~ 1 + '2' }}
+{{ 'a' + 'b' ~ 1 + 2 }}
 {{ 'a' + 1 }}
 {{ 1 / 0 }}
 {{ [1] + (2,) }}
