@@ -7,6 +7,11 @@ target_compile_options(krait_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow
 if(KRAIT_SANITIZE)
   target_compile_options(krait_options INTERFACE -fsanitize=${KRAIT_SANITIZE}
     -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  if(KRAIT_SANITIZE MATCHES address)
+    # Half of the time of compiling, for what AddressSanitizer or the build under clang sees.
+    target_compile_options(krait_options INTERFACE
+      $<$<CXX_COMPILER_ID:GNU>:-fno-sanitize=null,alignment,vptr,object-size>)
+  endif()
   target_link_options(krait_options INTERFACE -fsanitize=${KRAIT_SANITIZE})
 endif()
 if(KRAIT_FUZZ)

@@ -15,6 +15,11 @@ foreach(layer IN LISTS layers)
   target_link_libraries(krait_${folder}_objects PUBLIC krait_options Threads::Threads fmt::fmt
     nlohmann_json::nlohmann_json PkgConfig::UTF8PROC PkgConfig::PCRE2)
 
+  # Where speed is of no use, compiling is faster.
+  if(folder MATCHES "^(cli|report)$")
+    target_compile_options(krait_${folder}_objects PRIVATE $<$<CONFIG:Release>:-O1>)
+  endif()
+
   # What a program that uses the folder is linked with.
   set(KRAIT_OBJECTS_${folder} krait_${folder}_objects)
   foreach(other IN LISTS used)

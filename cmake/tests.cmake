@@ -49,6 +49,12 @@ foreach(folder IN LISTS KRAIT_FOLDERS)
     krait_test_program(${folder}_tests "${KRAIT_OBJECTS_${folder}}" ${tests})
   endif()
 endforeach()
+if(NOT KRAIT_EMULATED_CPUS AND NOT KRAIT_SANITIZE)
+  # By a second table of operations, in memory that nothing else may touch: src/models/test_operations.h.
+  add_test(NAME models_tests.guarded COMMAND models_tests)
+  set_tests_properties(models_tests.guarded PROPERTIES TIMEOUT 600 LABELS fast
+    ENVIRONMENT KRAIT_TEST_GUARDED=1)
+endif()
 file(GLOB tests CONFIGURE_DEPENDS tests/*_test.cc)
 krait_test_program(path_tests "${KRAIT_OBJECTS_quant}" ${tests})  # emulated too: no more than they use
 
@@ -60,13 +66,28 @@ foreach(cpu level IN ZIP_LISTS KRAIT_EMULATED_CPUS KRAIT_EMULATED_LEVELS)
   endif()
   add_test(NAME bits_of_kernels.${cpu} COMMAND ${KRAIT_EMULATOR} ${cpu}
     $<TARGET_FILE:kernels_tests> --gtest_brief=1 --gtest_filter=${filter})
-  set(filter *)  # GPTQ is slow under emulation: once is enough
-  if(NOT level STREQUAL "neon_i8mm")
+  # Products tell the levels apart, so whole models run on the first and the last only; what is slow
+  # under emulation, GPTQ, once, and in two halves.
+  if(level STREQUAL "neon_dotprod")
+    set(models)
+  elseif(level STREQUAL "neon")
+    set(models all)
     set(filter -*krait_w4a8*:*krait_w3a8*:*krait_w2a8*)
+  else()
+    set(models 0 1)
+    set(filter *)
   endif()
-  add_test(NAME bits_of_models.${cpu} COMMAND ${KRAIT_EMULATOR} ${cpu} $<TARGET_FILE:path_tests>
-    --gtest_brief=1 --gtest_filter=${filter})
-  set_tests_properties(bits_of_kernels.${cpu} bits_of_models.${cpu} PROPERTIES TIMEOUT 1800
+  foreach(shard IN LISTS models)
+    add_test(NAME bits_of_models.${cpu}.${shard} COMMAND ${KRAIT_EMULATOR} ${cpu}
+      $<TARGET_FILE:path_tests> --gtest_brief=1 --gtest_filter=${filter})
+    set(shards "")
+    if(NOT shard STREQUAL "all")
+      set(shards "GTEST_TOTAL_SHARDS=2;GTEST_SHARD_INDEX=${shard}")
+    endif()
+    set_tests_properties(bits_of_models.${cpu}.${shard} PROPERTIES TIMEOUT 1800 LABELS bits
+      ENVIRONMENT "KRAIT_ISA=${level};${shards}")
+  endforeach()
+  set_tests_properties(bits_of_kernels.${cpu} PROPERTIES TIMEOUT 1800
     LABELS bits ENVIRONMENT KRAIT_ISA=${level})
 endforeach()
 
@@ -95,12 +116,18 @@ endforeach()
 # Fuzz targets: libFuzzer programs under KRAIT_FUZZ, otherwise each replays its corpus as one test.
 file(GLOB fuzzers CONFIGURE_DEPENDS tests/fuzz/fuzz_*.cc)
 add_custom_target(fuzzers)
+add_custom_target(fast_fuzzers)  # those that need few objects
 foreach(source IN LISTS fuzzers)
   get_filename_component(name ${source} NAME_WE)
   string(REPLACE fuzz_ "" corpus ${name})
   krait_objects_of(${source} objects)
   add_executable(${name} ${source})
   add_dependencies(fuzzers ${name})
+  set(labels fast)
+  if(NOT "krait_runtime_objects" IN_LIST objects)
+    list(APPEND labels parser)
+    add_dependencies(fast_fuzzers ${name})
+  endif()
   add_dependencies(fast ${name})
   target_link_libraries(${name} PRIVATE ${objects})
   if(KRAIT_FUZZ)
@@ -108,7 +135,7 @@ foreach(source IN LISTS fuzzers)
   else()
     target_sources(${name} PRIVATE tests/fuzz/replay_main.cc)
     add_test(NAME ${name}_corpus COMMAND ${name} ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${corpus})
-    set_tests_properties(${name}_corpus PROPERTIES LABELS "fast;parser")
+    set_tests_properties(${name}_corpus PROPERTIES LABELS "${labels}")
   endif()
 endforeach()
 include(${PROJECT_SOURCE_DIR}/tests/policy/policy.cmake OPTIONAL)

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 
 namespace krait {
 
+struct LoadedModel;
 class Session;
 
 /// Where the integer weights of a mixture's experts are: packed in memory, or left in the mapped
@@ -28,8 +30,24 @@ struct EngineOptions {
   ExpertMemory experts = ExpertMemory::automatic;
 };
 
-/// A loaded model with its tokenizer. Immutable and cheap to copy (copies share the model).
-/// Sessions of one engine may be used from several threads; their forward passes take turns.
+/// What an engine is made of.
+struct EngineInfo {
+  std::string family;        ///< "mamba", "mamba2", "jamba", ...
+  std::string architecture;  ///< "MambaForCausalLM"
+  std::string recipe;        ///< by which it was quantized; "F32", "F16" or "BF16" if it was not
+  std::string isa;           ///< instruction set in use: "avx512_vnni"
+  int threads = 0;
+  std::int64_t parameters = 0;  ///< elements of all weights, tied ones once
+  std::int64_t layers = 0, d_model = 0;
+  std::int64_t vocab_size = 0;            ///< ids at or above are padding and never sampled
+  std::int64_t vocab_rows = 0;            ///< length of a row of logits
+  std::size_t weight_bytes = 0;           ///< read for each token that is decoded alone
+  std::size_t state_bytes = 0;            ///< of a sequence, whatever its length
+  std::size_t state_bytes_per_token = 0;  ///< and for each of its tokens: attention
+};
+
+/// A loaded model with its tokenizer. Immutable and cheap to copy (copies share the model). Any
+/// thread may use it at any time; forward passes of its sessions take turns.
 class Engine {
  public:
   /// Loads a Hugging Face directory, float or quantized by krait. Errors: Error.
@@ -43,6 +61,7 @@ class Engine {
   std::int64_t vocab_rows() const;  ///< length of a row of logits
   std::span<const std::int32_t> eos_ids() const;
   int threads() const;
+  EngineInfo info() const;
   std::string description()
       const;  ///< "mamba 3.6M parameters, quamba-w8a8, avx512_vnni, 2 threads"
 
@@ -50,13 +69,10 @@ class Engine {
   /// A session saved by Session::save() with the same model. Errors: bad_data, invalid_argument.
   Session restore(std::string_view bytes) const;
 
-  struct Impl;
-  const std::shared_ptr<Impl>& impl() const noexcept { return impl_; }
-
  private:
-  friend class Session;
-  explicit Engine(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
-  std::shared_ptr<Impl> impl_;
+  friend struct EngineAccess;
+  explicit Engine(std::shared_ptr<LoadedModel> model) : model_(std::move(model)) {}
+  std::shared_ptr<LoadedModel> model_;
 };
 
 }  // namespace krait

@@ -9,10 +9,18 @@ namespace krait {
 enum class ErrorCode {
   invalid_argument,  ///< the caller asked for something that makes no sense
   not_found,         ///< a file, tensor, recipe or model that does not exist
-  bad_data,          ///< a file that is truncated, hostile, misshaped or contains NaN
-  unsupported,       ///< valid, but no code here can handle it
-  io_error,          ///< the operating system refused: permissions, full disk, no memory
+  bad_data,       ///< a file that is truncated, hostile, misshaped or contains NaN; a model whose
+                  ///< activations overflow
+  unsupported,    ///< valid, but no code here can handle it
+  io_error,       ///< the operating system refused: permissions, full disk
+  cancelled,      ///< the caller's CancelToken said so
+  out_of_memory,  ///< there is no room, or more would be taken than was allowed
+  busy,           ///< too many requests wait already: try again later
+  internal,       ///< a mistake of krait's own
 };
+
+/// "invalid_argument", "not_found", ...: as in the enumeration, for files and machines.
+const char* name_of(ErrorCode code) noexcept;
 
 /// The one exception of the library. Thrown at load, quantize and API edges, never from kernels.
 /// `what()` is one sentence without a trailing newline.

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "krait/cancel.h"
+
 namespace krait {
 
 /// A long job reports where it stands; called from the thread that started it.
@@ -27,6 +29,7 @@ struct QuantizeOptions {
   int threads = 0;
   bool overwrite = false;  ///< replace an output directory that krait wrote
   ProgressFn progress;
+  CancelToken cancel = {};  ///< looked at between samples, layers and tensors
 };
 
 struct QuantizeReport {
@@ -38,7 +41,7 @@ struct QuantizeReport {
 };
 
 /// Reads the checkpoint at `model`, writes a quantized Hugging Face directory to `output`: all of
-/// it or nothing. Errors: Error.
+/// it or nothing. Errors: Error; cancelled. Any threads may do so at once, for different outputs.
 QuantizeReport quantize(const std::string& model, const std::string& output,
                         const QuantizeOptions& options);
 

@@ -4,12 +4,15 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "krait/engine.h"
 
 namespace krait {
 
+struct LoadedModel;
+struct Sequence;
 class Session;
 
 /// ids[i] into *sessions[i], all in one pass over the weights: many sequences cost little more than
@@ -19,7 +22,8 @@ class Session;
 /// session that is there twice, an id outside [0, vocab_rows).
 void decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
 
-/// One conversation: a constant-size state. Copying forks it.
+/// One conversation: a state that does not grow with the text, but for what attention keeps.
+/// Copying forks it. One thread at a time may use it.
 class Session {
  public:
   Session(const Session&);
@@ -29,26 +33,29 @@ class Session {
   ~Session();
 
   /// Consumes tokens, continuing from the current state. How a text is cut into calls changes
-  /// nothing but, in Mamba-2 with a float32 state, the last bits: none if calls end at multiples of
-  /// 16 tokens.
+  /// nothing.
   /// Errors: invalid_argument for an id outside [0, vocab_rows).
   void prefill(std::span<const std::int32_t> ids);
   void decode(std::int32_t id) { prefill({&id, 1}); }
 
-  /// f32 [vocab_rows] after the last consumed token; empty at the start of a sequence and after
-  /// restore until something is consumed.
+  /// f32 [vocab_rows] after the last consumed token; empty at the start of a sequence, and after
+  /// restoring a file of an earlier version until something is consumed.
   std::span<const float> logits() const;
   std::int64_t position() const;  ///< tokens consumed
   std::size_t state_bytes() const;
-  std::string save() const;  ///< for Engine::restore
+  /// For Engine::restore: state, tokens, logits, random numbers and the bytes of a character that
+  /// is not complete, so that what is restored goes on with the tokens that this would have had.
+  std::string save() const;
   void reset();
 
  private:
   friend class Engine;
+  friend struct SessionAccess;
   friend void krait::decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
-  struct Impl;
-  explicit Session(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Session(std::shared_ptr<LoadedModel> model);
+  Session(std::shared_ptr<LoadedModel> model, std::string_view saved);
+  std::shared_ptr<LoadedModel> model_;
+  std::unique_ptr<Sequence> sequence_;
 };
 
 }  // namespace krait

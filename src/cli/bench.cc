@@ -19,7 +19,7 @@
 #include "report/measures.h"
 #include "report/tables.h"
 #include "report/units.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
 
 namespace krait::cli {
 namespace {
@@ -81,18 +81,18 @@ int run(const Options& options) {
   progress.finish();
   const std::vector<SpeedResult>& results = measured.results;
   const MachinePeaks peaks = measured.median_peaks();
-  const std::size_t weight_bytes = engine.impl()->model->weight_bytes();
+  const EngineInfo info = engine.info();
 
   if (options.json) {
     Json list = Json::array();
     for (const SpeedResult& result : results) list.push_back(to_json(result));
-    print_json({{"build", {{"version", version()}, {"isa", name_of(engine.impl()->isa)}}},
+    print_json({{"build", {{"version", version()}, {"isa", info.isa}}},
                 {"cpu_info", cpu_name()},
                 {"model", model},
                 {"description", engine.description()},
                 {"n_threads", engine.threads()},
-                {"weight_bytes_per_token", weight_bytes},
-                {"state_bytes", engine.impl()->model->state_layout()->bytes},
+                {"weight_bytes_per_token", info.weight_bytes},
+                {"state_bytes", info.state_bytes},
                 {"load_seconds", load_seconds},
                 {"peak_rss_bytes", measured.peak_rss},
                 {"read_bandwidth", peaks.read_bandwidth},
@@ -107,7 +107,7 @@ int run(const Options& options) {
       results.begin(), results.end(),
       [](const SpeedResult& a, const SpeedResult& b) { return a.state_bytes < b.state_bytes; });
   print("medians of {} runs; weights read per token {}, state {}, peak memory {}\n",
-        options.repeats, format_bytes(static_cast<double>(weight_bytes)),
+        options.repeats, format_bytes(static_cast<double>(info.weight_bytes)),
         format_bytes(static_cast<double>(deepest == results.end() ? 0 : deepest->state_bytes)),
         format_bytes(static_cast<double>(measured.peak_rss)));
   print(

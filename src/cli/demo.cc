@@ -19,7 +19,7 @@
 #include "quant/quantized_directory.h"
 #include "report/overview.h"
 #include "report/units.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
 
 namespace krait::cli {
 namespace {
@@ -107,8 +107,7 @@ int run(const Options& options) {
     row.loss = compare(reference, engine, ids, texts.held_out.size(), kSeqLen, watch);
     report.finish();
     rows[0].bytes = static_cast<double>(made.source_bytes);
-    rows[0].bits =
-        8 * rows[0].bytes / static_cast<double>(reference.impl()->model->info().parameters);
+    rows[0].bits = 8 * rows[0].bytes / static_cast<double>(reference.info().parameters);
     rows.push_back(std::move(row));
   }
   if (!options.json) print("\n{}\n", overview_table(rows).str());

@@ -32,7 +32,8 @@ std::string speed(std::int64_t tokens, double seconds) {
 }
 
 int run(const Options& options) {
-  const std::string prompt = read_text(options.input);
+  const bool has_text = options.input.text_given || !options.input.file.empty();
+  const std::string prompt = has_text || options.load_state.empty() ? read_text(options.input) : "";
   const Engine engine = Engine::load(resolve_model(options.model),
                                      {.threads = options.threads, .mlock = options.mlock});
   Session session = options.load_state.empty() ? engine.new_session()
@@ -53,11 +54,14 @@ int run(const Options& options) {
   if (!options.save_state.empty()) write_file_atomic(options.save_state, session.save());
   if (!options.quiet) {
     note("{}", engine.description());
-    note("prefill: {}; decode: {}; peak memory {}, state {} ({})",
+    const std::string seed =
+        options.generate.temperature > 0 ? fmt::format(", seed {}", result.seed) : "";
+    note("prefill: {}; decode: {}; peak memory {}, state {} ({}{})",
          speed(result.prompt_tokens, result.prefill_seconds),
          speed(static_cast<std::int64_t>(result.ids.size()), result.decode_seconds),
          format_bytes(static_cast<double>(peak_rss_bytes())),
-         format_bytes(static_cast<double>(session.state_bytes())), result.finish_reason);
+         format_bytes(static_cast<double>(session.state_bytes())), name_of(result.finish_reason),
+         seed);
   }
   throw_if_interrupted();
   return kSuccess;
@@ -83,14 +87,16 @@ Runner declare_generate(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--repeat-penalty", g.repeat_penalty, "Of tokens among the last 64; 1: off")
       ->capture_default_str();
-  app.add_option("--seed", g.seed, "Of the sampler")->capture_default_str();
+  app.add_option("--seed", g.seed, "Of the sampler (default: the state's go on, else by chance)")
+      ->type_name("N");
   app.add_option("--stop", g.stop, "End before this text; may be given several times")
       ->allow_extra_args(false);
   app.add_flag("--ignore-eos", g.ignore_eos, "Go on after an end of text");
   app.add_flag("--echo", options->echo, "Print the prompt before its continuation");
-  app.add_option("--state", options->load_state, "Continue from the state in this file")
+  app.add_option("--state", options->load_state,
+                 "Continue from the state in this file, with -p or where its text ended")
       ->type_name("FILE");
-  app.add_option("--save-state", options->save_state, "Write the state after the last token here")
+  app.add_option("--save-state", options->save_state, "Write the state after the text here")
       ->type_name("FILE");
   app.add_flag("-q,--quiet", options->quiet, "Report nothing on stderr");
   add_threads_option(app, options->threads);

@@ -10,7 +10,7 @@
 #include "io/file.h"
 #include "io/npy.h"
 #include "krait/engine.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
 
 namespace krait::cli {
 namespace {
@@ -30,7 +30,8 @@ int run(const Options& options) {
   std::vector<std::int32_t> ids = options.ids;
   if (has_text) ids = engine.encode(read_text(options.input));
   check(!ids.empty(), ErrorCode::invalid_argument, "the text has no tokens");
-  engine.impl()->check_ids(ids);
+  Executor& executor = executor_of(engine);
+  executor.check_ids(ids);
 
   catch_interrupts();
   const auto tokens = static_cast<std::int64_t>(ids.size());
@@ -40,9 +41,9 @@ int run(const Options& options) {
   file.reserve(header.size() + row_bytes * ids.size());
   file.write_at(0, header.data(), header.size());
   ProgressReport report;
-  SequenceState state(engine.impl()->model->state_layout());
+  SequenceState state = executor.new_state();
   forward_logits(
-      engine, ids, state, [&](std::int64_t first, std::int64_t rows, const float* logits) {
+      executor, ids, state, [&](std::int64_t first, std::int64_t rows, const float* logits) {
         throw_if_interrupted();
         file.write_at(header.size() + row_bytes * static_cast<std::size_t>(first), logits,
                       row_bytes * static_cast<std::size_t>(rows));

@@ -19,7 +19,8 @@ namespace krait {
 ///                                     e.g. one scale per head cluster or per state group)
 ///   Strategy::token    scale[rows]   (dynamic only)
 /// Static: the scale is given and the producer saturates. Dynamic: the producer measures
-/// absmax over what shares the scale, stores scale = absmax / 127 (1 if absmax < 1e-30).
+/// absmax over what shares the scale, stores scale = absmax / 127 (1 if absmax < 1e-30; infinite
+/// if a value is infinite or NaN, so that no product hides it).
 /// Every producer stores q = clamp(rne(x / scale), -128, 127): IEEE division, round half to even.
 ///
 /// Split by outlier_threshold (Strategy::token; LLM.int8, Dettmers et al. 2022, arXiv 2208.07339):

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "core/error.h"
+#include "krait/error.h"
 
 namespace krait {
 namespace {
@@ -31,6 +31,10 @@ TEST(Check, ThrowsOnlyIfTheConditionFails) {
 TEST(Check, CodesHaveNames) {
   EXPECT_STREQ(name_of(ErrorCode::invalid_argument), "invalid_argument");
   EXPECT_STREQ(name_of(ErrorCode::io_error), "io_error");
+  EXPECT_STREQ(name_of(ErrorCode::cancelled), "cancelled");
+  EXPECT_STREQ(name_of(ErrorCode::out_of_memory), "out_of_memory");
+  EXPECT_STREQ(name_of(ErrorCode::busy), "busy");
+  EXPECT_STREQ(name_of(ErrorCode::internal), "internal");
 }
 
 }  // namespace

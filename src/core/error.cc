@@ -1,4 +1,4 @@
-#include "core/error.h"
+#include "krait/error.h"
 
 namespace krait {
 
@@ -14,6 +14,14 @@ const char* name_of(ErrorCode code) noexcept {
       return "unsupported";
     case ErrorCode::io_error:
       return "io_error";
+    case ErrorCode::cancelled:
+      return "cancelled";
+    case ErrorCode::out_of_memory:
+      return "out_of_memory";
+    case ErrorCode::busy:
+      return "busy";
+    case ErrorCode::internal:
+      return "internal";
   }
   return "";
 }

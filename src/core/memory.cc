@@ -94,7 +94,7 @@ std::shared_ptr<void> map_memory(std::size_t size) {
   void* mapped =
       ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) {
-    fail(ErrorCode::io_error, "cannot allocate {} bytes of memory", size);
+    fail(ErrorCode::out_of_memory, "cannot allocate {} bytes of memory", size);
   }
   const auto start = reinterpret_cast<std::uintptr_t>(mapped);
   const std::size_t skipped = (start + kHugePage - 1) / kHugePage * kHugePage - start;
@@ -106,14 +106,39 @@ std::shared_ptr<void> map_memory(std::size_t size) {
 }  // namespace
 
 std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
-  check(bytes <= PTRDIFF_MAX - kHugePage, ErrorCode::io_error, "cannot allocate {} bytes of memory",
-        bytes);
+  check(bytes <= PTRDIFF_MAX - kHugePage, ErrorCode::out_of_memory,
+        "cannot allocate {} bytes of memory", bytes);
   const std::size_t size = std::max<std::size_t>((bytes + 63) / 64 * 64, 64);
   if (size >= 2 * kHugePage) return map_memory(size);
   void* memory = std::aligned_alloc(64, size);
-  if (!memory) fail(ErrorCode::io_error, "cannot allocate {} bytes of memory", size);
+  if (!memory) fail(ErrorCode::out_of_memory, "cannot allocate {} bytes of memory", size);
   std::memset(memory, 0, size);
   return {memory, std::free};
+}
+
+namespace {
+
+class HostMemory final : public Memory {
+ public:
+  bool is_host() const noexcept override { return true; }
+  std::shared_ptr<void> allocate(std::size_t bytes) override { return allocate_aligned(bytes); }
+  void read(void* to, const void* from, std::size_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+  void write(void* to, const void* from, std::size_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+  void copy(void* to, const void* from, std::size_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+  void zero(void* to, std::size_t bytes) override { std::memset(to, 0, bytes); }
+};
+
+}  // namespace
+
+Memory& host_memory() {
+  static HostMemory memory;
+  return memory;
 }
 
 void lock_memory() {
@@ -128,13 +153,9 @@ void lock_memory() {
        std::strerror(error), limit.rlim_cur / 1024);
 }
 
-Arena& Arena::lane(std::size_t index) {
-  while (lanes_.size() <= index) lanes_.push_back(std::make_unique<Arena>());
-  return *lanes_[index];
-}
-
 void* Arena::take_bytes(std::size_t bytes) {
-  check(bytes <= PTRDIFF_MAX, ErrorCode::io_error, "cannot allocate {} bytes of memory", bytes);
+  check(bytes <= PTRDIFF_MAX, ErrorCode::out_of_memory, "cannot allocate {} bytes of memory",
+        bytes);
   const std::size_t size = std::max<std::size_t>((bytes + 63) / 64 * 64, 64);
   while (block_ < blocks_.size() && used_ + size > blocks_[block_].size) {
     ++block_;
@@ -142,7 +163,7 @@ void* Arena::take_bytes(std::size_t bytes) {
   }
   if (block_ == blocks_.size()) {
     const std::size_t block_size = std::max<std::size_t>(size, std::size_t{1} << 20);
-    blocks_.push_back({allocate_aligned(block_size), block_size});
+    blocks_.push_back({memory_->allocate(block_size), block_size});
   }
   void* memory = static_cast<std::byte*>(blocks_[block_].memory.get()) + used_;
   used_ += size;

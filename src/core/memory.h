@@ -34,6 +34,23 @@ void advise_not_needed(const void* data, std::size_t bytes) noexcept;
 
 std::shared_ptr<void> allocate_aligned(std::size_t bytes);  ///< 64-byte aligned, zeroed
 
+/// Where states and activations lie: the host's memory or a device's, of which the host must follow
+/// no pointer.
+class Memory {
+ public:
+  virtual ~Memory() = default;
+  virtual bool is_host() const noexcept = 0;
+  /// 64-byte aligned, zeroed. Errors: out of memory.
+  virtual std::shared_ptr<void> allocate(std::size_t bytes) = 0;
+  /// From here to the host, from the host to here, from here to here (no overlap).
+  virtual void read(void* to, const void* from, std::size_t bytes) = 0;
+  virtual void write(void* to, const void* from, std::size_t bytes) = 0;
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+  virtual void zero(void* to, std::size_t bytes) = 0;
+};
+
+Memory& host_memory();
+
 /// Scratch memory for one forward pass: take() bumps a pointer, a Scope gives everything taken
 /// since its construction back. Grows when needed and keeps its memory. Not thread-safe: take
 /// before the parallel region.
@@ -54,9 +71,8 @@ class Arena {
     std::size_t block_, used_;
   };
 
-  /// Scratch of thread `index` inside a parallel region: an arena of its own, made when first asked
-  /// for. Ask for the largest index before the region.
-  Arena& lane(std::size_t index);
+  explicit Arena(Memory& memory = host_memory()) : memory_(&memory) {}
+  Memory& memory() const noexcept { return *memory_; }
 
   /// Uninitialised room for `count` elements of T, 64-byte aligned.
   template <typename T>
@@ -66,12 +82,12 @@ class Arena {
 
  private:
   void* take_bytes(std::size_t bytes);
+  Memory* memory_;
   struct Block {
     std::shared_ptr<void> memory;
     std::size_t size;
   };
   std::vector<Block> blocks_;
-  std::vector<std::unique_ptr<Arena>> lanes_;
   std::size_t block_ = 0, used_ = 0;
 };
 

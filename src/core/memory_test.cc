@@ -102,14 +102,6 @@ TEST(Memory, LargeAllocationsAreZeroedAndAligned) {
   }
 }
 
-TEST(Arena, LanesAreArenasOfTheirOwn) {
-  Arena arena;
-  Arena& third = arena.lane(2);
-  EXPECT_EQ(&third, &arena.lane(2));
-  EXPECT_NE(&third, &arena.lane(0));
-  EXPECT_NE(third.take<float>(4), arena.take<float>(4));
-}
-
 TEST(Arena, PiecesAreAlignedAndDisjoint) {
   Arena arena;
   std::set<std::pair<std::uintptr_t, std::uintptr_t>> pieces;

@@ -1,10 +1,9 @@
 #include "eval/continuations.h"
 
 #include <algorithm>
-#include <mutex>
 
-#include "eval/softmax.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
+#include "runtime/softmax.h"
 
 namespace krait {
 namespace {
@@ -44,26 +43,27 @@ std::vector<TokenScore> score_rows(ThreadPool& threads, const float* logits, std
 /// The tokens after the first of each continuation, all in one pass.
 void score_rest(const Engine& engine, const SequenceState& context,
                 std::span<const Ids> continuations, std::span<Likelihood> out) {
-  Engine::Impl& impl = *engine.impl();
+  Executor& executor = executor_of(engine);
   const auto rows = static_cast<std::size_t>(engine.vocab_rows());
-  Ids ids, targets;
-  std::vector<std::int32_t> cu_seqlens{0};
-  std::vector<SequenceState> states;
-  states.reserve(continuations.size());
-  std::vector<SequenceState*> pointers;
+  Ids targets;
   for (const Ids& continuation : continuations) {
-    if (continuation.size() == 1) continue;
-    ids.insert(ids.end(), continuation.begin(), continuation.end() - 1);
     targets.insert(targets.end(), continuation.begin() + 1, continuation.end());
-    cu_seqlens.push_back(static_cast<std::int32_t>(ids.size()));
-    pointers.push_back(&states.emplace_back(context));
   }
-  if (ids.empty()) return;
-  std::vector<float> logits(ids.size() * rows);
-  const std::lock_guard lock(impl.mutex);
-  impl.model->forward(impl.context, {ids, cu_seqlens, pointers}, LogitRows::all, logits.data());
-  const std::vector<TokenScore> scores = score_rows(
-      impl.threads, logits.data(), rows, static_cast<std::size_t>(engine.vocab_size()), targets);
+  if (targets.empty()) return;
+  std::vector<float> logits(targets.size() * rows);
+  float* next = logits.data();
+  std::vector<SequenceState> states(continuations.size(), context);
+  std::vector<Step> steps;
+  for (std::size_t i = 0; i < continuations.size(); ++i) {
+    const std::span<const std::int32_t> ids(continuations[i].data(), continuations[i].size() - 1);
+    if (!ids.empty()) steps.push_back({states[i], ids, LogitRows::all, next});
+    next += ids.size() * rows;
+  }
+  executor.run(steps);
+  const std::vector<TokenScore> scores = executor.exclusively([&](Context& ctx) {
+    return score_rows(ctx.threads, logits.data(), rows,
+                      static_cast<std::size_t>(engine.vocab_size()), targets);
+  });
   auto score = scores.begin();
   for (std::size_t i = 0; i < continuations.size(); ++i) {
     for (std::size_t k = 1; k < continuations[i].size(); ++k) add(out[i], *score++);

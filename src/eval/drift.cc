@@ -6,8 +6,8 @@
 #include "core/check.h"
 #include "eval/paired_rows.h"
 #include "eval/score.h"
-#include "eval/softmax.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
+#include "runtime/softmax.h"
 
 namespace krait {
 namespace {
@@ -21,15 +21,13 @@ constexpr std::int64_t kFirstBin = 16;  // tokens; each of the others is as long
 std::vector<Ids> continue_greedily(const Engine& engine,
                                    std::span<const std::span<const std::int32_t>> prompts,
                                    std::int64_t tokens, const std::function<void()>& done) {
-  Engine::Impl& impl = *engine.impl();
+  Executor& executor = executor_of(engine);
   const auto rows = static_cast<std::size_t>(engine.vocab_rows());
   const auto vocab = static_cast<std::size_t>(engine.vocab_size());
-  std::vector<SequenceState> states(prompts.size(), SequenceState(impl.model->state_layout()));
-  std::vector<SequenceState*> batch;
+  std::vector<SequenceState> states(prompts.size(), executor.new_state());
   std::vector<float> logits(prompts.size() * rows);
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    impl.prefill(prompts[i], states[i], LogitRows::last, logits.data() + i * rows);
-    batch.push_back(&states[i]);
+    executor.read(prompts[i], states[i], LogitRows::last, logits.data() + i * rows);
   }
   std::vector<Ids> texts(prompts.size());
   for (std::int64_t t = 0; t < tokens; ++t) {
@@ -39,7 +37,11 @@ std::vector<Ids> continue_greedily(const Engine& engine,
           argmax(std::span<const float>(logits).subspan(i * rows, vocab))));
       texts[i].push_back(next.back());
     }
-    impl.decode(next, batch, logits.data());
+    std::vector<Step> steps;
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      steps.push_back({states[i], {&next[i], 1}, LogitRows::last, logits.data() + i * rows});
+    }
+    executor.run(steps);
     done();
   }
   return texts;

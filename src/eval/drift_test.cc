@@ -6,9 +6,9 @@
 
 #include "eval/bootstrap.h"
 #include "eval/divergence.h"
-#include "eval/softmax.h"
 #include "io/test_support.h"
 #include "quant/quantize_to_memory.h"
+#include "runtime/softmax.h"
 #include "runtime/test_support.h"
 
 namespace krait {

@@ -6,12 +6,12 @@
 #include "eval/divergence.h"
 #include "eval/kept_reference.h"
 #include "eval/perplexity.h"
-#include "eval/softmax.h"
 #include "eval/windows.h"
 #include "io/test_support.h"
 #include "models/test_support.h"
 #include "quant/quantize_to_memory.h"
-#include "runtime/engine_impl.h"
+#include "runtime/softmax.h"
+#include "runtime/test_support.h"
 
 namespace krait {
 namespace {
@@ -37,9 +37,8 @@ Engine quantized_engine(const std::string& recipe, int threads = 2) {
 /// Probabilities over the first `vocab` logits of every row, the plain way in long double.
 std::vector<std::vector<long double>> probabilities(const Engine& engine,
                                                     std::span<const std::int32_t> window) {
-  SequenceState state(engine.impl()->model->state_layout());
-  const std::vector<float> logits =
-      all_logits(engine.impl()->context, *engine.impl()->model, window, state);
+  SequenceState state = executor_of(engine).new_state();
+  const std::vector<float> logits = all_logits(engine, window, state);
   const auto rows = static_cast<std::size_t>(engine.vocab_rows());
   std::vector<std::vector<long double>> result;
   for (std::size_t t = 0; t < window.size(); ++t) {

@@ -3,7 +3,7 @@
 #include "eval/paired_rows.h"
 #include "eval/score.h"
 #include "eval/windows.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
 
 namespace krait {
 
@@ -12,7 +12,7 @@ KeptReference::KeptReference(const Engine& engine, std::span<const std::int32_t>
     : engine_(engine), ids_(ids), seq_len_(seq_len) {
   check_scored_ids(ids, engine);
   const auto stride = static_cast<std::size_t>(engine.vocab_rows());
-  SequenceState state(engine.impl()->model->state_layout());
+  SequenceState state = executor_of(engine).new_state();
   bool has_room = true;
   for_each_window(ids, seq_len, {}, [&](std::span<const std::int32_t> window) {
     const std::size_t size = (window.size() - 1) * stride;
@@ -22,7 +22,7 @@ KeptReference::KeptReference(const Engine& engine, std::span<const std::int32_t>
     std::vector<float>& kept = logits_.emplace_back();
     kept.reserve(size);
     state.reset();
-    forward_logits(engine, window.first(window.size() - 1), state,
+    forward_logits(executor_of(engine), window.first(window.size() - 1), state,
                    [&](std::int64_t, std::int64_t rows, const float* logits) {
                      kept.insert(kept.end(), logits, logits + rows * engine.vocab_rows());
                    });

@@ -5,7 +5,7 @@
 
 #include "core/check.h"
 #include "eval/continuations.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
 
 namespace krait {
 namespace {
@@ -66,7 +66,7 @@ std::size_t best(const std::vector<Likelihood>& choices, const TaskItem& item, b
 
 std::vector<Likelihood> likelihoods(const Engine& engine, const TaskItem& item,
                                     std::int64_t max_length) {
-  Engine::Impl& impl = *engine.impl();
+  Executor& executor = executor_of(engine);
   std::vector<Ids> contexts, continuations;
   for (const TaskChoice& choice : item.choices) {
     Encoded encoded = encode(engine, choice, max_length);
@@ -79,8 +79,8 @@ std::vector<Likelihood> likelihoods(const Engine& engine, const TaskItem& item,
     for (end = begin + 1; end < contexts.size(); ++end) {
       if (contexts[end] != contexts[begin]) break;
     }
-    SequenceState state(impl.model->state_layout());
-    impl.prefill(contexts[begin], state, LogitRows::last, logits.data());
+    SequenceState state = executor.new_state();
+    executor.read(contexts[begin], state, LogitRows::last, logits.data());
     const std::vector<Likelihood> scores = score_continuations(
         engine, state, logits, std::span(continuations).subspan(begin, end - begin));
     result.insert(result.end(), scores.begin(), scores.end());

@@ -3,7 +3,7 @@
 #include "kernels/microkernels.h"
 #include "quant/calibration_data.h"
 #include "quant/generate_samples.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
 
 namespace krait {
 namespace {
@@ -26,10 +26,11 @@ OwnTextLoss::OwnTextLoss(const Checkpoint& source, int samples, int seq_len, std
                          int threads, const ProgressFn& progress)
     : threads_(threads) {
   original_ = std::make_unique<Engine>(engine_of(source.config, source.tensors, threads));
-  Engine::Impl& impl = *original_->impl();
-  const CalibrationData data = generate_samples(
-      impl.context, *impl.model, document_token(source.config, impl.model->info().vocab_rows),
-      samples, seq_len, seed, progress);
+  const Model& model = model_of(*original_);
+  const TokenId first = document_token(source.config, model.info().vocab_rows);
+  const CalibrationData data = executor_of(*original_).exclusively([&](Context& ctx) {
+    return generate_samples(ctx, model, first, samples, seq_len, seed, progress);
+  });
   for (const auto& sample : data.samples) ids_.insert(ids_.end(), sample.begin(), sample.end());
   reference_ = std::make_unique<KeptReference>(*original_, ids_, seq_len, kReferenceBytes);
 }

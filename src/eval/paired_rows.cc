@@ -1,18 +1,17 @@
 #include "eval/paired_rows.h"
 
 #include <algorithm>
-#include <mutex>
 #include <vector>
 
 #include "core/check.h"
-#include "eval/softmax.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
+#include "runtime/softmax.h"
 
 namespace krait {
 
 PairedStates::PairedStates(const Engine& reference_engine, const Engine& model_engine)
-    : reference(reference_engine.impl()->model->state_layout()),
-      model(model_engine.impl()->model->state_layout()) {}
+    : reference(executor_of(reference_engine).new_state()),
+      model(executor_of(model_engine).new_state()) {}
 
 void PairedStates::reset() {
   reference.reset();
@@ -32,12 +31,10 @@ namespace {
 /// Scores of rows of logits p of the reference and q of the model, on all threads of the model.
 void score_rows(const Engine& model, const std::int32_t* targets, std::int64_t rows, const float* p,
                 const float* q, std::vector<PairedScore>& scores) {
-  Engine::Impl& impl = *model.impl();
   const std::int64_t stride = model.vocab_rows();
   const auto vocab = static_cast<std::size_t>(model.vocab_size());
   scores.resize(static_cast<std::size_t>(rows));
-  const std::lock_guard lock(impl.mutex);
-  impl.threads.parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
+  const auto score_range = [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t r = begin; r < end; ++r) {
       const std::span<const float> p_row(p + r * stride, vocab), q_row(q + r * stride, vocab);
       const double p_lse = log_sum_exp(p_row), q_lse = log_sum_exp(q_row);
@@ -48,7 +45,9 @@ void score_rows(const Engine& model, const std::int32_t* targets, std::int64_t r
       score.kl = kl_divergence(p_row, p_lse, q_row, q_lse);
       score.agrees = argmax(p_row) == argmax(q_row);
     }
-  });
+  };
+  executor_of(model).exclusively(
+      [&](Context& ctx) { ctx.threads.parallel_for(rows, 1, score_range); });
 }
 
 }  // namespace
@@ -56,13 +55,13 @@ void score_rows(const Engine& model, const std::int32_t* targets, std::int64_t r
 void for_each_paired_row(const Engine& reference, const Engine& model,
                          std::span<const std::int32_t> window, PairedStates& states,
                          const PairedRowsFn& fn) {
-  const auto chunk =
-      static_cast<std::size_t>(std::min(logits_chunk(reference), logits_chunk(model)));
+  Executor &theirs = executor_of(reference), &ours = executor_of(model);
+  const auto chunk = static_cast<std::size_t>(std::min(logits_chunk(theirs), logits_chunk(ours)));
   std::vector<PairedScore> scores;
   for (std::size_t first = 0; first + 1 < window.size(); first += chunk) {
     const auto part = window.subspan(first, std::min(chunk, window.size() - 1 - first));
-    forward_logits(reference, part, states.reference, [&](auto, std::int64_t rows, const float* p) {
-      forward_logits(model, part, states.model, [&](auto, std::int64_t, const float* q) {
+    forward_logits(theirs, part, states.reference, [&](auto, std::int64_t rows, const float* p) {
+      forward_logits(ours, part, states.model, [&](auto, std::int64_t, const float* q) {
         score_rows(model, window.data() + first + 1, rows, p, q, scores);
         fn(static_cast<std::int64_t>(first), scores);
       });
@@ -79,7 +78,7 @@ void for_each_row_beside(std::span<const float> reference, const Engine& model,
     score_rows(model, window.data() + first + 1, rows, p, q, scores);
     fn(first, scores);
   };
-  forward_logits(model, window.first(window.size() - 1), state, score);
+  forward_logits(executor_of(model), window.first(window.size() - 1), state, score);
 }
 
 }  // namespace krait

@@ -10,7 +10,7 @@
 #include "eval/continuations.h"
 #include "eval/recall_prompts.h"
 #include "eval/score.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
 
 namespace krait {
 namespace {
@@ -63,7 +63,7 @@ class Asker {
   const std::vector<Likelihood>& ask(const SequenceState& state, const Ids& question) {
     if (question != last_) {
       SequenceState asked = state;
-      engine_.impl()->prefill(question, asked, LogitRows::last, logits_.data());
+      executor_of(engine_).read(question, asked, LogitRows::last, logits_.data());
       answers_ = score_continuations(engine_, asked, logits_, prompts_.answers);
       last_ = question;
     }
@@ -153,17 +153,17 @@ std::int64_t work_of(const Schedule& schedule, std::span<const RecallPrompts> pr
 void run_filler(const Engine& engine, int filler, std::span<const std::int32_t> text,
                 std::span<const RecallPrompts> prompts, Schedule& schedule,
                 const std::function<void(std::int64_t)>& done) {
-  Engine::Impl& impl = *engine.impl();
+  Executor& executor = executor_of(engine);
   const auto part = [&](std::int64_t begin, std::int64_t count) {
     return text.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
   };
   using Answers = std::vector<std::vector<Likelihood>>;  // to all questions of a task, one by one
   std::vector<Answers> with(schedule.cells.size());
   std::map<std::pair<std::size_t, std::int64_t>, Answers> without;  // by task and length
-  SequenceState state(impl.model->state_layout());
+  SequenceState state = executor.new_state();
   for (const Stop& stop : schedule.stops) {
     const std::int64_t missing = stop.position - state.position();
-    impl.prefill(part(state.position(), missing), state, LogitRows::none, nullptr);
+    executor.read(part(state.position(), missing), state);
     done(missing);
     Asker asker(engine, prompts[stop.task]);
     for (const RecallNeedle& needle : prompts[stop.task].needles) {
@@ -175,8 +175,8 @@ void run_filler(const Engine& engine, int filler, std::span<const std::int32_t> 
         continue;
       }
       SequenceState after = state;
-      impl.prefill(needle.ids, after, LogitRows::none, nullptr);
-      impl.prefill(part(stop.position, stop.distance), after, LogitRows::none, nullptr);
+      executor.read(needle.ids, after);
+      executor.read(part(stop.position, stop.distance), after);
       done(stop.distance);
       asker.forget();
       for (const RecallQuestion& question : needle.questions) {

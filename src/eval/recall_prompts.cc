@@ -5,7 +5,7 @@
 #include <string>
 
 #include "core/check.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
 
 namespace krait {
 namespace {
@@ -108,7 +108,8 @@ std::vector<std::int32_t> recall_words(const Engine& engine) {
   for (std::int32_t id = 0; id < engine.vocab_size(); ++id) {
     if (std::find(ends.begin(), ends.end(), id) != ends.end()) continue;
     others.push_back(id);
-    if (engine.impl()->tokenizer && is_word(engine.decode({&id, 1}))) words.push_back(id);
+    if (EngineAccess::model(engine)->tokenizer && is_word(engine.decode({&id, 1})))
+      words.push_back(id);
   }
   return words.size() >= kEnoughWords ? words : others;
 }

@@ -6,8 +6,8 @@
 
 #include "eval/continuations.h"
 #include "eval/recall_prompts.h"
-#include "eval/softmax.h"
 #include "io/test_support.h"
+#include "runtime/softmax.h"
 #include "runtime/test_support.h"
 
 namespace krait {
@@ -26,9 +26,8 @@ RecallOptions small_options(std::vector<std::string> tasks = {}) {
 
 /// ln p of ids[from...] in the sequence, from scratch.
 double naive(const Engine& engine, const Ids& ids, std::size_t from) {
-  SequenceState state(engine.impl()->model->state_layout());
-  const std::vector<float> logits =
-      all_logits(engine.impl()->context, *engine.impl()->model, ids, state);
+  SequenceState state = executor_of(engine).new_state();
+  const std::vector<float> logits = all_logits(engine, ids, state);
   const auto rows = static_cast<std::size_t>(engine.vocab_rows());
   double sum = 0;
   for (std::size_t t = from; t < ids.size(); ++t) {
@@ -209,9 +208,9 @@ TEST(Continuations, AreScoredAlikeAloneAndTogether) {
   const Engine engine = byte_engine({.threads = 2});
   const Ids context = random_ids(4, 30, 256);
   const std::vector<Ids> continuations = {{1}, {2, 3, 4}, {5, 6}, {1, 2, 3, 4, 5}};
-  SequenceState state(engine.impl()->model->state_layout());
+  SequenceState state = executor_of(engine).new_state();
   std::vector<float> logits(static_cast<std::size_t>(engine.vocab_rows()));
-  engine.impl()->prefill(context, state, LogitRows::last, logits.data());
+  executor_of(engine).read(context, state, LogitRows::last, logits.data());
   const std::vector<Likelihood> found = score_continuations(engine, state, logits, continuations);
   for (std::size_t i = 0; i < continuations.size(); ++i) {
     EXPECT_NEAR(found[i].log_likelihood,

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <mutex>
 
 #include "core/check.h"
 #include "core/float16.h"
@@ -13,7 +12,7 @@
 #include "kernels/hadamard/hadamard.h"
 #include "kernels/linear/linear.h"
 #include "quant/moments.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
 
 namespace krait {
 namespace {
@@ -99,8 +98,10 @@ struct Difference {
 /// Keeps the values of one pass: a site may be shown more than once.
 class Recorder : public Tap {
  public:
-  explicit Recorder(Engine::Impl& engine)
-      : ctx_{engine.threads, engine.context.kernels, arena_}, model_(*engine.model) {}
+  explicit Recorder(const Executor& executor)
+      : threads_(executor.threads()),
+        ctx_{threads_, microkernels(executor.isa()), arena_},
+        model_(executor.model()) {}
 
   void observe(int site, const Activation& value) override {
     on_site(static_cast<std::size_t>(site), values_of(value), value.cols);
@@ -126,6 +127,7 @@ class Recorder : public Tap {
   }
 
  private:
+  ThreadPool threads_;  // the executor's own are in the forward pass that is watched
   Arena arena_;
   Context ctx_;
   const Model& model_;
@@ -152,8 +154,8 @@ class ReferenceTap final : public Recorder {
 /// Holds the model's values against those that the reference had in the same pass.
 class ModelTap final : public Recorder {
  public:
-  ModelTap(Engine::Impl& engine, const ReferenceTap& reference)
-      : Recorder(engine), reference_(reference) {}
+  ModelTap(const Executor& executor, const ReferenceTap& reference)
+      : Recorder(executor), reference_(reference) {}
   void begin() {
     seen_sites_.clear();
     seen_products_.clear();
@@ -188,12 +190,9 @@ class ModelTap final : public Recorder {
   std::map<std::string, std::size_t> seen_products_;
 };
 
-void run(Engine::Impl& engine, std::span<const std::int32_t> ids, SequenceState& state, Tap& tap) {
-  const std::lock_guard lock(engine.mutex);
-  Context watched{engine.context.threads, engine.context.kernels, engine.context.arena, &tap};
-  const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(ids.size())};
-  SequenceState* states[] = {&state};
-  engine.model->forward(watched, {ids, cu_seqlens, states}, LogitRows::none, nullptr);
+void run(Executor& executor, std::span<const std::int32_t> ids, SequenceState& state, Tap& tap) {
+  const Step step{state, ids};
+  executor.run({&step, 1}, &tap);
 }
 
 bool same_layout(const ModelLayout& a, const ModelLayout& b) {
@@ -236,9 +235,9 @@ ChannelTransforms channel_transforms(const Json& config) {
 SiteErrors site_errors(const Engine& reference, const Engine& model,
                        const ChannelTransforms& transforms, std::span<const std::int32_t> ids,
                        std::int64_t seq_len, const ProgressFn& progress) {
-  Engine::Impl &theirs = *reference.impl(), &ours = *model.impl();
-  const ModelLayout& layout = ours.model->layout();
-  check(same_layout(theirs.model->layout(), layout), ErrorCode::invalid_argument,
+  Executor &theirs = executor_of(reference), &ours = executor_of(model);
+  const ModelLayout& layout = ours.model().layout();
+  check(same_layout(theirs.model().layout(), layout), ErrorCode::invalid_argument,
         "the models have different layers and sites: {} against {}", reference.description(),
         model.description());
   check_scored_ids(ids, reference);
@@ -250,8 +249,7 @@ SiteErrors site_errors(const Engine& reference, const Engine& model,
 
   ReferenceTap watched(theirs);
   ModelTap compared(ours, watched);
-  SequenceState reference_state(theirs.model->state_layout());
-  SequenceState model_state(ours.model->state_layout());
+  SequenceState reference_state = theirs.new_state(), model_state = ours.new_state();
   for_each_window(ids, seq_len, progress, [&](std::span<const std::int32_t> window) {
     reference_state.reset();
     model_state.reset();

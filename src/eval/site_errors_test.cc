@@ -47,11 +47,9 @@ struct SiteValues final : Tap {
 };
 
 std::vector<std::vector<float>> values_of(const Engine& engine, std::span<const std::int32_t> ids) {
-  Engine::Impl& impl = *engine.impl();
-  SiteValues tap(*impl.model);
-  Context ctx{impl.threads, impl.context.kernels, impl.arena, &tap};
-  SequenceState state(impl.model->state_layout());
-  all_logits(ctx, *impl.model, ids, state);
+  SiteValues tap(model_of(engine));
+  SequenceState state = executor_of(engine).new_state();
+  all_logits(engine, ids, state, &tap);
   return tap.values;
 }
 
@@ -59,8 +57,8 @@ TEST(SiteErrors, AModelHasNoneAgainstItself) {
   const TestCheckpoint checkpoint = tiny_mamba();
   const Engine engine = engine_of(checkpoint, "f32");
   const SiteErrors errors = site_errors(engine, engine, {}, random_ids(1, 50, 61), 20);
-  EXPECT_EQ(errors.sites.size(), engine.impl()->model->layout().activations.size());
-  EXPECT_EQ(errors.products.size(), engine.impl()->model->layout().linears.size() - 1);
+  EXPECT_EQ(errors.sites.size(), model_of(engine).layout().activations.size());
+  EXPECT_EQ(errors.products.size(), model_of(engine).layout().linears.size() - 1);
   for (const SiteError& site : errors.sites) EXPECT_EQ(site.error, 0) << site.name;
   for (const ProductError& product : errors.products) EXPECT_EQ(product.error, 0) << product.name;
 }
@@ -71,7 +69,7 @@ TEST(SiteErrors, ErrorsAndRangesAreThoseOfThePlainSums) {
   const std::vector<std::int32_t> ids = random_ids(1, 30, 61);
   const SiteErrors errors = site_errors(reference, model, {}, ids, 30);
   const auto f = values_of(reference, ids), q = values_of(model, ids);
-  const ModelLayout& layout = reference.impl()->model->layout();
+  const ModelLayout& layout = model_of(reference).layout();
   for (std::size_t i = 0; i < f.size(); ++i) {
     double error = 0, energy = 0, most = 0, mean = 0, fourth = 0, variance = 0;
     std::vector<double> channels(static_cast<std::size_t>(layout.activations[i].channels));

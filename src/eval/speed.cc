@@ -10,7 +10,7 @@
 #include "core/memory.h"
 #include "core/rng.h"
 #include "eval/windows.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
 
 namespace krait {
 namespace {
@@ -42,8 +42,8 @@ class WorkTap final : public Tap {
 };
 
 /// Prefill needs the head for the last token only: there it is left out.
-Work work_per_token(Engine::Impl& engine, bool with_head) {
-  const auto& linears = engine.model->layout().linears;
+Work work_per_token(Executor& executor, bool with_head) {
+  const auto& linears = executor.model().layout().linears;
   const auto head = std::find_if(linears.begin(), linears.end(),
                                  [](const LinearSite& site) { return site.role == "lm_head"; });
   std::string left_out;
@@ -51,11 +51,11 @@ Work work_per_token(Engine::Impl& engine, bool with_head) {
     left_out = head->tied_to.empty() ? head->name : head->tied_to;
   }
   WorkTap tap(std::move(left_out));
-  SequenceState state(engine.model->state_layout());
-  std::vector<float> logits(static_cast<std::size_t>(engine.model->info().vocab_rows));
-  engine.context.tap = &tap;
-  engine.prefill(std::vector<std::int32_t>{0}, state, LogitRows::last, logits.data());
-  engine.context.tap = nullptr;
+  SequenceState state = executor.new_state();
+  std::vector<float> logits(static_cast<std::size_t>(executor.model().info().vocab_rows));
+  const std::int32_t ids[] = {0};
+  const Step step{state, ids, LogitRows::last, logits.data()};
+  executor.run({&step, 1}, &tap);
   return tap.work;
 }
 
@@ -101,22 +101,22 @@ struct Job {
 };
 
 /// Tokens per second of consuming a job's tokens from states of its depth.
-double run(Engine::Impl& engine, std::vector<SequenceState>& states, const Job& job) {
+double run(Executor& executor, std::vector<SequenceState>& states, const Job& job) {
   const auto sequences = static_cast<std::size_t>(job.test.sequences);
-  std::vector<float> logits(sequences * static_cast<std::size_t>(engine.model->info().vocab_rows));
-  std::vector<SequenceState*> batch;
-  for (std::size_t s = 0; s < sequences; ++s) {
-    deepen(states[s], job.test.depth);
-    batch.push_back(&states[s]);
-  }
+  const auto vocab = static_cast<std::size_t>(executor.model().info().vocab_rows);
+  std::vector<float> logits(sequences * vocab);
+  for (std::size_t s = 0; s < sequences; ++s) deepen(states[s], job.test.depth);
   const auto start = std::chrono::steady_clock::now();
   if (job.test.decode) {
     for (const std::int32_t id : job.ids) {
-      const std::vector<std::int32_t> ids(sequences, id);
-      engine.decode(ids, batch, logits.data());
+      std::vector<Step> steps;
+      for (std::size_t s = 0; s < sequences; ++s) {
+        steps.push_back({states[s], {&id, 1}, LogitRows::last, logits.data() + s * vocab});
+      }
+      executor.run(steps);
     }
   } else {
-    engine.prefill(job.ids, states.front(), LogitRows::last, logits.data());
+    executor.read(job.ids, states.front(), LogitRows::last, logits.data());
   }
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   return static_cast<double>(job.ids.size() * sequences) / std::max(taken.count(), 1e-9);
@@ -176,11 +176,12 @@ double step_bytes(std::size_t weight_bytes, const StateLayout& state, double row
 
 SpeedReport measure_speed(const Engine& engine, std::span<const SpeedTest> tests, int repeats,
                           bool with_bounds, const ProgressFn& progress) {
-  Engine::Impl& impl = *engine.impl();
+  Executor& executor = executor_of(engine);
+  const Model& model = executor.model();
   int most = 1;
   for (const SpeedTest& test : tests) most = std::max(most, test.sequences);
   std::vector<SequenceState> states;
-  for (int s = 0; s < most; ++s) states.emplace_back(impl.model->state_layout());
+  for (int s = 0; s < most; ++s) states.push_back(executor.new_state());
 
   SpeedReport report;
   std::vector<Job> jobs;
@@ -189,13 +190,13 @@ SpeedReport measure_speed(const Engine& engine, std::span<const SpeedTest> tests
     if (test.decode) {
       const double rows = test.depth + 0.5 * (test.tokens + 1);  // on average over the test
       result.bytes_per_step =
-          step_bytes(impl.model->weight_bytes(), *impl.model->state_layout(), rows, test.sequences);
+          step_bytes(model.weight_bytes(), *model.state_layout(), rows, test.sequences);
     }
-    jobs.push_back({test, random_ids(engine, test.tokens), work_per_token(impl, test.decode)});
+    jobs.push_back({test, random_ids(engine, test.tokens), work_per_token(executor, test.decode)});
     // The warm-up touches every weight and lets the clock of the CPU settle.
     Job warm_up = jobs.back();
     if (test.decode) warm_up.ids.resize(static_cast<std::size_t>(std::min(test.tokens, 8)));
-    run(impl, states, warm_up);
+    run(executor, states, warm_up);
     result.state_bytes = states.front().bytes();
   }
   report.peak_rss = peak_rss_bytes();
@@ -203,7 +204,7 @@ SpeedReport measure_speed(const Engine& engine, std::span<const SpeedTest> tests
   std::optional<ThreadPool> threads;
   const auto measure_peaks = [&] {
     if (!threads) threads.emplace(engine.threads());
-    report.peaks.push_back(measure_machine(*threads, impl.isa));
+    report.peaks.push_back(measure_machine(*threads, executor.isa()));
   };
   if (with_bounds) {
     measure_peaks();
@@ -215,7 +216,7 @@ SpeedReport measure_speed(const Engine& engine, std::span<const SpeedTest> tests
     for (std::size_t i = 0; i < jobs.size(); ++i) {
       SpeedResult& result = report.results[i];
       if (progress) progress({result.test.name(), repeat, repeats, "runs"});
-      result.rates.push_back(run(impl, states, jobs[i]));
+      result.rates.push_back(run(executor, states, jobs[i]));
       if (!with_bounds) continue;
       measure_peaks();
       const MachinePeaks around = between(report.peaks.end()[-2], report.peaks.back());

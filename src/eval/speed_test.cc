@@ -31,12 +31,11 @@ TEST(Speed, EveryTestIsRepeated) {
     EXPECT_EQ(result.rates.size(), 3u);
     for (const double rate : result.rates) EXPECT_GT(rate, 0);
     EXPECT_TRUE(result.fractions.empty());
-    EXPECT_EQ(result.state_bytes, engine.impl()->model->state_layout()->bytes);
+    EXPECT_EQ(result.state_bytes, model_of(engine).state_layout()->bytes);
   }
   EXPECT_EQ(report.results[0].bytes_per_step, 0);
   EXPECT_EQ(report.results[1].bytes_per_step,
-            step_bytes(engine.impl()->model->weight_bytes(), *engine.impl()->model->state_layout(),
-                       2, 2));
+            step_bytes(model_of(engine).weight_bytes(), *model_of(engine).state_layout(), 2, 2));
 }
 
 TEST(Speed, RepeatsAreHeldAgainstTheMachineAroundThem) {

@@ -5,9 +5,9 @@
 #include <cmath>
 
 #include "eval/likelihood.h"
-#include "eval/softmax.h"
 #include "io/file.h"
 #include "io/test_support.h"
+#include "runtime/softmax.h"
 #include "runtime/test_support.h"
 
 namespace krait {
@@ -86,9 +86,8 @@ TEST(Tasks, BrokenFilesGetOneSentence) {
 
 /// ln p of the ids after the first `context`, one token at a time from scratch.
 Likelihood naive(const Engine& engine, const std::vector<std::int32_t>& ids, std::size_t context) {
-  SequenceState state(engine.impl()->model->state_layout());
-  const std::vector<float> logits =
-      all_logits(engine.impl()->context, *engine.impl()->model, ids, state);
+  SequenceState state = executor_of(engine).new_state();
+  const std::vector<float> logits = all_logits(engine, ids, state);
   const auto rows = static_cast<std::size_t>(engine.vocab_rows());
   Likelihood result;
   for (std::size_t t = context; t < ids.size(); ++t) {

@@ -8,6 +8,7 @@
 #include "core/thread_pool.h"
 #include "core/weight.h"
 #include "kernels/microkernels.h"
+#include "kernels/operations.h"
 
 namespace krait {
 
@@ -26,22 +27,9 @@ class Tap {
 struct Context {
   ThreadPool& threads;
   const Microkernels& kernels;
-  Arena& arena;
+  Arena& arena;  ///< in the memory of the device
   Tap* tap = nullptr;
+  const Operations& operations = cpu_operations;
 };
-
-/// fn(lane, i) for i in [0, n), dealt out to the threads in contiguous ranges: many small
-/// operations side by side, rather than each on all threads. `lane` is a Context of that thread
-/// alone, without a tap. Results are the same bits as with `ctx` one after the other. fn must not
-/// throw.
-template <typename Fn>
-void for_each_lane(Context& ctx, std::int64_t n, Fn&& fn) {
-  ctx.arena.lane(static_cast<std::size_t>(ctx.threads.threads() - 1));
-  ctx.threads.parallel_for(n, 1, [&](std::int64_t begin, std::int64_t end, int thread) {
-    ThreadPool alone(1);
-    Context lane{alone, ctx.kernels, ctx.arena.lane(static_cast<std::size_t>(thread))};
-    for (std::int64_t i = begin; i < end; ++i) fn(lane, i);
-  });
-}
 
 }  // namespace krait

@@ -74,6 +74,11 @@ inline Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
 inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+/// The larger of two magnitudes, NaN being the largest.
+inline Vec max_magnitude(Vec a, Vec b) {
+  return {
+      _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a.v), _mm256_castps_si256(b.v)))};
+}
 inline Vec abs(Vec x) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), x.v)}; }
 inline Vec to_float(Ints q) { return {_mm256_cvtepi32_ps(q.v)}; }
 inline Ints round_to_int(Vec x) { return {_mm256_cvtps_epi32(x.v)}; }

@@ -61,6 +61,11 @@ inline Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
 inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+/// The larger of two magnitudes, NaN being the largest.
+inline Vec max_magnitude(Vec a, Vec b) {
+  return {
+      _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a.v), _mm512_castps_si512(b.v)))};
+}
 inline Vec abs(Vec x) { return {_mm512_abs_ps(x.v)}; }
 inline Vec to_float(Ints q) { return {_mm512_cvtepi32_ps(q.v)}; }
 inline Ints round_to_int(Vec x) { return {_mm512_cvtps_epi32(x.v)}; }

@@ -91,6 +91,13 @@ inline Vec min(Vec a, Vec b) {
   return {vbslq_f32(vcltq_f32(a.low, b.low), a.low, b.low),
           vbslq_f32(vcltq_f32(a.high, b.high), a.high, b.high)};
 }
+inline float32x4_t max_magnitude(float32x4_t a, float32x4_t b) {
+  return vreinterpretq_f32_s32(vmaxq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b)));
+}
+/// The larger of two magnitudes, NaN being the largest.
+inline Vec max_magnitude(Vec a, Vec b) {
+  return {max_magnitude(a.low, b.low), max_magnitude(a.high, b.high)};
+}
 inline Vec abs(Vec x) { return {vabsq_f32(x.low), vabsq_f32(x.high)}; }
 inline Vec to_float(Ints q) { return {vcvtq_f32_s32(q.low), vcvtq_f32_s32(q.high)}; }
 inline Ints round_to_int(Vec x) { return {vcvtnq_s32_f32(x.low), vcvtnq_s32_f32(x.high)}; }

@@ -88,6 +88,12 @@ inline Vec max(Vec a, Vec b) {
 inline Vec min(Vec a, Vec b) {
   return each_lane<Vec>([&](int l) { return a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]; });
 }
+/// The larger of two magnitudes, NaN being the largest.
+inline Vec max_magnitude(Vec a, Vec b) {
+  return each_lane<Vec>([&](int l) {
+    return b.lane[l] <= a.lane[l] || a.lane[l] != a.lane[l] ? a.lane[l] : b.lane[l];
+  });
+}
 inline Vec abs(Vec x) {
   return each_lane<Vec>([&](int l) { return __builtin_fabsf(x.lane[l]); });
 }

@@ -1,6 +1,8 @@
 #include "models/activations.h"
 
 #include <algorithm>
+#include <memory>
+#include <vector>
 
 #include "kernels/hadamard/hadamard.h"
 #include "kernels/quantize/quantize.h"
@@ -36,6 +38,45 @@ Activation take_site(Context& ctx, const Site& site, std::int64_t rows) {
     kept.outlier_count = ctx.arena.take<std::int32_t>(rows);
   }
   return kept;
+}
+
+namespace {
+
+/// What lies elsewhere, as the host can read it.
+class HostCopy {
+ public:
+  HostCopy(Memory& memory, const Activation& x) : copy_(x) {
+    const auto element = static_cast<std::int64_t>(size_of(x.dtype));
+    take(memory, copy_.data, ((x.rows - 1) * x.stride + x.cols) * element);
+    if (x.scale && x.strategy != Strategy::channel) {  // those of channels came with the weights
+      take(memory, copy_.scale, (x.strategy == Strategy::token ? x.rows : 1) * 4);
+    }
+    if (x.outliers) {
+      take(memory, copy_.outliers, x.rows * x.cols * static_cast<std::int64_t>(sizeof(Outlier)));
+      take(memory, copy_.outlier_count, x.rows * 4);
+    }
+  }
+  const Activation& view() const noexcept { return copy_; }
+
+ private:
+  template <typename T>
+  void take(Memory& memory, T*& at, std::int64_t bytes) {
+    parts_.push_back(allocate_aligned(static_cast<std::size_t>(bytes)));
+    memory.read(parts_.back().get(), at, static_cast<std::size_t>(bytes));
+    at = static_cast<T*>(parts_.back().get());
+  }
+
+  Activation copy_;
+  std::vector<std::shared_ptr<void>> parts_;
+};
+
+}  // namespace
+
+void observe(const Context& ctx, const Site& site, const Activation& value) {
+  if (!ctx.tap) return;
+  Memory& memory = ctx.arena.memory();
+  if (memory.is_host()) return ctx.tap->observe(site.index, value);
+  ctx.tap->observe(site.index, HostCopy(memory, value).view());
 }
 
 Activation to_site(Context& ctx, const Site& site, const Activation& values) {

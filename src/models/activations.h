@@ -15,9 +15,8 @@ Activation take_site(Context& ctx, const Site& site, std::int64_t rows);
 /// A static site's scale as an Activation wants it. Nothing writes to static scales.
 float* static_scale(const Site& site) noexcept;
 
-inline void observe(const Context& ctx, const Site& site, const Activation& value) {
-  if (ctx.tap) ctx.tap->observe(site.index, value);
-}
+/// Shows a value to the tap of the context, in the host's memory.
+void observe(const Context& ctx, const Site& site, const Activation& value);
 
 /// f32 values as a site keeps them: rotated where its weights are, and quantized. The site is
 /// observed. `values` may be the result, rotated in place.

@@ -6,23 +6,32 @@
 #include <span>
 #include <vector>
 
-#include "kernels/context.h"
+#include "kernels/sequences.h"
 #include "models/state.h"
 
 namespace krait {
 
+/// After which tokens of a sequence logits are wanted: none, its last one or all.
+enum class LogitRows { none, last, all };
+
 /// Token ids of one or more sequences, concatenated: sequence i is ids[cu_seqlens[i]] up to
 /// ids[cu_seqlens[i + 1]], continuing from *states[i], which is updated. Prefill and decode are the
-/// same call: a decode step is a batch of sequences of one token each.
+/// same call: a decode step is a batch of sequences of one token each, and both may be mixed. A
+/// sequence of no tokens is left as it is and has no logits.
 struct Batch {
   std::span<const std::int32_t> ids;
   std::span<const std::int32_t> cu_seqlens;  ///< [sequences + 1], from 0 to ids.size()
   std::span<SequenceState* const> states;    ///< [sequences]
+  std::span<const LogitRows> rows = {};      ///< [sequences]; empty: no logits of any
 
   std::int64_t tokens() const noexcept { return static_cast<std::int64_t>(ids.size()); }
 };
 
-enum class LogitRows { none, last, all };  ///< of each sequence
+/// Rows of logits that a sequence of so many tokens gets.
+constexpr std::int64_t logit_rows(LogitRows rows, std::int64_t tokens) noexcept {
+  if (rows == LogitRows::none) return 0;
+  return rows == LogitRows::all || tokens == 0 ? tokens : 1;
+}
 
 /// cos and sin of the batch's positions, [T, half] each.
 struct Angles {
@@ -31,27 +40,18 @@ struct Angles {
 
 struct Pass {
   const Batch& batch;
+  std::vector<SequenceRows> rows;   ///< of each sequence
   std::vector<Angles> angles = {};  ///< of each of the model's kinds of rotary positions
 };
 
-/// fn(ctx, state, begin, end) for every sequence with tokens [begin, end) in the batch. Where each
-/// of several sequences has few tokens, as in decoding, threads take whole sequences.
+/// What an operation keeps of each sequence of the batch: keeps(state).
 template <typename Fn>
-void for_each_sequence(Context& ctx, const Batch& batch, Fn&& fn) {
-  constexpr std::size_t kFewTokens = 16;
-  const std::size_t sequences = batch.states.size();
-  const auto run = [&](Context& own, std::int64_t index) {
-    const auto i = static_cast<std::size_t>(index);
-    const std::int64_t begin = batch.cu_seqlens[i], end = batch.cu_seqlens[i + 1];
-    if (begin < end) fn(own, *batch.states[i], begin, end);
-  };
-  const bool side_by_side = sequences >= static_cast<std::size_t>(ctx.threads.threads()) &&
-                            sequences > 1 && batch.ids.size() <= kFewTokens * sequences;
-  if (side_by_side && !ctx.tap) {
-    for_each_lane(ctx, static_cast<std::int64_t>(sequences), run);
-  } else {
-    for (std::size_t i = 0; i < sequences; ++i) run(ctx, static_cast<std::int64_t>(i));
+auto runs_of(const Pass& pass, Fn&& keeps) {
+  std::vector<SequenceRun<decltype(keeps(*pass.batch.states[0]))>> runs;
+  for (std::size_t i = 0; i < pass.rows.size(); ++i) {
+    runs.push_back({pass.rows[i], keeps(*pass.batch.states[i])});
   }
+  return runs;
 }
 
 }  // namespace krait

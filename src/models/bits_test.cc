@@ -7,10 +7,12 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <numeric>
 #include <string>
 #include <vector>
 
 #include "core/check.h"
+#include "io/test_support.h"
 #include "kernels/ssd/ssd.h"
 #include "models/test_attention.h"
 #include "models/test_codes.h"
@@ -91,8 +93,9 @@ TestCheckpoint model_of(std::string_view family, DType dtype, bool for_codes) {
       for_codes ? TinyMamba2{.V = kVocab, .D = 48, .H = 6, .P = 16, .tied = false} : kSizes2;
   TinyNeox neox = for_codes ? TinyNeox{.V = kVocab, .D = 32, .heads = 2, .F = 64} : kNeox;
   TinyJamba jamba = for_codes ? TinyJamba{.V = kVocab, .D = 48, .F = 32} : kJamba;
-  TinyBamba bamba = for_codes ? TinyBamba{.V = kVocab, .D = 48, .heads = 6, .F = 32, .mamba_heads = 6}
-                              : TinyBamba{.V = kVocab};
+  TinyBamba bamba = for_codes
+                        ? TinyBamba{.V = kVocab, .D = 48, .heads = 6, .F = 32, .mamba_heads = 6}
+                        : TinyBamba{.V = kVocab};
   mamba.dtype = mamba2.dtype = neox.dtype = jamba.dtype = bamba.dtype = dtype;
   if (family == "mamba") return tiny_mamba(mamba);
   if (family == "mamba2") return tiny_mamba2(mamba2);
@@ -110,9 +113,8 @@ std::vector<std::string> case_names() {
       names.push_back(fmt::format("{}_{}", family, numerics));
     }
   }
-  for (const char* name :
-       {"mamba2_state_rows", "mamba2_state_groups", "neox_int8_cache", "jamba_int8_cache",
-        "bamba_state_rows", "bamba_int8_cache"}) {
+  for (const char* name : {"mamba2_state_rows", "mamba2_state_groups", "neox_int8_cache",
+                           "jamba_int8_cache", "bamba_state_rows", "bamba_int8_cache"}) {
     names.emplace_back(name);
   }
   return names;
@@ -146,11 +148,14 @@ const TestCheckpoint& checkpoint_of(const std::string& name) {
 }
 
 struct Loaded {
-  Loaded(const TestCheckpoint& checkpoint, Isa isa, int threads)
-      : runtime(isa, threads),
+  Loaded(const TestCheckpoint& checkpoint, Isa isa, int threads,
+         bool guarded = TestRuntime::all_are_guarded())
+      : runtime(isa, threads, guarded),
         model(load_model(runtime.ctx, checkpoint.config, *checkpoint.source())) {}
   explicit Loaded(const TestCheckpoint& checkpoint) : Loaded(checkpoint, select_isa(), 2) {}
-  SequenceState new_state() const { return SequenceState(model->state_layout()); }
+  SequenceState new_state() const {
+    return SequenceState(model->state_layout(), runtime.arena.memory());
+  }
   std::vector<float> logits(std::span<const std::int32_t> ids) {
     SequenceState state = new_state();
     return all_logits(runtime.ctx, *model, ids, state);
@@ -209,24 +214,60 @@ TEST_P(ModelBits, CutsChangeNothing) {
     EXPECT_TRUE(same_bits(loaded.logits(ids_), loaded.logits(ids_)));
     return;
   }
-  const Outcome whole = cut(loaded, kTokens), steps = cut(loaded, 1);
-  for (const std::size_t calls : {16u, 32u, 44u}) {
+  const Outcome whole = cut(loaded, kTokens);
+  for (const std::size_t calls : {1u, 2u, 3u, 7u, 15u, 16u, 17u, 29u, 32u, 44u}) {
     EXPECT_TRUE(cut(loaded, calls) == whole) << "calls of " << calls;
   }
-  for (const std::size_t calls : {2u, 3u}) {
-    EXPECT_TRUE(cut(loaded, calls) == steps) << "calls of " << calls;
+}
+
+// What test_operations.h does not let through would crash.
+TEST_P(ModelBits, OnlyOperationsTouchValues) {
+  Loaded loaded(checkpoint());
+  const std::vector<float> expected = loaded.logits(ids_);
+  Loaded guarded(checkpoint(), select_isa(), 2, true);
+  operation_calls.fill(0);
+  SequenceState state = guarded.new_state();
+  state.keep_history(2);
+  EXPECT_TRUE(same_bits(guarded.logits(ids_), expected));
+  EXPECT_GT(std::accumulate(operation_calls.begin(), operation_calls.end(), std::int64_t{0}), 10);
+}
+
+TEST_P(ModelBits, AStateGoesBackExactly) {
+  if (!any_cuts()) return;  // what a token leaves depends on those beside it
+  Loaded loaded(checkpoint());
+  std::vector<std::string> at = {loaded.new_state().serialize()};  // by position
+  SequenceState alone = loaded.new_state();
+  for (const std::int32_t id : ids_) {
+    all_logits(loaded.runtime.ctx, *loaded.model, std::span(&id, 1), alone);
+    at.push_back(alone.serialize());
   }
-  if (loaded.model->state_layout()->chunk == 1) {
-    EXPECT_TRUE(steps == whole);
-    for (const std::size_t calls : {7u, 15u, 17u, 29u}) {
-      EXPECT_TRUE(cut(loaded, calls) == steps) << "calls of " << calls;
+  constexpr std::int64_t kHistory = 5;
+  SequenceState state = loaded.new_state();
+  const auto take = [&](std::size_t count) {
+    const auto next = std::span(ids_).subspan(static_cast<std::size_t>(state.position()), count);
+    all_logits(loaded.runtime.ctx, *loaded.model, next, state);
+  };
+  take(3);
+  state.keep_history(kHistory);
+  std::int64_t kept = 0;
+  for (const std::size_t count : {1u, 2u, 9u, 1u, 17u, 4u, 1u}) {
+    take(count);
+    kept = std::min<std::int64_t>(kHistory, kept + static_cast<std::int64_t>(count));
+    ASSERT_EQ(state.kept(), kept);
+    for (std::int64_t back = 0; back <= kept; ++back) {
+      SequenceState earlier = state;  // a copy can go back too
+      earlier.rollback(back);
+      EXPECT_EQ(earlier.position(), state.position() - back);
+      EXPECT_TRUE(earlier.serialize() == at[static_cast<std::size_t>(earlier.position())])
+          << "back by " << back << " from " << state.position();
+      EXPECT_EQ(earlier.kept(), kept - back);
     }
-  } else {  // chunks are rounded differently
-    EXPECT_FALSE(steps.state == whole.state);
-    // Where integers follow, a value on the border of two may be rounded to either.
-    const bool floats = loaded.model->numerics().empty();
-    EXPECT_LT(relative_error(steps.logits, whole.logits), floats ? 2e-6 : 5e-3);
   }
+  expect_error([&] { state.rollback(kHistory + 1); }, ErrorCode::invalid_argument,
+               {"at most 5 tokens", "6"});
+  state.rollback(4);  // and goes on from there
+  take(4);
+  EXPECT_TRUE(state.serialize() == at[static_cast<std::size_t>(state.position())]);
 }
 
 TEST_P(ModelBits, LastAndNoLogitsAgreeWithAll) {
@@ -237,13 +278,13 @@ TEST_P(ModelBits, LastAndNoLogitsAgreeWithAll) {
   const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(ids_.size())};
   const auto rows = static_cast<std::size_t>(kVocab);
   std::vector<float> last(rows);
-  loaded.model->forward(loaded.runtime.ctx, {ids_, cu_seqlens, states}, LogitRows::last,
-                        last.data());
+  const LogitRows only_last[] = {LogitRows::last};
+  loaded.model->forward(loaded.runtime.ctx, {ids_, cu_seqlens, states, only_last}, last.data());
   if (any_cuts()) {  // a scale over the last rows alone is another one
     EXPECT_TRUE(same_bits(last, std::span(all).last(rows)));
   }
   states[0] = &silent;
-  loaded.model->forward(loaded.runtime.ctx, {ids_, cu_seqlens, states}, LogitRows::none, nullptr);
+  loaded.model->forward(loaded.runtime.ctx, {ids_, cu_seqlens, states}, nullptr);
   EXPECT_EQ(silent.serialize(), state.serialize());
 }
 
@@ -262,8 +303,8 @@ TEST_P(ModelBits, BatchesChangeNothing) {
   const std::int32_t cu_seqlens[] = {0, 45, 65, 66};
   SequenceState* states[] = {&a, &b, &c};
   std::vector<float> together(ids.size() * static_cast<std::size_t>(kVocab));
-  loaded.model->forward(loaded.runtime.ctx, {ids, cu_seqlens, states}, LogitRows::all,
-                        together.data());
+  const LogitRows all_rows[] = {LogitRows::all, LogitRows::all, LogitRows::all};
+  loaded.model->forward(loaded.runtime.ctx, {ids, cu_seqlens, states, all_rows}, together.data());
   std::vector<float> alone;
   for (const auto& sequence : {ids_, other, std::vector<std::int32_t>{3}}) {
     const auto part = loaded.logits(sequence);
@@ -277,14 +318,41 @@ TEST_P(ModelBits, BatchesChangeNothing) {
   SequenceState forks[] = {a, b, c};
   constexpr auto row = static_cast<std::size_t>(kVocab);
   std::vector<float> rows(3 * row);
-  loaded.model->forward(loaded.runtime.ctx, {step, step_lens, states}, LogitRows::last,
-                        rows.data());
+  const LogitRows last_rows[] = {LogitRows::last, LogitRows::last, LogitRows::last};
+  loaded.model->forward(loaded.runtime.ctx, {step, step_lens, states, last_rows}, rows.data());
   for (std::size_t i = 0; i < 3; ++i) {
     const auto single =
         all_logits(loaded.runtime.ctx, *loaded.model, std::span(step).subspan(i, 1), forks[i]);
     EXPECT_TRUE(same_bits(std::span(rows).subspan(i * row, row), single)) << i;
     EXPECT_EQ(states[i]->serialize(), forks[i].serialize()) << i;
   }
+}
+
+// A prompt without logits, one with its last, a sequence that rests, a scored text, decoding.
+TEST_P(ModelBits, EachSequenceOfABatchSaysWhichLogitsItWants) {
+  Loaded loaded(checkpoint());
+  if (!any_cuts()) return;  // a scale that spans tokens spans those of others too
+  const std::int32_t ends[] = {0, 11, 20, 20, 36, 37};
+  constexpr LogitRows kRows[] = {LogitRows::none, LogitRows::last, LogitRows::last, LogitRows::all,
+                                 LogitRows::last};
+  std::vector<SequenceState> together(5, loaded.new_state()), alone(5, loaded.new_state());
+  std::vector<SequenceState*> states;
+  for (SequenceState& state : together) states.push_back(&state);
+  std::vector<float> logits(18 * static_cast<std::size_t>(kVocab));
+  const auto ids = std::span(ids_).first(37);
+  loaded.model->forward(loaded.runtime.ctx, {ids, ends, states, kRows}, logits.data());
+  std::vector<float> expected;
+  for (std::size_t i = 0; i < 5; ++i) {
+    const auto part = ids.subspan(static_cast<std::size_t>(ends[i]),
+                                  static_cast<std::size_t>(ends[i + 1] - ends[i]));
+    const auto all = all_logits(loaded.runtime.ctx, *loaded.model, part, alone[i]);
+    const std::int64_t rows = logit_rows(kRows[i], std::ssize(part));
+    expected.insert(expected.end(), all.end() - rows * kVocab, all.end());
+    EXPECT_EQ(together[i].serialize(), alone[i].serialize()) << i;
+  }
+  EXPECT_TRUE(same_bits(logits, expected));
+  EXPECT_EQ(together[2].position(), 0);
+  loaded.model->forward(loaded.runtime.ctx, {{}, std::span(ends).first(1), {}}, nullptr);  // nobody
 }
 
 TEST_P(ModelBits, SavedAndForkedStatesContinueAlike) {
@@ -294,25 +362,13 @@ TEST_P(ModelBits, SavedAndForkedStatesContinueAlike) {
   all_logits(loaded.runtime.ctx, *loaded.model, head, state);
   SequenceState fork = state;
   Loaded elsewhere(checkpoint());  // loaded once more, as another process would
-  SequenceState restored =
-      SequenceState::deserialize(state.serialize(), elsewhere.model->state_layout());
+  SequenceState restored = SequenceState::deserialize(
+      state.serialize(), elsewhere.model->state_layout(), elsewhere.runtime.arena.memory());
   const auto expected = all_logits(loaded.runtime.ctx, *loaded.model, tail, state);
   EXPECT_TRUE(same_bits(all_logits(loaded.runtime.ctx, *loaded.model, tail, fork), expected));
   EXPECT_TRUE(
       same_bits(all_logits(elsewhere.runtime.ctx, *elsewhere.model, tail, restored), expected));
   EXPECT_EQ(restored.position(), kTokens);
-}
-
-// What ssd.h says: chunks for Mamba-2 while its state is f32.
-TEST_P(ModelBits, OnlyAnF32StateOfMamba2HasChunks) {
-  const Loaded loaded(checkpoint());
-  const StateLayout& layout = *loaded.model->state_layout();
-  bool chunks = false;
-  for (const StateBuffer& buffer : layout.buffers) {
-    const bool has_mamba2 = GetParam().starts_with("mamba2") || GetParam().starts_with("bamba");
-    chunks |= has_mamba2 && buffer.name == "ssm_state" && buffer.dtype == DType::f32;
-  }
-  EXPECT_EQ(layout.chunk, chunks ? kSsdChunk : 1);
 }
 
 // Before the tokens since the last chunk were part of an int8 state, it was smaller.

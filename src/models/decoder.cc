@@ -6,7 +6,7 @@
 
 #include "core/system_memory.h"
 #include "kernels/attention/attention.h"
-#include "kernels/norm/norm.h"
+#include "kernels/rows/rows.h"
 #include "models/activations.h"
 #include "models/fingerprint.h"
 
@@ -375,16 +375,20 @@ void advance(const Batch& batch) {
   }
 }
 
-Angles angles_of(Context& ctx, const Batch& batch, std::span<const float> inverse_frequencies) {
-  const auto half = static_cast<std::int64_t>(inverse_frequencies.size());
-  float* cos = ctx.arena.take<float>(batch.tokens() * half);
-  float* sin = ctx.arena.take<float>(batch.tokens() * half);
-  for_each_sequence(
-      ctx, batch, [&](Context&, const SequenceState& state, std::int64_t begin, std::int64_t end) {
-        rotary_angles(inverse_frequencies.data(), half, state.position(), end - begin,
-                      cos + begin * half, sin + begin * half);
-      });
-  return {cos, sin};
+Pass pass_of(Context& ctx, const Batch& batch,
+             const std::vector<std::vector<float>>& inverse_frequencies) {
+  Pass pass{batch, {}, {}};
+  for (std::size_t i = 0; i < batch.states.size(); ++i) {
+    pass.rows.push_back(batch.states[i]->next_rows(batch.cu_seqlens[i], batch.cu_seqlens[i + 1]));
+  }
+  for (const std::vector<float>& frequencies : inverse_frequencies) {
+    const auto half = std::ssize(frequencies);
+    float* cos = ctx.arena.take<float>(batch.tokens() * half);
+    float* sin = ctx.arena.take<float>(batch.tokens() * half);
+    rotary_angles(ctx, frequencies, pass.rows, cos, sin);
+    pass.angles.push_back({cos, sin});
+  }
+  return pass;
 }
 
 }  // namespace
@@ -394,10 +398,7 @@ Angles angles_of(Context& ctx, const Batch& batch, std::span<const float> invers
 const float* Decoder::run_blocks(Context& ctx, const Batch& batch, int begin, int end,
                                  float* residual) const {
   const std::int64_t T = batch.tokens(), D = config_.ends.d_model;
-  Pass pass{batch};
-  for (const std::vector<float>& frequencies : inverse_frequencies_) {
-    pass.angles.push_back(angles_of(ctx, batch, frequencies));
-  }
+  const Pass pass = pass_of(ctx, batch, inverse_frequencies_);
   std::size_t side_by_side = 1;
   for (const Block& block : config_.blocks) {
     if (block.parallel) side_by_side = std::max(side_by_side, block.branches.size());
@@ -428,12 +429,13 @@ const float* Decoder::run_blocks(Context& ctx, const Batch& batch, int begin, in
   return add;
 }
 
-void Decoder::forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const {
+void Decoder::forward(Context& ctx, const Batch& batch, float* logits) const {
+  if (batch.ids.empty()) return;
   const Arena::Scope scope(ctx.arena);
   reserve(batch);
   float* residual = embed(ctx, parts_.ends, batch);  // [T, D], f32 whatever the weights
   const float* add = run_blocks(ctx, batch, 0, static_cast<int>(config_.blocks.size()), residual);
-  run_head(ctx, parts_.ends, batch, rows, residual, add, logits);
+  run_head(ctx, parts_.ends, batch, residual, add, logits);
   advance(batch);
 }
 
@@ -443,10 +445,13 @@ void Decoder::forward_layers(Context& ctx, const Batch& batch, int begin, int en
   const auto layers = static_cast<int>(config_.blocks.size());
   const Arena::Scope scope(ctx.arena);
   reserve(batch);
-  if (begin == 0) std::copy_n(embed(ctx, parts_.ends, batch), T * D, residual);
+  if (begin == 0) {
+    copy_rows(ctx, f32_activation(embed(ctx, parts_.ends, batch), T, D),
+              f32_activation(residual, T, D));
+  }
   const float* add = run_blocks(ctx, batch, begin, std::min(end, layers), residual);
   if (end > layers) {
-    run_head(ctx, parts_.ends, batch, LogitRows::none, residual, add, nullptr);
+    run_head(ctx, parts_.ends, {batch.ids, batch.cu_seqlens, batch.states}, residual, add, nullptr);
   } else if (add) {
     add_rows(ctx, residual, add, T, D);
   }

@@ -44,9 +44,9 @@ ModelLayout describe_decoder(const DecoderConfig& config);
 StateLayout describe_state(const DecoderConfig& config,
                            const std::map<std::string, ActivationNumerics>& numerics);
 
-/// Whether the integers of a mixture's experts are copied into memory, packed for the products: if they
-/// take at most half of its bytes. Otherwise they stay where they are, in the mapped file, are touched
-/// as routed and packed on the way: slower, but there need not be room for all.
+/// Whether the integers of a mixture's experts are copied into memory, packed for the products: if
+/// they take at most half of its bytes. Otherwise they stay where they are, in the mapped file, are
+/// touched as routed and packed on the way: slower, but there need not be room for all.
 bool packs_experts(const ModelLayout& layout, const TensorSource& tensors, std::size_t memory);
 
 class Decoder final : public Model {
@@ -57,7 +57,7 @@ class Decoder final : public Model {
           std::map<std::string, ActivationNumerics> numerics, const TensorSource& tensors,
           std::span<const std::string_view> ignored, const LoadOptions& options);
 
-  void forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const override;
+  void forward(Context& ctx, const Batch& batch, float* logits) const override;
   void forward_layers(Context& ctx, const Batch& batch, int begin, int end,
                       float* residual) const override;
 

@@ -57,7 +57,7 @@ TEST_P(Layers, ChainToTheForwardPass) {
 
   HeadTap whole(model->layout());
   Context tapped{runtime.pool, runtime.ctx.kernels, runtime.arena, &whole};
-  model->forward(tapped, batch, LogitRows::none, nullptr);
+  model->forward(tapped, batch, nullptr);
   std::set<std::string> expected;
   for (const LinearSite& site : model->layout().linears) {
     if (site.input_site >= 0) expected.insert(site.tied_to.empty() ? site.name : site.tied_to);
@@ -180,7 +180,6 @@ TEST_P(Layers, StatesAreThoseOfTheConfigAlone) {
   const StateLayout told = state_layout_of(made.config, *source);
   EXPECT_EQ(told.bytes, model->state_layout()->bytes);
   EXPECT_EQ(told.bytes_per_token, model->state_layout()->bytes_per_token);
-  EXPECT_EQ(told.chunk, model->state_layout()->chunk);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Layers,

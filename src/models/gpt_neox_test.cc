@@ -162,7 +162,7 @@ TEST(GptNeox, ShowsEverySiteToATap) {
   SequenceState a(model->state_layout()), b(model->state_layout());
   const std::int32_t cu_seqlens[] = {0, 5, 12};
   SequenceState* states[] = {&a, &b};
-  model->forward(runtime.ctx, {ids, cu_seqlens, states}, LogitRows::none, nullptr);
+  model->forward(runtime.ctx, {ids, cu_seqlens, states}, nullptr);
   const auto& sites = model->layout().activations;
   ASSERT_EQ(tap.seen.size(), sites.size());
   for (const auto& [index, values] : tap.seen) {

@@ -27,9 +27,10 @@ class Model {
     return weight_bytes_;
   }  ///< read per decoded token at batch 1
 
-  /// logits: f32 [rows, vocab_rows], rows = 0, sequences or tokens as `rows` says. Ids must be in
-  /// [0, vocab_rows): the caller checks. Taps of ctx are called for every activation site.
-  virtual void forward(Context& ctx, const Batch& batch, LogitRows rows, float* logits) const = 0;
+  /// logits: f32 [rows, vocab_rows], the rows that batch.rows asks for in the order of sequences;
+  /// unused if there are none. Ids must be in [0, vocab_rows): the caller checks. Taps of ctx are
+  /// called for every activation site.
+  virtual void forward(Context& ctx, const Batch& batch, float* logits) const = 0;
 
   /// The layers [begin, end) alone. `residual` [tokens, d_model] is what layer `begin` reads
   /// (written here if begin is 0: the embeddings) and becomes what layer `end` would: forward() is

@@ -193,6 +193,76 @@ TEST(State, RefusesTheFirstVersionWithASentence) {
   }
 }
 
+/// What the second version would have written of a state of the same buffers.
+std::string as_second_version(std::string saved) {
+  saved[7] = '2';
+  const std::uint64_t sum = fnv1a64(std::string_view(saved).substr(0, saved.size() - 8));
+  std::memcpy(saved.data() + saved.size() - 8, &sum, 8);
+  return saved;
+}
+
+TEST(State, ReadsTheSecondVersion) {
+  SequenceState state(make_growing_layout());
+  consume(state, 33);
+  std::memset(state.buffer(0), 7, 15);
+  const std::string saved = state.serialize();
+  const SequenceState back =
+      SequenceState::deserialize(as_second_version(saved), make_growing_layout());
+  EXPECT_EQ(back.serialize(), saved);
+}
+
+// A layout with buffers that the second version did not have, between and behind those it had.
+TEST(State, ReadsTheSecondVersionOfFewerBuffersOnlyWhereTheyWereEmpty) {
+  auto before = make_growing_layout(), now = std::make_shared<StateLayout>();
+  for (const StateBuffer& buffer : before->buffers) {
+    if (buffer.per_token) {
+      now->add_per_token(buffer.name, buffer.layer, buffer.dtype, buffer.shape);
+    } else {
+      now->add(buffer.name, buffer.layer, buffer.dtype, buffer.shape);
+      now->add("recent_" + buffer.name, 0, DType::f32, {3, 7});
+      now->buffers.back().since = 3;
+    }
+  }
+  now->fingerprint = before->fingerprint;
+  SequenceState old(before);
+  consume(old, 32);
+  std::memset(old.buffer(0), 7, 15);
+  static_cast<float*>(old.buffer(1))[9] = 2.5f;
+  const SequenceState back = SequenceState::deserialize(as_second_version(old.serialize()), now);
+  EXPECT_EQ(back.position(), 32);
+  for (const std::size_t i : {std::size_t{0}, std::size_t{1}}) {  // each before a recent one
+    EXPECT_EQ(std::memcmp(back.buffer(2 * i), old.buffer(i), row_bytes(before->buffers[i])), 0);
+    const auto* recent = static_cast<const float*>(back.buffer(2 * i + 1));
+    EXPECT_TRUE(std::all_of(recent, recent + 21, [](float x) { return x == 0; }));
+  }
+  for (const std::size_t i : {std::size_t{2}, std::size_t{3}}) {
+    EXPECT_EQ(std::memcmp(back.buffer(i + 2), old.buffer(i), 32 * row_bytes(before->buffers[i])),
+              0);
+  }
+  EXPECT_EQ(SequenceState::deserialize(back.serialize(), now).serialize(), back.serialize());
+  EXPECT_EQ(error_of(old.serialize(), now), ErrorCode::bad_data);  // as the third: too short
+  consume(old, 1);
+  try {
+    SequenceState::deserialize(as_second_version(old.serialize()), now);
+    FAIL();
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    EXPECT_NE(message.find("version 2 (KRSTATE2) at position 33"), std::string::npos) << message;
+    EXPECT_NE(message.find("multiple of 16"), std::string::npos) << message;
+  }
+}
+
+TEST(State, HandsOutWhatFollowsIt) {
+  const std::string saved = filled().serialize();
+  std::string_view rest = "?";
+  SequenceState::deserialize(saved, make_layout(), &rest);
+  EXPECT_EQ(rest, "");
+  SequenceState::deserialize(saved + "more", make_layout(), &rest);
+  EXPECT_EQ(rest, "more");
+  EXPECT_THROW(SequenceState::deserialize(as_second_version(saved) + "more", make_layout(), &rest),
+               Error);
+}
+
 TEST(State, RefusesTheStateOfAnotherModel) {
   EXPECT_EQ(error_of(filled().serialize(), make_layout("fedcba9876543210")),
             ErrorCode::invalid_argument);

@@ -197,7 +197,7 @@ inline void expect_every_site_is_shown(const TestCheckpoint& checkpoint, std::in
   SequenceState a(model->state_layout()), b(model->state_layout());
   const std::int32_t cu_seqlens[] = {0, 5, 12};
   SequenceState* both[] = {&a, &b};
-  model->forward(runtime.ctx, {ids, cu_seqlens, both}, LogitRows::none, nullptr);
+  model->forward(runtime.ctx, {ids, cu_seqlens, both}, nullptr);
   const auto& sites = model->layout().activations;
   ASSERT_EQ(tap.seen.size(), sites.size());
   for (const auto& [index, values] : tap.seen) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <span>
@@ -19,6 +20,7 @@
 #include "models/families/families.h"
 #include "models/model.h"
 #include "models/tensor_check.h"
+#include "models/test_operations.h"
 
 namespace krait {
 
@@ -185,8 +187,15 @@ inline std::vector<std::int32_t> random_ids(std::uint64_t seed, std::int64_t cou
 
 /// Everything that a forward pass needs, at one instruction set.
 struct TestRuntime {
-  explicit TestRuntime(Isa isa = Isa::reference, int threads = 1)
-      : pool(threads), ctx{pool, microkernels(isa), arena} {}
+  /// `guarded`: by the table of test_operations.h and in its memory.
+  explicit TestRuntime(Isa isa = Isa::reference, int threads = 1, bool guarded = all_are_guarded())
+      : pool(threads),
+        arena(guarded ? guarded_memory() : host_memory()),
+        ctx{pool, microkernels(isa), arena, nullptr,
+            guarded ? guarded_operations() : cpu_operations} {}
+  /// How ctest runs the tests of models once more.
+  static bool all_are_guarded() { return std::getenv("KRAIT_TEST_GUARDED") != nullptr; }
+
   ThreadPool pool;
   Arena arena;
   Context ctx;
@@ -198,7 +207,8 @@ inline std::vector<float> all_logits(Context& ctx, const Model& model,
   std::vector<float> logits(ids.size() * static_cast<std::size_t>(model.info().vocab_rows));
   const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(ids.size())};
   SequenceState* states[] = {&state};
-  model.forward(ctx, {ids, cu_seqlens, states}, LogitRows::all, logits.data());
+  const LogitRows rows[] = {LogitRows::all};
+  model.forward(ctx, {ids, cu_seqlens, states, rows}, logits.data());
   return logits;
 }
 

@@ -150,7 +150,7 @@ void run_samples(const Context& ctx, Tap& tap, const Model& model, const Calibra
     if (progress) progress(report);
     state.reset();
     const std::int32_t bounds[] = {0, static_cast<std::int32_t>(sample.size())};
-    model.forward(tapped, {sample, bounds, states}, LogitRows::none, nullptr);
+    model.forward(tapped, {sample, bounds, states}, nullptr);
     ++report.done;
   }
   if (progress) progress(report);

@@ -57,6 +57,7 @@ CalibrationData generate_samples(Context& ctx, const Model& model, TokenId first
     std::vector<SequenceState*> pointers;
     std::vector<Rng> rngs;
     std::vector<std::int32_t> ids(count, first), bounds{0};
+    const std::vector<LogitRows> last(count, LogitRows::last);
     for (std::size_t i = 0; i < count; ++i) {
       pointers.push_back(&states[i]);
       rngs.emplace_back(seed + begin + i);
@@ -64,7 +65,7 @@ CalibrationData generate_samples(Context& ctx, const Model& model, TokenId first
     }
     for (int t = 1; t < seq_len; ++t) {
       if (progress) progress(report);
-      model.forward(ctx, {ids, bounds, pointers}, LogitRows::last, logits.data());
+      model.forward(ctx, {ids, bounds, pointers, last}, logits.data());
       ctx.threads.parallel_for(
           static_cast<std::int64_t>(count), 1, [&](std::int64_t from, std::int64_t to, int) {
             std::vector<double> weights;

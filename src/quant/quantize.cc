@@ -66,6 +66,10 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
                         const QuantizeOptions& options) {
   check(options.threads >= 0, invalid_argument,
         "the number of threads must not be negative, got {}", options.threads);
+  const ProgressFn progress = [&](const Progress& done) {
+    check(!options.cancel.cancelled(), cancelled, "quantizing {} was cancelled", model);
+    if (options.progress) options.progress(done);
+  };
   const Recipe recipe = load_recipe(options.recipe);
   const Checkpoint source = open_checkpoint(model);
   check_output(model, output, options.overwrite);
@@ -89,19 +93,19 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
     if (generates) {
       data = generate_samples(ctx, *float_model,
                               document_token(source.config, plan.layout.info.vocab_rows),
-                              options.samples, options.seq_len, options.seed, options.progress);
+                              options.samples, options.seq_len, options.seed, progress);
     }
     if (plan.recipe.cluster) {
-      in_new_order = sort_and_cluster(
-          plan, *source.tensors,
-          channel_magnitudes(ctx, *float_model, plan.layout, data, options.progress));
+      in_new_order =
+          sort_and_cluster(plan, *source.tensors,
+                           channel_magnitudes(ctx, *float_model, plan.layout, data, progress));
       float_model = load_model(ctx, source.config, *in_new_order);
     }
     calibrated = calibrate(ctx, *float_model, in_new_order ? *in_new_order : *source.tensors, plan,
-                           data, options.progress);
+                           data, progress);
     if (plan.recipe.rounding().looks_at_inputs()) {
       rounded = round_layers(ctx, *float_model, in_new_order ? *in_new_order : *source.tensors,
-                             plan, source.config, calibrated, data, options.progress);
+                             plan, source.config, calibrated, data, progress);
     }
     provenance.calibrated = true;
     provenance.calibration_source = data.source;
@@ -114,7 +118,7 @@ QuantizeReport quantize(const std::string& model, const std::string& output,
   const auto sink = make_safetensors_sink(directory.path("model.safetensors"),
                                           {{"format", "pt"}, {"krait_version", version()}});
   write_tensors(plan, in_new_order ? *in_new_order : *source.tensors, calibrated, rounded, threads,
-                *sink, options.progress);
+                *sink, progress);
   for (const char* name : copied_files()) {
     const std::string path = (fs::path(model) / name).string();
     if (fs::exists(path)) write_file_atomic(directory.path(name), read_file(path));

@@ -59,6 +59,20 @@ TEST(Quantize, LeavesNothingBehindWhenStopped) {
   }
 }
 
+TEST(Quantize, LeavesNothingBehindWhenCancelled) {
+  const QuantizeFixture fixture;
+  const std::size_t before = fixture.directory.entries();
+  for (const char* phase : {"calibrate", "quantize"}) {
+    QuantizeOptions options = fixture.options("quamba-w8a8");
+    options.progress = [&](const Progress& progress) {
+      if (progress.phase == phase) options.cancel.cancel();
+    };
+    expect_error([&] { quantize(fixture.directory / "model", fixture.directory / "out", options); },
+                 ErrorCode::cancelled, {"model was cancelled"});
+    EXPECT_EQ(fixture.directory.entries(), before) << phase;
+  }
+}
+
 TEST(Quantize, AFullDiskIsOneErrorAndLeavesNothing) {
   const QuantizeFixture fixture({.V = 600, .E = 40});
   const std::size_t before = fixture.directory.entries();

@@ -147,7 +147,7 @@ TEST(Smooth, CalibratesWhatTheSmoothedModelSees) {
     SequenceState state(model->state_layout());
     SequenceState* const states[] = {&state};
     const std::int32_t bounds[] = {0, static_cast<std::int32_t>(sample.size())};
-    model->forward(tapped, {sample, bounds, states}, LogitRows::none, nullptr);
+    model->forward(tapped, {sample, bounds, states}, nullptr);
   }
   const float scale = made.tensors->get(layer + "mixer.in_proj.input_scale").as<float>()[0];
   EXPECT_NEAR(scale, most.most / 127, 1e-5 * scale);

@@ -11,7 +11,7 @@
 #include "quant/quantization_config.h"
 #include "quant/sort_and_cluster.h"
 #include "quant/write_tensors.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
 
 namespace krait {
 namespace {

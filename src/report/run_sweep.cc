@@ -8,7 +8,6 @@
 
 #include "core/check.h"
 #include "core/cpu_info.h"
-#include "core/error.h"
 #include "core/thread_pool.h"
 #include "eval/likelihood.h"
 #include "eval/site_errors.h"
@@ -18,11 +17,12 @@
 #include "io/checkpoint.h"
 #include "io/file.h"
 #include "krait/engine.h"
+#include "krait/error.h"
 #include "krait/version.h"
 #include "quant/quantized_directory.h"
 #include "report/measures.h"
 #include "report/results.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
 
 namespace krait {
 namespace {
@@ -115,8 +115,7 @@ Json measure_tasks(const Engine& engine, const Reference& reference, const Input
 Json measure(const std::string& checkpoint, const SweepFile& sweep, const Reference& reference,
              const Inputs& inputs, int threads, const ProgressFn& progress) {
   const Engine engine = Engine::load(checkpoint, {.threads = threads});
-  Json result = {{"description", engine.description()},
-                 {"parameters", engine.impl()->model->info().parameters}};
+  Json result = {{"description", engine.description()}, {"parameters", engine.info().parameters}};
   for (std::size_t i = 0; i < sweep.texts.size(); ++i) {
     const EvaluationText& text = reference.texts[i];
     result["texts"][sweep.texts[i].name] = to_json(

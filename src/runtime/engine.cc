@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <numeric>
 #include <optional>
 
 #include "core/check.h"
 #include "core/printable.h"
 #include "io/checkpoint.h"
+#include "krait/session.h"
 #include "models/config.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
 
 namespace krait {
 namespace {
@@ -28,13 +28,6 @@ std::string count_text(std::int64_t parameters) {
   return count >= 1e6 ? fmt::format("{:.1f}M", count / 1e6) : fmt::format("{:.1f}K", count / 1e3);
 }
 
-const Tokenizer& tokenizer_of(const Engine::Impl& impl) {
-  check(impl.tokenizer.has_value(), ErrorCode::not_found,
-        "there is no tokenizer.json beside {}, so that text cannot be encoded or decoded",
-        impl.where);
-  return *impl.tokenizer;
-}
-
 std::optional<bool> packs_experts(ExpertMemory wanted) {
   if (wanted != ExpertMemory::automatic) return wanted == ExpertMemory::packed;
   const char* const variable = std::getenv("KRAIT_EXPERTS");
@@ -47,93 +40,31 @@ std::optional<bool> packs_experts(ExpertMemory wanted) {
 
 }  // namespace
 
-Engine::Impl::Impl(EngineParts parts, int thread_count, Isa wanted_isa, const LoadOptions& options)
-    : isa(wanted_isa),
-      threads(thread_count),
-      context{threads, microkernels(isa), arena},
-      model(load_model(context, parts.config, *parts.tensors, options)),
-      numerics(numerics_name(parts.config, *parts.tensors, model->layout())),
+LoadedModel::LoadedModel(EngineParts parts, int threads, Isa isa, const LoadOptions& options)
+    : executor(parts.config, *parts.tensors, threads, isa, options),
+      numerics(numerics_name(parts.config, *parts.tensors, executor.model().layout())),
       where(parts.tensors->where()) {
+  const ModelInfo& info = executor.model().info();
   if (parts.tokenizer) tokenizer.emplace(std::move(*parts.tokenizer));
-  vocab_size = model->info().vocab_size;
+  vocab_size = info.vocab_size;
   if (tokenizer) vocab_size = std::min(vocab_size, tokenizer->vocab_size());
-  eos_ids = eos_token_ids(parts.config, parts.generation_config, model->info().vocab_rows);
+  eos_ids = eos_token_ids(parts.config, parts.generation_config, info.vocab_rows);
 }
 
-void Engine::Impl::check_ids(std::span<const std::int32_t> ids) const {
-  const std::int64_t rows = model->info().vocab_rows;
-  const auto bad =
-      std::find_if(ids.begin(), ids.end(), [&](std::int32_t id) { return id < 0 || id >= rows; });
-  if (bad != ids.end()) {
-    fail(ErrorCode::invalid_argument,
-         "token id {} at position {} is outside the vocabulary [0, {})", *bad, bad - ids.begin(),
-         rows);
-  }
-}
-
-void Engine::Impl::prefill(std::span<const std::int32_t> ids, SequenceState& state, LogitRows rows,
-                           float* logits) {
-  const std::lock_guard lock(mutex);
-  SequenceState* states[] = {&state};
-  while (!ids.empty()) {
-    // Up to a multiple of kPrefillChunk, wherever the state stands: see StateLayout::chunk.
-    const auto room = static_cast<std::size_t>(kPrefillChunk - state.position() % kPrefillChunk);
-    const std::size_t count = std::min(ids.size(), room);
-    const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(count)};
-    const bool last = count == ids.size();
-    model->forward(context, {ids.first(count), cu_seqlens, states}, last ? rows : LogitRows::none,
-                   logits);
-    ids = ids.subspan(count);
-  }
-}
-
-void Engine::Impl::decode(std::span<const std::int32_t> ids, std::span<SequenceState* const> states,
-                          float* logits) {
-  const std::lock_guard lock(mutex);
-  std::vector<std::int32_t> cu_seqlens(states.size() + 1);
-  std::iota(cu_seqlens.begin(), cu_seqlens.end(), 0);
-  model->forward(context, {ids, cu_seqlens, states}, LogitRows::last, logits);
+const Tokenizer& LoadedModel::known_tokenizer() const {
+  check(tokenizer.has_value(), ErrorCode::not_found,
+        "there is no tokenizer.json beside {}, so that text cannot be encoded or decoded", where);
+  return *tokenizer;
 }
 
 Engine make_engine(EngineParts parts, const EngineOptions& options, std::optional<Isa> isa) {
   check(options.threads >= 0, ErrorCode::invalid_argument,
         "the number of threads must not be negative, got {}", options.threads);
   const int threads = options.threads ? options.threads : hardware_threads();
-  auto impl = std::make_shared<Engine::Impl>(std::move(parts), threads, isa ? *isa : select_isa(),
+  auto model = std::make_shared<LoadedModel>(std::move(parts), threads, isa ? *isa : select_isa(),
                                              LoadOptions{packs_experts(options.experts)});
   if (options.mlock) lock_memory();
-  return Engine::Impl::wrap(std::move(impl));
-}
-
-std::int64_t logits_chunk(const Engine& engine) {
-  constexpr std::int64_t kElements = std::int64_t{8} << 20;
-  const std::int64_t rows =
-      std::clamp<std::int64_t>(kElements / engine.vocab_rows(), 1, kPrefillChunk);
-  const std::int64_t chunk = engine.impl()->model->state_layout()->chunk;
-  return rows < chunk ? rows : rows / chunk * chunk;
-}
-
-void forward_logits(const Engine& engine, std::span<const std::int32_t> ids, SequenceState& state,
-                    const LogitsFn& on_rows) {
-  Engine::Impl& impl = *engine.impl();
-  impl.check_ids(ids);
-  const std::int64_t chunk = logits_chunk(engine), vocab = engine.vocab_rows();
-  const auto total = static_cast<std::int64_t>(ids.size());
-  std::vector<float> logits(static_cast<std::size_t>(std::min(chunk, total) * vocab));
-  SequenceState* states[] = {&state};
-  for (std::int64_t first = 0; first < total; first += chunk) {
-    const std::int64_t rows = std::min(chunk, total - first);
-    const std::int32_t cu_seqlens[] = {0, static_cast<std::int32_t>(rows)};
-    {
-      const std::lock_guard lock(impl.mutex);
-      impl.model->forward(
-          impl.context,
-          {ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)), cu_seqlens,
-           states},
-          LogitRows::all, logits.data());
-    }
-    on_rows(first, rows, logits.data());
-  }
+  return EngineAccess::wrap(std::move(model));
 }
 
 Engine Engine::load(const std::string& directory, const EngineOptions& options) {
@@ -146,37 +77,45 @@ Engine Engine::load(const std::string& directory, const EngineOptions& options) 
 }
 
 std::vector<std::int32_t> Engine::encode(std::string_view text, bool add_special) const {
-  return tokenizer_of(*impl_).encode(text, add_special);
+  return model_->known_tokenizer().encode(text, add_special);
 }
 
 std::string Engine::decode(std::span<const std::int32_t> ids) const {
-  return tokenizer_of(*impl_).decode(ids);
+  return model_->known_tokenizer().decode(ids);
 }
 
-std::int64_t Engine::vocab_size() const { return impl_->vocab_size; }
-std::int64_t Engine::vocab_rows() const { return impl_->model->info().vocab_rows; }
-std::span<const std::int32_t> Engine::eos_ids() const { return impl_->eos_ids; }
-int Engine::threads() const { return impl_->threads.threads(); }
+std::int64_t Engine::vocab_size() const { return model_->vocab_size; }
+std::int64_t Engine::vocab_rows() const { return model_->executor.model().info().vocab_rows; }
+std::span<const std::int32_t> Engine::eos_ids() const { return model_->eos_ids; }
+int Engine::threads() const { return model_->executor.threads(); }
+
+EngineInfo Engine::info() const {
+  const Model& model = model_->executor.model();
+  const ModelInfo& info = model.info();
+  return {.family = info.model_type,
+          .architecture = info.architecture,
+          .recipe = model_->numerics,
+          .isa = std::string(name_of(model_->executor.isa())),
+          .threads = threads(),
+          .parameters = info.parameters,
+          .layers = info.n_layers,
+          .d_model = info.d_model,
+          .vocab_size = model_->vocab_size,
+          .vocab_rows = info.vocab_rows,
+          .weight_bytes = model.weight_bytes(),
+          .state_bytes = model.state_layout()->bytes,
+          .state_bytes_per_token = model.state_layout()->bytes_per_token};
+}
 
 std::string Engine::description() const {
-  const ModelInfo& info = impl_->model->info();
-  return fmt::format("{} {} parameters, {}, {}, {} thread{}", info.model_type,
-                     count_text(info.parameters), impl_->numerics, name_of(impl_->isa), threads(),
-                     threads() == 1 ? "" : "s");
+  const EngineInfo known = info();
+  return fmt::format("{} {} parameters, {}, {}, {} thread{}", known.family,
+                     count_text(known.parameters), known.recipe, known.isa, known.threads,
+                     known.threads == 1 ? "" : "s");
 }
 
-Session Engine::new_session() const {
-  auto session = std::make_unique<Session::Impl>();
-  session->engine = impl_;
-  session->state = SequenceState(impl_->model->state_layout());
-  return Session(std::move(session));
-}
+Session Engine::new_session() const { return Session(model_); }
 
-Session Engine::restore(std::string_view bytes) const {
-  auto session = std::make_unique<Session::Impl>();
-  session->engine = impl_;
-  session->state = SequenceState::deserialize(bytes, impl_->model->state_layout());
-  return Session(std::move(session));
-}
+Session Engine::restore(std::string_view bytes) const { return Session(model_, bytes); }
 
 }  // namespace krait

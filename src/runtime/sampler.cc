@@ -32,13 +32,14 @@ void check_options(const GenerateOptions& o) {
   check_range(o.repeat_penalty > 0 && o.repeat_penalty <= kMax, "repeat_penalty",
               "above 0 (1: off)", o.repeat_penalty);
   check_range(o.repeat_last_n >= 0, "repeat_last_n", "at least 0", o.repeat_last_n);
+  check_range(o.logprobs >= -1, "logprobs", "at least -1 (-1: none)", o.logprobs);
   for (const std::string& stop : o.stop) {
     check(!stop.empty(), ErrorCode::invalid_argument, "a stop text must not be empty");
   }
 }
 
 Sampler::Sampler(const GenerateOptions& options, std::int64_t vocab_size)
-    : options_(options), vocab_size_(static_cast<std::size_t>(vocab_size)), rng_(options.seed) {}
+    : options_(options), vocab_size_(static_cast<std::size_t>(vocab_size)) {}
 
 void Sampler::penalize(std::span<const std::int32_t> history) {
   if (options_.repeat_penalty == 1.0f) return;
@@ -112,12 +113,13 @@ std::span<const Candidate> Sampler::candidates(std::span<const float> logits,
   return candidates_;
 }
 
-std::int32_t Sampler::sample(std::span<const float> logits, std::span<const std::int32_t> history) {
+std::int32_t Sampler::sample(std::span<const float> logits, std::span<const std::int32_t> history,
+                             Rng& rng) {
   const std::span<const Candidate> choice = candidates(logits, history);
   if (options_.temperature == 0) return choice.front().id;
   double total = 0;
   for (const Candidate& c : choice) total += c.probability;
-  double point = rng_.uniform() * total;
+  double point = rng.uniform() * total;
   for (const Candidate& c : choice) {
     point -= c.probability;
     if (point < 0) return c.id;

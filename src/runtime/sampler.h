@@ -19,14 +19,15 @@ struct Candidate {
   double probability = 0;  ///< unnormalised: exp(logit - max)
 };
 
-/// Deterministic: the same logits, history and seed give the same tokens.
+/// Deterministic: the same logits, history and random numbers give the same tokens.
 class Sampler {
  public:
   /// Ids at or above vocab_size are padding and never sampled. `options` are checked.
   Sampler(const GenerateOptions& options, std::int64_t vocab_size);
 
   /// `history`: all tokens so far; the penalty looks at the last repeat_last_n.
-  std::int32_t sample(std::span<const float> logits, std::span<const std::int32_t> history);
+  std::int32_t sample(std::span<const float> logits, std::span<const std::int32_t> history,
+                      Rng& rng);
 
   /// What the draw chooses from, by id.
   std::span<const Candidate> candidates(std::span<const float> logits,
@@ -40,7 +41,6 @@ class Sampler {
 
   GenerateOptions options_;
   std::size_t vocab_size_;
-  Rng rng_;
   std::vector<Candidate> candidates_;
 };
 

@@ -42,11 +42,11 @@ TEST(Sampler, DrawsFromTheDistribution) {
   for (const double temperature : {1.0, 0.5}) {
     GenerateOptions options = plain();
     options.temperature = static_cast<float>(temperature);
-    options.seed = 7;
     Sampler sampler(options, 3);
+    Rng rng(7);
     constexpr int kDraws = 20000;
     int counts[3] = {};
-    for (int i = 0; i < kDraws; ++i) ++counts[sampler.sample(logits, {})];
+    for (int i = 0; i < kDraws; ++i) ++counts[sampler.sample(logits, {}, rng)];
     const double weights[] = {std::pow(0.5, 1 / temperature), std::pow(0.2, 1 / temperature),
                               std::pow(0.3, 1 / temperature)};
     const double total = weights[0] + weights[1] + weights[2];
@@ -62,11 +62,10 @@ TEST(Sampler, DrawsFromTheDistribution) {
 TEST(Sampler, SameSeedSameTokens) {
   const std::vector<float> logits = logits_of({0.1, 0.2, 0.3, 0.25, 0.15});
   const auto draw = [&](std::uint64_t seed) {
-    GenerateOptions options = plain();
-    options.seed = seed;
-    Sampler sampler(options, 5);
+    Sampler sampler(plain(), 5);
+    Rng rng(seed);
     Ids ids;
-    for (int i = 0; i < 50; ++i) ids.push_back(sampler.sample(logits, {}));
+    for (int i = 0; i < 50; ++i) ids.push_back(sampler.sample(logits, {}, rng));
     return ids;
   };
   EXPECT_EQ(draw(1), draw(1));
@@ -83,11 +82,12 @@ TEST(Sampler, TemperatureZeroTakesTheBestAndTheFirstOfEquals) {
 
 TEST(Sampler, NeverSamplesPadding) {
   GenerateOptions options = plain();
+  Rng rng(1);
   for (const float temperature : {0.0f, 1.0f}) {
     options.temperature = temperature;
     Sampler sampler(options, 2);
     const std::vector<float> logits{0, 1, 100};
-    for (int i = 0; i < 20; ++i) EXPECT_LT(sampler.sample(logits, {}), 2);
+    for (int i = 0; i < 20; ++i) EXPECT_LT(sampler.sample(logits, {}, rng), 2);
   }
 }
 
@@ -178,6 +178,8 @@ TEST(Sampler, RefusesImpossibleOptions) {
             std::string::npos);
   EXPECT_NE(message([](auto& o) { o.repeat_last_n = -1; }).find("repeat_last_n"),
             std::string::npos);
+  EXPECT_EQ(message([](auto& o) { o.logprobs = -2; }),
+            "logprobs must be at least -1 (-1: none), got -2");
   EXPECT_EQ(message([](auto& o) { o.stop = {"a", ""}; }), "a stop text must not be empty");
 }
 

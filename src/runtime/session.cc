@@ -3,68 +3,79 @@
 #include <algorithm>
 
 #include "core/check.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
+#include "runtime/sequence.h"
 
 namespace krait {
 
-Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Session::Session(const Session& other) : impl_(std::make_unique<Impl>(*other.impl_)) {}
+namespace {
+
+const Tokenizer* tokenizer_of(const LoadedModel& model) {
+  return model.tokenizer ? &*model.tokenizer : nullptr;
+}
+
+}  // namespace
+
+Session::Session(std::shared_ptr<LoadedModel> model)
+    : model_(std::move(model)),
+      sequence_(std::make_unique<Sequence>(
+          new_sequence(model_->executor.model().state_layout(), tokenizer_of(*model_)))) {}
+
+Session::Session(std::shared_ptr<LoadedModel> model, std::string_view saved)
+    : model_(std::move(model)),
+      sequence_(std::make_unique<Sequence>(
+          restore_sequence(saved, model_->executor.model().state_layout(),
+                           model_->executor.model().info().vocab_rows, tokenizer_of(*model_)))) {}
+
+Session::Session(const Session& other)
+    : model_(other.model_), sequence_(std::make_unique<Sequence>(*other.sequence_)) {}
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
 Session& Session::operator=(const Session& other) {
-  if (this != &other) impl_ = std::make_unique<Impl>(*other.impl_);
+  if (this != &other) *this = Session(other);
   return *this;
 }
 
-void Session::prefill(std::span<const std::int32_t> ids) {
-  if (ids.empty()) return;
-  Engine::Impl& engine = *impl_->engine;
-  engine.check_ids(ids);
-  impl_->logits.resize(static_cast<std::size_t>(engine.model->info().vocab_rows));
-  engine.prefill(ids, impl_->state, LogitRows::last, impl_->logits.data());
-}
+void Session::prefill(std::span<const std::int32_t> ids) { sequence_->read(model_->executor, ids); }
 
-std::span<const float> Session::logits() const { return impl_->logits; }
-std::int64_t Session::position() const { return impl_->state.position(); }
-std::size_t Session::state_bytes() const { return impl_->state.bytes(); }
-std::string Session::save() const { return impl_->state.serialize(); }
+std::span<const float> Session::logits() const { return sequence_->logits; }
+std::int64_t Session::position() const { return sequence_->state.position(); }
+std::size_t Session::state_bytes() const { return sequence_->state.bytes(); }
+std::string Session::save() const { return sequence_->save(); }
 
 void decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids) {
   using enum ErrorCode;
   check(sessions.size() == ids.size(), invalid_argument,
         "{} tokens are given for {} sessions, expected one for each", ids.size(), sessions.size());
   if (sessions.empty()) return;
-  const std::shared_ptr<Engine::Impl>& engine = sessions.front()->impl_->engine;
-  engine->check_ids(ids);
-  std::vector<SequenceState*> states;
+  const std::shared_ptr<LoadedModel>& model = sessions.front()->model_;
+  model->executor.check_ids(ids);
   for (std::size_t i = 0; i < sessions.size(); ++i) {
-    const Session::Impl& session = *sessions[i]->impl_;
-    check(session.engine == engine, invalid_argument,
+    check(sessions[i]->model_ == model, invalid_argument,
           "session {} is of another engine than session 0", i);
-    states.push_back(&sessions[i]->impl_->state);
   }
-  std::vector<SequenceState*> sorted = states;
+  std::vector<Session*> sorted(sessions.begin(), sessions.end());
   std::sort(sorted.begin(), sorted.end());
   const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
   if (twice != sorted.end()) {
     fail(invalid_argument, "session {} is in the list twice",
-         std::find(states.begin(), states.end(), *twice) - states.begin());
+         std::find(sessions.begin(), sessions.end(), *twice) - sessions.begin());
   }
 
-  const auto vocab = static_cast<std::size_t>(engine->model->info().vocab_rows);
-  std::vector<float> logits(sessions.size() * vocab);
-  engine->decode(ids, states, logits.data());
+  std::vector<Step> steps;
   for (std::size_t i = 0; i < sessions.size(); ++i) {
-    const auto row = logits.begin() + static_cast<std::ptrdiff_t>(i * vocab);
-    sessions[i]->impl_->logits.assign(row, row + static_cast<std::ptrdiff_t>(vocab));
+    Sequence& sequence = *sessions[i]->sequence_;
+    sequence.logits.resize(static_cast<std::size_t>(model->executor.model().info().vocab_rows));
+    steps.push_back({sequence.state, ids.subspan(i, 1), LogitRows::last, sequence.logits.data()});
+  }
+  model->executor.run(steps);
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    sessions[i]->sequence_->have_read(ids.subspan(i, 1));
   }
 }
 
-void Session::reset() {
-  impl_->state.reset();
-  impl_->logits.clear();
-}
+void Session::reset() { sequence_->reset(); }
 
 }  // namespace krait

@@ -5,7 +5,8 @@
 
 #include "io/json.h"
 #include "models/test_support.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_access.h"
+#include "runtime/sequence.h"
 
 namespace krait {
 
@@ -58,6 +59,15 @@ inline std::string byte_tokenizer_json() {
                 {"vocab", vocab},
                 {"merges", Json::array()}}}}
       .dump();
+}
+
+/// Logits of all tokens, [ids, V], consumed from `state` in one call.
+inline std::vector<float> all_logits(const Engine& engine, std::span<const std::int32_t> ids,
+                                     SequenceState& state, Tap* tap = nullptr) {
+  std::vector<float> logits(ids.size() * static_cast<std::size_t>(engine.vocab_rows()));
+  const Step step{state, ids, LogitRows::all, logits.data()};
+  executor_of(engine).run({&step, 1}, tap);
+  return logits;
 }
 
 /// 257 tokens in 264 rows of the table.

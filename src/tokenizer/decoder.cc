@@ -209,6 +209,12 @@ void DecodeState::push(std::string_view token, std::string& out) {
   feed(0, std::string(token), out);
 }
 
+std::size_t DecodeState::held() const noexcept {
+  std::size_t bytes = 0;
+  for (const Stage& stage : stages_) bytes += stage.held.size();
+  return bytes;
+}
+
 void DecodeState::finish(std::string& out) {
   for (std::size_t i = 0; i < decoder_->steps.size(); ++i) {
     std::string held = std::exchange(stages_[i].held, {});

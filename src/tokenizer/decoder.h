@@ -50,6 +50,7 @@ class DecodeState {
   void push(std::string_view token, std::string& out);
   /// The end of the sequence: appends the rest, and is as new.
   void finish(std::string& out);
+  std::size_t held() const noexcept;  ///< bytes that wait in its steps
 
  private:
   struct Stage {

@@ -127,6 +127,11 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special) c
   return text;
 }
 
+std::optional<TokenId> Tokenizer::find(std::string_view token) const noexcept {
+  const TokenId id = impl_->vocabulary.ids.find(token);
+  return id < 0 ? std::nullopt : std::optional(id);
+}
+
 std::int64_t Tokenizer::vocab_size() const noexcept {
   return static_cast<std::int64_t>(impl_->vocabulary.tokens.size());
 }
@@ -136,6 +141,12 @@ TextStream::TextStream(const Tokenizer& tokenizer, bool skip_special)
       skip_special_(skip_special),
       state_(std::make_unique<DecodeState>(tokenizer.impl_->decoder)) {}
 TextStream::~TextStream() = default;
+TextStream::TextStream(const TextStream& other)
+    : tokenizer_(other.tokenizer_),
+      skip_special_(other.skip_special_),
+      state_(std::make_unique<DecodeState>(*other.state_)),
+      pending_(other.pending_) {}
+TextStream& TextStream::operator=(const TextStream& other) { return *this = TextStream(other); }
 TextStream::TextStream(TextStream&&) noexcept = default;
 TextStream& TextStream::operator=(TextStream&&) noexcept = default;
 
@@ -153,5 +164,15 @@ std::string TextStream::flush() {
   drain_utf8(pending_, true, text);
   return text;
 }
+
+std::string TextStream::pending() const {
+  DecodeState rest = *state_;
+  std::string bytes = pending_, text;
+  rest.finish(bytes);
+  drain_utf8(bytes, false, text);
+  return text;
+}
+
+std::size_t TextStream::held() const noexcept { return pending_.size() + state_->held(); }
 
 }  // namespace krait

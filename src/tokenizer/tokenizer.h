@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,6 +32,8 @@ class Tokenizer {
 
   /// One more than the largest id, added tokens included; ids at or above it are padding.
   std::int64_t vocab_size() const noexcept;
+  /// The token whose text this is, added tokens included: "<|im_end|>".
+  std::optional<TokenId> find(std::string_view token) const noexcept;
 
  private:
   friend class TextStream;
@@ -43,17 +46,23 @@ class DecodeState;
 
 /// Decodes a growing sequence and never shows half a character: push() returns the new text that
 /// is complete UTF-8; flush() what is left, invalid bytes replaced by U+FFFD, and the stream is as
-/// new. Together they return what decode() does, with U+FFFD for invalid bytes. The tokenizer must
-/// outlive the stream.
+/// new. Together they return what decode() does, with U+FFFD for invalid bytes. A value: copies go
+/// on from the same place. The tokenizer must outlive the stream.
 class TextStream {
  public:
   explicit TextStream(const Tokenizer& tokenizer, bool skip_special = true);
   ~TextStream();
+  TextStream(const TextStream& other);
+  TextStream& operator=(const TextStream& other);
   TextStream(TextStream&&) noexcept;
   TextStream& operator=(TextStream&&) noexcept;
 
   std::string push(TokenId id);
   std::string flush();
+  /// What flush() would return, but for bytes at the end that more tokens may complete.
+  std::string pending() const;
+  /// Bytes that are held back, about.
+  std::size_t held() const noexcept;
 
  private:
   const Tokenizer* tokenizer_;

@@ -16,6 +16,14 @@ if(NOT KRAIT_SANITIZE AND NOT CMAKE_CXX_FLAGS MATCHES "coverage")
     $<TARGET_FILE:krait> ${CMAKE_NM} $<$<CONFIG:Debug>:--debug>)
 endif()
 
+if(NOT KRAIT_SANITIZE)
+  add_test(NAME policy_operations COMMAND Python3::Interpreter ${policy}/operations.py
+    ${PROJECT_SOURCE_DIR} ${CMAKE_NM} $<TARGET_OBJECTS:krait_kernels_objects> --
+    $<TARGET_OBJECTS:krait_models_objects> $<TARGET_OBJECTS:krait_runtime_objects>
+    COMMAND_EXPAND_LISTS)
+  set_tests_properties(policy_operations PROPERTIES LABELS fast)
+endif()
+
 if(KRAIT_SUFFIXES)
   foreach(isa IN LISTS KRAIT_SUFFIXES)
     set(command Python3::Interpreter ${policy}/isa_objects.py ${PROJECT_SOURCE_DIR}

@@ -4,8 +4,10 @@
 #include <cassert>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "kernels/attention/attention_kernels.h"
+#include "kernels/cpu_operations.h"
 #include "kernels/linear/linear_kernels.h"
 #include "kernels/quantize/quantize.h"
 
@@ -55,9 +57,11 @@ const float* widened(const Context& ctx, DType dtype, const void* rows, const fl
   return scratch;
 }
 
-/// Queries [begin, end) of all heads that share the keys of head `kv`.
+/// Queries of rows [begin, end) of a sequence, of all heads that share the keys of head `kv`.
 struct Task {
   std::int64_t kv, begin, end;
+  std::int64_t keys;  ///< that the first of them sees
+  const HeadCache* caches;
 };
 
 /// Floats of scratch memory for tasks of `rows` rows over `keys` keys.
@@ -65,12 +69,13 @@ std::int64_t scratch_floats(std::int64_t rows, std::int64_t keys, std::int64_t h
   return rows * (2 * head_dim + keys + 1) + kKeys * head_dim;
 }
 
-void run_task(const Context& ctx, const AttentionRun& run, const Task& task, float* scratch,
+void run_task(const Context& ctx, const AttentionInputs& run, const Task& task, float* scratch,
               const Activation& y) {
   const AttentionKernels& kernels = *ctx.kernels.attention;
   const std::int64_t dim = run.shape.head_dim, group = run.shape.heads / run.shape.kv_heads;
-  const std::int64_t rows = (task.end - task.begin) * group, keys = run.past + task.end;
-  const HeadCache& cache = run.cache[task.kv];
+  const std::int64_t queries = task.end - task.begin, rows = queries * group,
+                     keys = task.keys + queries - 1;
+  const HeadCache& cache = task.caches[task.kv];
   float* q = scratch;                 // [rows, dim]: row r is query r / group, head r % group
   float* scores = q + rows * dim;     // [rows, keys]
   float* o = scores + rows * keys;    // [rows, dim]
@@ -94,7 +99,7 @@ void run_task(const Context& ctx, const AttentionRun& run, const Task& task, flo
          .y = scores + j,
          .y_stride = keys});
   }
-  const auto keys_of = [&](std::int64_t r) { return run.past + query_of(r) + 1; };
+  const auto keys_of = [&](std::int64_t r) { return task.keys + r / group; };
   for (std::int64_t r = 0; r < rows; ++r) {
     sums[r] = kernels.exponentials(scores + r * keys, keys_of(r), run.scale);
   }
@@ -120,56 +125,84 @@ void run_task(const Context& ctx, const AttentionRun& run, const Task& task, flo
 
 }  // namespace
 
-void attention(Context& ctx, const AttentionRun& run, const Activation& y) {
-  const AttentionShape& s = run.shape;
+void cpu::attention(Context& ctx, const AttentionInputs& in,
+                    std::span<const SequenceRun<const HeadCache*>> sequences, const Activation& y) {
+  const AttentionShape& s = in.shape;
   assert(s.heads % s.kv_heads == 0 && y.dtype == DType::f32);
-  assert(y.rows == run.tokens && y.cols == s.heads * s.head_dim);
-  if (run.tokens == 0) return;
-  const std::int64_t kv_cols = s.kv_heads * s.head_dim;
-  ctx.threads.parallel_for(
-      run.tokens * s.kv_heads, std::max<std::int64_t>(1, kSerialProducts / (4 * kv_cols)),
-      [&](std::int64_t begin, std::int64_t end, int) {
-        for (std::int64_t i = begin; i < end; ++i) {
-          const std::int64_t t = i / s.kv_heads, h = i % s.kv_heads, position = run.past + t;
-          const HeadCache& cache = run.cache[h];
-          append_row(ctx, run.k.at(t, h), run.k_dtype, cache.k, cache.k_scale, position,
-                     s.head_dim);
-          append_row(ctx, run.v.at(t, h), run.v_dtype, cache.v, cache.v_scale, position,
-                     s.head_dim);
-        }
-      });
+  assert(y.cols == s.heads * s.head_dim);
+  const std::int64_t kv_cols = s.kv_heads * s.head_dim, group = s.heads / s.kv_heads;
+  std::vector<std::size_t> owners;  // of the rows that belong to a sequence, in order
+  std::vector<std::int64_t> rows;
+  std::vector<Task> tasks;
+  std::int64_t products = 0, scratch_of_each = 0;
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    const auto& [of, caches] = sequences[i];
+    if (of.tokens() == 0) continue;
+    for (std::int64_t t = of.begin; t < of.end; ++t) {
+      owners.push_back(i);
+      rows.push_back(t);
+    }
+    const std::int64_t queries = std::min(of.tokens(), std::max<std::int64_t>(1, kRows / group));
+    const std::int64_t keys = of.position + of.tokens();
+    for (std::int64_t kv = 0; kv < s.kv_heads; ++kv) {
+      for (std::int64_t t = of.begin; t < of.end; t += queries) {
+        tasks.push_back(
+            {kv, t, std::min(t + queries, of.end), of.position + t - of.begin + 1, caches});
+      }
+    }
+    products += of.tokens() * s.heads * keys * s.head_dim;
+    scratch_of_each = std::max(scratch_of_each, scratch_floats(queries * group, keys, s.head_dim));
+  }
+  ctx.threads.parallel_for(std::ssize(rows) * s.kv_heads,
+                           std::max<std::int64_t>(1, kSerialProducts / (4 * kv_cols)),
+                           [&](std::int64_t begin, std::int64_t end, int) {
+                             for (std::int64_t i = begin; i < end; ++i) {
+                               const auto row = static_cast<std::size_t>(i / s.kv_heads);
+                               const auto& [of, caches] = sequences[owners[row]];
+                               const std::int64_t t = rows[row], h = i % s.kv_heads,
+                                                  position = of.position + t - of.begin;
+                               append_row(ctx, in.k.at(t, h), in.k_dtype, caches[h].k,
+                                          caches[h].k_scale, position, s.head_dim);
+                               append_row(ctx, in.v.at(t, h), in.v_dtype, caches[h].v,
+                                          caches[h].v_scale, position, s.head_dim);
+                             }
+                           });
 
-  const std::int64_t group = s.heads / s.kv_heads;
-  const std::int64_t queries = std::min(run.tokens, std::max<std::int64_t>(1, kRows / group));
-  const std::int64_t blocks = (run.tokens + queries - 1) / queries, tasks = blocks * s.kv_heads;
-  const std::int64_t keys = run.past + run.tokens;
   const Arena::Scope scope(ctx.arena);
-  const std::int64_t per_thread = scratch_floats(queries * group, keys, s.head_dim);
-  float* scratch = ctx.arena.take<float>(ctx.threads.threads() * per_thread);
-  const bool is_small = run.tokens * s.heads * keys * s.head_dim < kSerialProducts;
-  ctx.threads.parallel_for(
-      tasks, is_small ? tasks : 1, [&](std::int64_t begin, std::int64_t end, int thread) {
-        for (std::int64_t i = begin; i < end; ++i) {
-          const std::int64_t first = i % blocks * queries;
-          const Task task{i / blocks, first, std::min(first + queries, run.tokens)};
-          run_task(ctx, run, task, scratch + thread * per_thread, y);
-        }
-      });
+  float* scratch = ctx.arena.take<float>(ctx.threads.threads() * scratch_of_each);
+  const std::int64_t grain = products < kSerialProducts ? std::ssize(tasks) : 1;
+  ctx.threads.parallel_for(std::ssize(tasks), grain,
+                           [&](std::int64_t begin, std::int64_t end, int thread) {
+                             for (std::int64_t i = begin; i < end; ++i) {
+                               run_task(ctx, in, tasks[static_cast<std::size_t>(i)],
+                                        scratch + thread * scratch_of_each, y);
+                             }
+                           });
 }
 
-void rotary_angles(const float* inverse_frequency, std::int64_t half, std::int64_t first,
-                   std::int64_t tokens, float* cos, float* sin) {
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    for (std::int64_t i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(first + t) * inverse_frequency[i];
-      cos[t * half + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
-      sin[t * half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
-    }
+void cpu::rotary_angles(Context& ctx, std::span<const float> inverse_frequencies,
+                        std::span<const SequenceRows> sequences, float* cos, float* sin) {
+  const auto half = std::ssize(inverse_frequencies);
+  constexpr std::int64_t kSerialAngles = 1024;
+  for (const SequenceRows& rows : sequences) {
+    ctx.threads.parallel_for(
+        rows.tokens(), std::max<std::int64_t>(1, kSerialAngles / half),
+        [&](std::int64_t begin, std::int64_t end, int) {
+          for (std::int64_t t = begin; t < end; ++t) {
+            const auto position = static_cast<float>(rows.position + t);
+            for (std::int64_t i = 0; i < half; ++i) {
+              const auto angle =
+                  static_cast<double>(position * inverse_frequencies[static_cast<std::size_t>(i)]);
+              cos[(rows.begin + t) * half + i] = static_cast<float>(std::cos(angle));
+              sin[(rows.begin + t) * half + i] = static_cast<float>(std::sin(angle));
+            }
+          }
+        });
   }
 }
 
-void rotary(Context& ctx, const float* cos, const float* sin, std::int64_t half, const HeadRows& x,
-            std::int64_t tokens, std::int64_t heads) {
+void cpu::rotary(Context& ctx, const float* cos, const float* sin, std::int64_t half,
+                 const HeadRows& x, std::int64_t tokens, std::int64_t heads) {
   if (half == 0) return;
   const std::int64_t grain = std::max<std::int64_t>(1, kSerialProducts / (16 * heads * half));
   ctx.threads.parallel_for(tokens, grain, [&](std::int64_t begin, std::int64_t end, int) {

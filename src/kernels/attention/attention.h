@@ -13,9 +13,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "core/dtype.h"
 #include "kernels/context.h"
+#include "kernels/sequences.h"
 
 namespace krait {
 
@@ -40,27 +42,33 @@ struct AttentionShape {
   std::int64_t head_dim = 0;
 };
 
-/// `tokens` new tokens of one sequence that holds `past` already.
-struct AttentionRun {
+struct AttentionInputs {
   AttentionShape shape;
-  float scale = 1;  ///< of the scores: 1 / sqrt(head_dim)
-  std::int64_t tokens = 0, past = 0;
-  HeadRows q, k, v;                  ///< [tokens, heads | kv_heads, head_dim], after rotation
-  const HeadCache* cache = nullptr;  ///< [kv_heads], with room for past + tokens rows
-  DType k_dtype = DType::f32, v_dtype = DType::f32;  ///< of the cache: f32, f16 or i8
+  float scale = 1;   ///< of the scores: 1 / sqrt(head_dim)
+  HeadRows q, k, v;  ///< [T, heads | kv_heads, head_dim], after rotation
+  DType k_dtype = DType::f32, v_dtype = DType::f32;  ///< of the caches: f32, f16 or i8
 };
 
-/// Appends k and v to the cache, then y f32 [tokens, heads * head_dim] = attention of q.
-void attention(Context& ctx, const AttentionRun& run, const Activation& y);
+/// Of each sequence, which has `position` rows already: appends k and v to its caches [kv_heads],
+/// which have room for them, then y f32 [T, heads * head_dim] = attention of q.
+inline void attention(Context& ctx, const AttentionInputs& in,
+                      std::span<const SequenceRun<const HeadCache*>> sequences,
+                      const Activation& y) {
+  ctx.operations.attention(ctx, in, sequences, y);
+}
 
-/// cos and sin [tokens, half] of the angles position * inverse_frequency[i] (both and their product
-/// in f32, as transformers has them; cos and sin in f64, rounded once), for positions from `first`.
-void rotary_angles(const float* inverse_frequency, std::int64_t half, std::int64_t first,
-                   std::int64_t tokens, float* cos, float* sin);
+/// cos and sin [T, half] of the angles position * inverse_frequencies[i] (both and their product in
+/// f32, as transformers has them; cos and sin in f64, rounded once).
+inline void rotary_angles(Context& ctx, std::span<const float> inverse_frequencies,
+                          std::span<const SequenceRows> sequences, float* cos, float* sin) {
+  ctx.operations.rotary_angles(ctx, inverse_frequencies, sequences, cos, sin);
+}
 
 /// Rotates the first 2 * half values of each head in place: value i with value half + i.
 /// Numerics: a cos - b sin and b cos + a sin, each operation rounded.
-void rotary(Context& ctx, const float* cos, const float* sin, std::int64_t half, const HeadRows& x,
-            std::int64_t tokens, std::int64_t heads);
+inline void rotary(Context& ctx, const float* cos, const float* sin, std::int64_t half,
+                   const HeadRows& x, std::int64_t tokens, std::int64_t heads) {
+  ctx.operations.rotary(ctx, cos, sin, half, x, tokens, heads);
+}
 
 }  // namespace krait

@@ -21,19 +21,17 @@ void attention(benchmark::State& state, DType dtype) {
     cache.push_back(
         {room(), room(), bench.floats(rows, 0.01, 0.02), bench.floats(rows, 0.01, 0.02)});
   }
+  const SequenceRun<const HeadCache*> one[] = {{{.end = T, .position = past}, cache.data()}};
   for (auto _ : state) {
     krait::attention(bench.ctx,
                      {.shape = {heads, heads, dim},
                       .scale = 0.125f,
-                      .tokens = T,
-                      .past = past,
                       .q = {qkv, 3 * D, 3 * dim},
                       .k = {qkv + dim, 3 * D, 3 * dim},
                       .v = {qkv + 2 * dim, 3 * D, 3 * dim},
-                      .cache = cache.data(),
                       .k_dtype = dtype,
                       .v_dtype = dtype},
-                     y);
+                     one, y);
     benchmark::ClobberMemory();
   }
   bench.report(state, 2 * rows * D * static_cast<std::int64_t>(size_of(dtype)));

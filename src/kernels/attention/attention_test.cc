@@ -57,18 +57,17 @@ struct Text {
   void run(Isa isa, int threads, std::int64_t from, std::int64_t to, std::vector<float>& y) {
     TestContext test(isa, threads);
     const std::int64_t cols = options.shape.heads * options.shape.head_dim;
+    const SequenceRun<const HeadCache*> one[] = {
+        {{.end = to - from, .position = from}, cache.data()}};
     attention(test.ctx,
               {.shape = options.shape,
                .scale = 0.3f,
-               .tokens = to - from,
-               .past = from,
                .q = rows(from, 0),
                .k = rows(from, 1),
                .v = rows(from, 2),
-               .cache = cache.data(),
                .k_dtype = options.dtype,
                .v_dtype = options.dtype},
-              f32_activation(y.data() + from * cols, to - from, cols));
+              one, f32_activation(y.data() + from * cols, to - from, cols));
   }
   std::vector<float> all(Isa isa, int threads) {
     std::vector<float> y(
@@ -212,7 +211,9 @@ TEST_P(Attention, RotatesPairsByTheAngleOfThePosition) {
   Rng rng(5);
   const std::vector<float> frequency = random_floats(rng, half, 0.01, 1.0);
   std::vector<float> cos(static_cast<std::size_t>(tokens * half)), sin(cos.size());
-  rotary_angles(frequency.data(), half, first, tokens, cos.data(), sin.data());
+  const SequenceRows one[] = {{.end = tokens, .position = first}};
+  TestContext angles(Isa::reference, 2);
+  rotary_angles(angles.ctx, frequency, one, cos.data(), sin.data());
   const std::vector<float> x = random_floats(rng, tokens * heads * dim, 2.0);
   std::vector<std::vector<float>> results;
   for (const auto& [isa, threads] :

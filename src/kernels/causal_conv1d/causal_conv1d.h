@@ -6,8 +6,11 @@
 // Then u = silu(v) of kernels/vec_math.h.
 #pragma once
 
+#include <span>
+
 #include "core/tensor.h"
 #include "kernels/context.h"
+#include "kernels/sequences.h"
 
 namespace krait {
 
@@ -20,9 +23,11 @@ struct ConvWeight {
   std::int64_t channels() const { return data.shape()[1]; }
 };
 
-/// x [T, C] of one sequence. conv_state: the last K-1 inputs, oldest first, [K-1, C], updated in
-/// place; i8 if x is i8 with a static tensor scale (its raw q), f32 otherwise. u [T, C].
-void causal_conv1d(Context& ctx, const ConvWeight& weight, const Activation& x, void* conv_state,
-                   const Activation& u);
+/// x [T, C] -> u [T, C]. Each sequence keeps its last K-1 inputs, oldest first, [K-1, C], updated
+/// in place; i8 if x is i8 with a static tensor scale (its raw q), f32 otherwise.
+inline void causal_conv1d(Context& ctx, const ConvWeight& weight, const Activation& x,
+                          std::span<const SequenceRun<void*>> sequences, const Activation& u) {
+  ctx.operations.causal_conv1d(ctx, weight, x, sequences, u);
+}
 
 }  // namespace krait

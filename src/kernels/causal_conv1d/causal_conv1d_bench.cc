@@ -12,7 +12,7 @@ void causal_conv1d(benchmark::State& state, bool i8) {
   ConvWeight weight{.data = Tensor(i8 ? DType::i8 : DType::f32, {K, C}),
                     .scale = Tensor(DType::f32, {C}),
                     .bias = Tensor(DType::f32, {C})};
-  float* const conv_state = bench.floats((K - 1) * C);
+  const SequenceRun<void*> one[] = {{{.end = T}, bench.floats((K - 1) * C)}};
   float scale = 0.01f;
   Activation in = f32_activation(bench.floats(T * 2 * C), T, C, 2 * C);
   Activation out = f32_activation(bench.floats(T * C), T, C);
@@ -23,7 +23,7 @@ void causal_conv1d(benchmark::State& state, bool i8) {
     }
   }
   for (auto _ : state) {
-    krait::causal_conv1d(bench.ctx, weight, in, conv_state, out);
+    krait::causal_conv1d(bench.ctx, weight, in, one, out);
     benchmark::ClobberMemory();
   }
   const std::int64_t element = i8 ? 1 : 4;

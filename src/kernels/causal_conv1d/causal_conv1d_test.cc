@@ -73,7 +73,8 @@ struct Case {
   void run(Context& ctx, const Activation& u, std::int64_t chunk = 1 << 30) {
     for (std::int64_t t = 0; t < x.view.rows; t += chunk) {
       const std::int64_t end = std::min(t + chunk, x.view.rows);
-      causal_conv1d(ctx, weight, x.view.row_range(t, end), state(), u.row_range(t, end));
+      const SequenceRun<void*> one[] = {{{.end = end - t, .position = t}, state()}};
+      causal_conv1d(ctx, weight, x.view.row_range(t, end), one, u.row_range(t, end));
     }
   }
 

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "kernels/cpu_operations.h"
 #include "kernels/gated_norm/gated_norm_kernels.h"
 #include "kernels/norm/norm_kernels.h"
 #include "kernels/quantize/quantize.h"
@@ -15,7 +16,7 @@ constexpr std::int64_t kElementsPerTask = 4096;
 
 }  // namespace
 
-void gated_rms_norm(Context& ctx, const Activation& y, const Activation& z, const float* weight,
+void cpu::gated_rms_norm(Context& ctx, const Activation& y, const Activation& z, const float* weight,
                     float eps, std::int64_t groups, const Activation& out) {
   assert(groups > 0 && out.cols > 0 && out.cols % groups == 0);
   assert(y.dtype == DType::f32 && y.rows == out.rows && y.cols == out.cols);
@@ -42,7 +43,7 @@ void gated_rms_norm(Context& ctx, const Activation& y, const Activation& z, cons
                            [&](std::int64_t begin, std::int64_t end, int thread) {
                              for (std::int64_t t = begin; t < end; ++t) norm_row(t, thread);
                            });
-  if (spans_rows) quantize(ctx, y, out);
+  if (spans_rows) cpu::quantize(ctx, y, out);
 }
 
 }  // namespace krait

@@ -13,7 +13,10 @@
 namespace krait {
 
 /// y f32 [T, cols], which is overwritten; z [T, cols]; weight [cols]; out [T, cols].
-void gated_rms_norm(Context& ctx, const Activation& y, const Activation& z, const float* weight,
-                    float eps, std::int64_t groups, const Activation& out);
+inline void gated_rms_norm(Context& ctx, const Activation& y, const Activation& z,
+                           const float* weight, float eps, std::int64_t groups,
+                           const Activation& out) {
+  ctx.operations.gated_rms_norm(ctx, y, z, weight, eps, groups, out);
+}
 
 }  // namespace krait

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/cpu_operations.h"
 #include "kernels/hadamard/hadamard_kernels.h"
 #include "kernels/quantize/quantize.h"
 
@@ -120,7 +121,7 @@ std::int64_t largest_hadamard_block(std::int64_t n) noexcept {
   return power;
 }
 
-void hadamard(Context& ctx, const Activation& x, std::int64_t block, const Activation& y) {
+void cpu::hadamard(Context& ctx, const Activation& x, std::int64_t block, const Activation& y) {
   const Factors factors = factors_of(block);
   assert(x.dtype == DType::f32 && x.rows == y.rows && x.cols == y.cols);
   assert(factors.m > 0 && x.cols % block == 0);
@@ -137,10 +138,10 @@ void hadamard(Context& ctx, const Activation& x, std::int64_t block, const Activ
       if (!spans_rows) store_row(*ctx.kernels.quantize, row, y, t);
     }
   });
-  if (spans_rows) quantize(ctx, x, y);
+  if (spans_rows) cpu::quantize(ctx, x, y);
 }
 
-void hadamard_inverse(Context& ctx, const Activation& x, std::int64_t block) {
+void cpu::hadamard_inverse(Context& ctx, const Activation& x, std::int64_t block) {
   Factors factors = factors_of(block);
   if (factors.m == 12) factors.signs = kTransposed12.data();
   if (factors.m == 20) factors.signs = kTransposed20.data();

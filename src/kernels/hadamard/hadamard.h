@@ -20,10 +20,14 @@ std::int64_t largest_hadamard_block(std::int64_t n) noexcept;
 
 /// x f32 [T, n], transformed in place as scratch, then written to y in y's numerics
 /// (y f32: y.data == x.data is the usual case). block divides n and is supported.
-void hadamard(Context& ctx, const Activation& x, std::int64_t block, const Activation& y);
+inline void hadamard(Context& ctx, const Activation& x, std::int64_t block, const Activation& y) {
+  ctx.operations.hadamard(ctx, x, block, y);
+}
 
 /// x <- H^T x, in place: undoes hadamard(). Sums over c run as there. x f32 [T, n].
-void hadamard_inverse(Context& ctx, const Activation& x, std::int64_t block);
+inline void hadamard_inverse(Context& ctx, const Activation& x, std::int64_t block) {
+  ctx.operations.hadamard_inverse(ctx, x, block);
+}
 
 /// The same operator as hadamard() on one row in double precision, for transforming weights
 /// offline: W row <- row H^T, i.e. row_i = sum_j H[i][j] row[j] / sqrt(block).

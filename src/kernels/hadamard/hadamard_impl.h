@@ -74,9 +74,9 @@ inline void sylvester(float* x, std::int64_t length) {
 constexpr int kMaxOrder = 28;
 constexpr int kTogether = 4;  // outputs summed side by side; divides 12, 20 and 28
 
-/// Columns j, j + 1, ... of x, as many as `part` says: x <- scale * signs x. Takes a float: GCC does not
-/// clear the upper halves of registers where a function that takes a vector returns, and all SSE code
-/// after it would be many times slower.
+/// Columns j, j + 1, ... of x, as many as `part` says: x <- scale * signs x. Takes a float: GCC
+/// does not clear the upper halves of registers where a function that takes a vector returns, and
+/// all SSE code after it would be many times slower.
 template <typename P>
 inline void sums_over_rows(float* x, std::int64_t m, std::int64_t length, const float* signs,
                            float scale, std::int64_t j, P part) {

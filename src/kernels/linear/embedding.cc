@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "core/float16.h"
+#include "kernels/cpu_operations.h"
 #include "kernels/linear/linear.h"
 #include "kernels/linear/linear_codes.h"
 
@@ -21,7 +22,7 @@ void packed_row(const Weight& table, std::int64_t id, float scale, float* out) {
 
 }  // namespace
 
-void embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> ids, float* out) {
+void cpu::embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> ids, float* out) {
   const std::int64_t cols = table.cols();
   const auto rows = [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "kernels/cpu_operations.h"
 #include "kernels/linear/linear4_kernels.h"
 #include "kernels/linear/linear_codes.h"
 #include "kernels/linear/linear_codes_kernels.h"
@@ -432,7 +433,7 @@ void product(Context& ctx, const Weight& weight, const Activation& x, const Acti
 
 }  // namespace
 
-void linear(Context& ctx, const Weight& weight, const Activation& x, const Activation& y) {
+void cpu::linear(Context& ctx, const Weight& weight, const Activation& x, const Activation& y) {
   assert(x.cols == weight.cols() && y.cols == weight.rows() && x.rows == y.rows);
   assert(x.dtype == DType::f32 || (x.dtype == DType::i8 && x.scale));
   assert(is_float(weight.data.dtype()) || x.dtype == DType::f32 ||
@@ -448,7 +449,7 @@ void linear(Context& ctx, const Weight& weight, const Activation& x, const Activ
   if (y.dtype == DType::i8 && y.dynamic) {
     const Activation whole = f32_activation(ctx.arena.take<float>(y.rows * y.cols), y.rows, y.cols);
     product(ctx, weight, x, whole);
-    quantize(ctx, whole, y);
+    cpu::quantize(ctx, whole, y);
   } else {
     product(ctx, weight, x, y);
   }

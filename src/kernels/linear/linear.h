@@ -46,16 +46,21 @@ void check_linear(const Weight& weight, const std::string& name);
 /// parallel); does nothing for float weights. From then on linear() and embedding() read the shape
 /// and dtype of weight.data only, and of weights in groups no scale but the packed; of that of
 /// codes the shape.
-void pack(Context& ctx, Weight& weight);
+inline void pack(Context& ctx, Weight& weight) { ctx.operations.pack(ctx, weight); }
 
 /// x [T, cols] -> y [T, rows]. x and y must not overlap. Integer weights that are not packed are
 /// packed on the way, a few rows at a time: slower by what that takes (more so for few tokens), but
 /// nothing is kept, and only the weights that are multiplied are touched. 4-bit ones must then have
 /// bf16 scales.
-void linear(Context& ctx, const Weight& weight, const Activation& x, const Activation& y);
+inline void linear(Context& ctx, const Weight& weight, const Activation& x, const Activation& y) {
+  ctx.operations.linear(ctx, weight, x, y);
+}
 
 /// out[t, :] = row ids[t] of the table as f32 (i8, codes: scale * q). Ids must be in [0, rows).
 /// Tables have no form of 4-bit integers.
-void embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> ids, float* out);
+inline void embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> ids,
+                      float* out) {
+  ctx.operations.embedding(ctx, table, ids, out);
+}
 
 }  // namespace krait

@@ -7,7 +7,7 @@
 
 #include "kernels/linear/linear.h"
 #include "kernels/quantize/quantize.h"
-#include "kernels/routing/routing.h"
+#include "kernels/rows/rows.h"
 #include "kernels/test_support.h"
 
 namespace krait {
@@ -100,17 +100,19 @@ TEST_P(Outliers, AreLeftOutOfTheRowAndOfItsScale) {
   }
 }
 
-TEST_P(Outliers, InfinityIsOneAndNaNIsNot) {
+TEST_P(Outliers, InfinityAndNaNAreSome) {
   TestContext test(GetParam(), 1);
   constexpr float inf = std::numeric_limits<float>::infinity();
   std::vector<float> x = {1.0f, std::nanf(""), -inf, 0.5f, kThreshold};
   Split y(1, 5);
   quantize(test.ctx, f32_activation(x.data(), 1, 5), y.view);
-  ASSERT_EQ(y.count[0], 1);  // the threshold itself is no outlier
-  EXPECT_EQ(y.outliers[0].column, 2);
-  EXPECT_EQ(y.outliers[0].value, -inf);
+  ASSERT_EQ(y.count[0], 2);  // the threshold itself is no outlier
+  EXPECT_EQ(y.outliers[0].column, 1);
+  EXPECT_TRUE(std::isnan(y.outliers[0].value));
+  EXPECT_EQ(y.outliers[1].column, 2);
+  EXPECT_EQ(y.outliers[1].value, -inf);
   EXPECT_EQ(y.scale[0], kThreshold / 127.0f);
-  EXPECT_EQ(y.q[1], -128);
+  EXPECT_EQ(y.q[1], 0);
   EXPECT_EQ(y.q[4], 127);
 }
 
@@ -121,7 +123,7 @@ TEST_P(Outliers, GatheredRowsKeepTheirs) {
   Split all(4, 20), some(3, 20);
   quantize(test.ctx, f32_activation(x.data(), 4, 20), all.view);
   const std::int32_t tokens[] = {3, 1, 1};
-  gather_rows(all.view, tokens, some.view);
+  gather_rows(test.ctx, all.view, tokens, some.view);
   for (std::int64_t i = 0; i < 3; ++i) {
     std::vector<float> expected(20), got(20);
     load_row(*test.ctx.kernels.quantize, all.view, tokens[i], 0, 20, expected.data());

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "core/float16.h"
+#include "kernels/cpu_operations.h"
 #include "kernels/linear/linear.h"
 #include "kernels/linear/linear_codes.h"
 
@@ -86,7 +87,7 @@ void pack_i4(Context& ctx, Weight& weight) {
 
 }  // namespace
 
-void pack(Context& ctx, Weight& weight) {
+void cpu::pack(Context& ctx, Weight& weight) {
   if (weight.data.dtype() == DType::i8) pack_i8(ctx, weight);
   if (weight.is_4bit()) pack_i4(ctx, weight);
   if (weight.is_coded()) pack_codes(ctx, weight);

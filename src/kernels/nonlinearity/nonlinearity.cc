@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "kernels/cpu_operations.h"
 #include "kernels/nonlinearity/nonlinearity_kernels.h"
 #include "kernels/quantize/quantize.h"
 
@@ -32,19 +33,19 @@ void each_row(Context& ctx, const Activation& y, MakeRow make_row) {
           if (scratch && !spans_rows) store_row(*ctx.kernels.quantize, row, y, t);
         }
       });
-  if (spans_rows) quantize(ctx, f32_activation(scratch, y.rows, y.cols), y);
+  if (spans_rows) cpu::quantize(ctx, f32_activation(scratch, y.rows, y.cols), y);
 }
 
 }  // namespace
 
-void gelu(Context& ctx, Gelu form, const Activation& x, const Activation& y) {
+void cpu::gelu(Context& ctx, Gelu form, const Activation& x, const Activation& y) {
   assert(x.dtype == DType::f32 && x.rows == y.rows && x.cols == y.cols);
   const NonlinearityKernels& kernels = *ctx.kernels.nonlinearity;
   const auto kernel = form == Gelu::erf ? kernels.gelu : kernels.gelu_tanh;
   each_row(ctx, y, [&](std::int64_t t, float* row) { kernel(x.f32(t), row, x.cols); });
 }
 
-void silu_product(Context& ctx, const Activation& gate, const Activation& up, const Activation& y) {
+void cpu::silu_product(Context& ctx, const Activation& gate, const Activation& up, const Activation& y) {
   assert(gate.dtype == DType::f32 && up.dtype == DType::f32);
   assert(gate.rows == y.rows && gate.cols == y.cols && up.rows == y.rows && up.cols == y.cols);
   const auto kernel = ctx.kernels.nonlinearity->silu_product;

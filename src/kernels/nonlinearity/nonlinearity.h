@@ -19,10 +19,15 @@ namespace krait {
 enum class Gelu { erf, tanh };
 
 /// x f32 [T, C] -> y [T, C] in its numerics. y may be x.
-void gelu(Context& ctx, Gelu form, const Activation& x, const Activation& y);
+inline void gelu(Context& ctx, Gelu form, const Activation& x, const Activation& y) {
+  ctx.operations.gelu(ctx, form, x, y);
+}
 
 /// gate and up f32 [T, C] -> y [T, C] = silu(gate) * up (Shazeer 2020, arXiv 2002.05202). y may be
 /// one of the two.
-void silu_product(Context& ctx, const Activation& gate, const Activation& up, const Activation& y);
+inline void silu_product(Context& ctx, const Activation& gate, const Activation& up,
+                         const Activation& y) {
+  ctx.operations.silu_product(ctx, gate, up, y);
+}
 
 }  // namespace krait

@@ -108,20 +108,5 @@ TEST_P(LayerNorm, SameBitsAsReference) {
   }
 }
 
-TEST_P(LayerNorm, RowsAreAddedAndScaledInAnyNumberOfThreads) {
-  Rng rng(7);
-  const std::vector<float> x = random_floats(rng, 700 * 37, 1.0);
-  const std::vector<float> add = random_floats(rng, 700 * 37, 1.0);
-  for (int threads : {1, 3}) {
-    TestContext test(GetParam(), threads);
-    std::vector<float> y = x;
-    add_rows(test.ctx, y.data(), add.data(), 700, 37);
-    for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], x[i] + add[i]);
-    y = x;
-    scale_rows(test.ctx, y.data(), 0.3f, 700, 37);
-    for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], x[i] * 0.3f);
-  }
-}
-
 }  // namespace
 }  // namespace krait

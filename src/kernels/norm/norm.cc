@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "kernels/cpu_operations.h"
 #include "kernels/norm/norm_kernels.h"
 #include "kernels/quantize/quantize.h"
 
@@ -34,7 +35,7 @@ void norm_rows(Context& ctx, float* residual, const float* add, const Activation
           if (!spans_rows) store_row(*ctx.kernels.quantize, row, y, t);
         }
       });
-  if (spans_rows) quantize(ctx, f32_activation(scratch, y.rows, cols), y);
+  if (spans_rows) cpu::quantize(ctx, f32_activation(scratch, y.rows, cols), y);
 }
 
 float scale_of(float sum, std::int64_t cols, float eps) {
@@ -43,7 +44,7 @@ float scale_of(float sum, std::int64_t cols, float eps) {
 
 }  // namespace
 
-void add_rms_norm(Context& ctx, float* residual, const float* add, const float* weight, float eps,
+void cpu::add_rms_norm(Context& ctx, float* residual, const float* add, const float* weight, float eps,
                   const Activation& y) {
   const NormKernels& kernels = *ctx.kernels.norm;
   const std::int64_t cols = y.cols;
@@ -53,7 +54,7 @@ void add_rms_norm(Context& ctx, float* residual, const float* add, const float* 
   });
 }
 
-void add_layer_norm(Context& ctx, float* residual, const float* add, const float* weight,
+void cpu::add_layer_norm(Context& ctx, float* residual, const float* add, const float* weight,
                     const float* bias, float eps, const Activation& y) {
   const NormKernels& kernels = *ctx.kernels.norm;
   const std::int64_t cols = y.cols;
@@ -62,20 +63,6 @@ void add_layer_norm(Context& ctx, float* residual, const float* add, const float
     const float squares = kernels.center(r, mean, row, cols);
     kernels.scale_shift(scale_of(squares, cols, eps), weight, bias, row, cols);
   });
-}
-
-void add_rows(Context& ctx, float* x, const float* add, std::int64_t rows, std::int64_t cols) {
-  ctx.threads.parallel_for(rows * cols, kElementsPerTask,
-                           [&](std::int64_t begin, std::int64_t end, int) {
-                             for (std::int64_t i = begin; i < end; ++i) x[i] += add[i];
-                           });
-}
-
-void scale_rows(Context& ctx, float* x, float scale, std::int64_t rows, std::int64_t cols) {
-  ctx.threads.parallel_for(rows * cols, kElementsPerTask,
-                           [&](std::int64_t begin, std::int64_t end, int) {
-                             for (std::int64_t i = begin; i < end; ++i) x[i] *= scale;
-                           });
 }
 
 }  // namespace krait

@@ -11,21 +11,19 @@ namespace krait {
 
 /// residual [T, cols] f32, updated in place; `add` [T, cols] or nullptr; weight [cols]; y [T,
 /// cols].
-void add_rms_norm(Context& ctx, float* residual, const float* add, const float* weight, float eps,
-                  const Activation& y);
+inline void add_rms_norm(Context& ctx, float* residual, const float* add, const float* weight,
+                         float eps, const Activation& y) {
+  ctx.operations.add_rms_norm(ctx, residual, add, weight, eps, y);
+}
 
 /// LayerNorm (Ba et al. 2016, arXiv 1607.06450): the same with a mean and a bias.
 ///
 /// Numerics: r = r + a. mean = sum / cols, the sum of r in lanes and tree as above (plain
 /// additions). d = r - mean. v = sum / cols, the sum of d^2 as above. scale = 1 / sqrt(v + eps).
 /// y_k = fma(d_k * scale, weight_k, bias_k).
-void add_layer_norm(Context& ctx, float* residual, const float* add, const float* weight,
-                    const float* bias, float eps, const Activation& y);
-
-/// x += add, both [rows, cols] f32: where a residual takes two values before its norm.
-void add_rows(Context& ctx, float* x, const float* add, std::int64_t rows, std::int64_t cols);
-
-/// x *= scale, [rows, cols] f32: what some models do to embeddings, branches and logits.
-void scale_rows(Context& ctx, float* x, float scale, std::int64_t rows, std::int64_t cols);
+inline void add_layer_norm(Context& ctx, float* residual, const float* add, const float* weight,
+                           const float* bias, float eps, const Activation& y) {
+  ctx.operations.add_layer_norm(ctx, residual, add, weight, bias, eps, y);
+}
 
 }  // namespace krait

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/cpu_operations.h"
+
 namespace krait {
 namespace {
 
@@ -41,7 +43,7 @@ void split_row(const QuantizeKernels& kernels, const float* x, const Activation&
     most = 0.0f;
     for (std::int64_t c = 0; c < y.cols; ++c) {
       const float magnitude = std::fabs(x[c]);
-      if (magnitude > y.outlier_threshold) {
+      if (!(magnitude <= y.outlier_threshold)) {  // NaN is one
         list[count++] = {static_cast<std::int32_t>(c), x[c]};
       } else if (magnitude > most) {
         most = magnitude;
@@ -86,7 +88,7 @@ void store_row(const QuantizeKernels& kernels, const float* x, const Activation&
   }
 }
 
-void quantize(Context& ctx, const Activation& x, const Activation& y) {
+void cpu::quantize(Context& ctx, const Activation& x, const Activation& y) {
   assert(x.dtype == DType::f32 && x.rows == y.rows && x.cols == y.cols);
   if (x.data == y.data) return;
   if (y.dtype == DType::i8 && y.dynamic && y.strategy == Strategy::tensor) {
@@ -122,7 +124,7 @@ void load_row(const QuantizeKernels& kernels, const Activation& x, std::int64_t 
   }
 }
 
-void dequantize(Context& ctx, const Activation& x, const Activation& y) {
+void cpu::dequantize(Context& ctx, const Activation& x, const Activation& y) {
   assert(y.dtype == DType::f32 && x.rows == y.rows && x.cols == y.cols);
   ctx.threads.parallel_for(x.rows, rows_per_task(x),
                            [&](std::int64_t begin, std::int64_t end, int) {

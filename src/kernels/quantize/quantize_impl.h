@@ -7,14 +7,16 @@
 namespace krait {
 namespace {
 
+constexpr float kInfinite = __builtin_inff();
+
 float absmax(const float* x, std::int64_t n) {
   Vec most = broadcast(0.0f);
-  for_blocks<kLanes>(n,
-                     [&](std::int64_t i, auto part) { most = max(abs(load(x + i, part)), most); });
+  for_blocks<kLanes>(
+      n, [&](std::int64_t i, auto part) { most = max_magnitude(abs(load(x + i, part)), most); });
   float lanes[kLanes];
   store(lanes, most, Whole{});
   float result = 0.0f;
-  for (float lane : lanes) result = lane > result ? lane : result;
+  for (float lane : lanes) result = lane <= result ? result : lane == lane ? lane : kInfinite;
   return result;
 }
 

@@ -6,7 +6,7 @@
 namespace krait {
 
 struct QuantizeKernels {
-  /// max |x[i]|, 0 for n = 0. NaN entries are ignored.
+  /// max |x[i]|, 0 for n = 0; infinity if one is NaN, so that what is made of it is not finite.
   float (*absmax)(const float* x, std::int64_t n);
   /// q[i] = clamp(rne(x[i] / scale), -128, 127), -128 for NaN
   void (*quantize)(const float* x, float scale, std::int8_t* q, std::int64_t n);

@@ -14,16 +14,12 @@
 // agree to the bit. exp2, silu and softplus are those of kernels/vec_math.h.
 #pragma once
 
+#include <span>
+
 #include "kernels/context.h"
+#include "kernels/sequences.h"
 
 namespace krait {
-
-/// The recurrent state of one sequence in one layer: [N, C], channel contiguous.
-struct ScanState {
-  void* data = nullptr;
-  DType dtype = DType::f32;      ///< f32, f16 or i8
-  const float* scale = nullptr;  ///< i8: [C], static
-};
 
 struct ScanInputs {
   Activation u;   ///< [T, C]
@@ -34,14 +30,19 @@ struct ScanInputs {
 };
 
 struct ScanParams {
-  const float* a2;       ///< [N, C] = -exp(A_log) * log2(e)
-  const float* D;        ///< [C]
-  const float* dt_bias;  ///< [C] or nullptr
-  std::int64_t states;   ///< N
+  const float* a2;                     ///< [N, C] = -exp(A_log) * log2(e)
+  const float* D;                      ///< [C]
+  const float* dt_bias;                ///< [C] or nullptr
+  std::int64_t states;                 ///< N
+  DType state_dtype = DType::f32;      ///< f32, f16 or i8
+  const float* state_scale = nullptr;  ///< i8: [C], static
 };
 
-/// One sequence; the state is read and updated. y [T, C] f32, no overlap with inputs.
-void selective_scan(Context& ctx, const ScanParams& params, const ScanInputs& in, ScanState state,
-                    const Activation& y);
+/// Each sequence has its state [N, C], channel contiguous, which is read and updated. y [T, C] f32,
+/// no overlap with inputs.
+inline void selective_scan(Context& ctx, const ScanParams& params, const ScanInputs& in,
+                           std::span<const SequenceRun<void*>> sequences, const Activation& y) {
+  ctx.operations.selective_scan(ctx, params, in, sequences, y);
+}
 
 }  // namespace krait

@@ -11,14 +11,14 @@ void selective_scan(benchmark::State& state) {
   const std::int64_t T = bench.tokens, C = bench.model.d_inner, N = bench.model.states;
   const ScanParams params{bench.floats(N * C, -16, -0.5), bench.floats(C), bench.floats(C, -5, -2),
                           N};
-  const ScanState h{bench.floats(N * C), DType::f32, nullptr};
+  const SequenceRun<void*> one[] = {{{.end = T}, bench.floats(N * C)}};
   const auto matrix = [&](std::int64_t cols) {
     return f32_activation(bench.floats(T * cols), T, cols);
   };
   const ScanInputs in{matrix(C), matrix(C), matrix(N), matrix(N), matrix(C)};
   const Activation y = matrix(C);
   for (auto _ : state) {
-    krait::selective_scan(bench.ctx, params, in, h, y);
+    krait::selective_scan(bench.ctx, params, in, one, y);
     benchmark::ClobberMemory();
   }
   // Multiplications: ten for each h (dt A, six in exp2, dt u B, h, y), 23 for softplus and silu,

@@ -55,19 +55,24 @@ struct Case {
   }
 
   ScanParams params() const {
-    return {a2.data(), D.data(), options.bias ? dt_bias.data() : nullptr, options.states};
+    return {a2.data(),      D.data(),      options.bias ? dt_bias.data() : nullptr,
+            options.states, options.state, state_scale.data()};
   }
-  ScanState state() {
-    if (options.state == DType::f16) return {state_f16.data(), DType::f16, nullptr};
-    if (options.state == DType::i8) return {state_i8.data(), DType::i8, state_scale.data()};
-    return {state_f32.data(), DType::f32, nullptr};
+  void* state() {
+    if (options.state == DType::f16) return state_f16.data();
+    if (options.state == DType::i8) return state_i8.data();
+    return state_f32.data();
+  }
+  /// Tokens [begin, end) of the inputs into rows of y.
+  void run(Context& ctx, const Activation& y, std::int64_t begin, std::int64_t end) {
+    const auto rows = [&](const TestActivation& x) { return x.view.row_range(begin, end); };
+    const ScanInputs in{rows(u), rows(dt), rows(B), rows(C), options.gate ? rows(z) : Activation{}};
+    const SequenceRun<void*> one[] = {{{.end = end - begin, .position = begin}, state()}};
+    selective_scan(ctx, params(), in, one, y.row_range(begin, end));
   }
   void run(Context& ctx, const Activation& y, std::int64_t chunk = 1 << 30) {
     for (std::int64_t t = 0; t < options.tokens; t += chunk) {
-      const std::int64_t end = std::min(t + chunk, options.tokens);
-      const auto rows = [&](const TestActivation& x) { return x.view.row_range(t, end); };
-      ScanInputs in{rows(u), rows(dt), rows(B), rows(C), options.gate ? rows(z) : Activation{}};
-      selective_scan(ctx, params(), in, state(), y.row_range(t, end));
+      run(ctx, y, t, std::min(t + chunk, options.tokens));
     }
   }
   bool same_state(const Case& other) const {
@@ -120,10 +125,7 @@ TEST_P(SelectiveScan, AgreesWithDoublePrecision) {
           take_state();
           TestActivation y(kFloat, o.tokens, o.channels, 1.0f, 3);
           for (std::int64_t t = 0; t < o.tokens; ++t) {
-            const auto row = [&](const TestActivation& x) { return x.view.row_range(t, t + 1); };
-            ScanInputs in{row(c.u), row(c.dt), row(c.B), row(c.C),
-                          extras ? row(c.z) : Activation{}};
-            selective_scan(test.ctx, c.params(), in, c.state(), y.view.row_range(t, t + 1));
+            c.run(test.ctx, y.view, t, t + 1);
             for (std::int64_t ch = 0; ch < o.channels; ++ch) {
               const std::size_t i = static_cast<std::size_t>(ch);
               const double x = at(c.dt, t, ch) + (extras ? c.dt_bias[i] : 0.0f);

@@ -8,9 +8,9 @@
 namespace krait {
 namespace {
 
-// One layer with heads of 64 channels, 128 states and one group; inputs f32. The state is read and
-// written once per call of one token; one with dynamic scales is only read, with what is recent of
-// half a chunk.
+// One layer with heads of 64 channels, 128 states and one group; inputs f32. A state that is
+// rounded after every token is read and written once per call of one token; others are only read,
+// with what is recent of half a chunk.
 enum class Kept { f32, f16, i8, i8_clusters, i8_rows };
 
 void ssd(benchmark::State& state, Kept kept) {
@@ -40,8 +40,10 @@ void ssd(benchmark::State& state, Kept kept) {
     const std::int64_t scales = 4 * N * kSsdClusters;
     s.clusters = {bench.floats(scales, 0.01, 0.02), bench.floats(scales, 50, 100), table.data(),
                   slot.data()};
-  } else if (kept == Kept::i8_rows) {
-    s.row_scale = bench.floats(C, 0.01, 0.02);
+  }
+  if (kept == Kept::i8_rows) s.row_scale = bench.floats(C, 0.01, 0.02);
+  const bool replayed = kept == Kept::i8_rows || kept == Kept::f32;
+  if (replayed) {
     s.recent = {bench.floats(C * (kSsdChunk - 1)), bench.floats(N * kSsdChunk),
                 bench.floats(H * kSsdChunk, 0, 1)};
   }
@@ -50,14 +52,15 @@ void ssd(benchmark::State& state, Kept kept) {
   };
   const SsdInputs in{matrix(C), matrix(H), matrix(N), matrix(N)};
   const Activation y = matrix(C);
+  SequenceRun<SsdState> run[] = {{{.end = T}, s}};
   for (auto _ : state) {
-    krait::ssd(bench.ctx, params, in, s, y);
-    if (kept == Kept::i8_rows) s.position += T;  // calls of one token end a chunk now and then
+    krait::ssd(bench.ctx, params, in, run, y);
+    run[0].rows.position += T;  // calls of one token end a chunk now and then
     benchmark::ClobberMemory();
   }
   const auto element = static_cast<std::int64_t>(size_of(dtype));
   std::int64_t state_bytes = 2 * N * C * element;
-  if (kept == Kept::i8_rows && T == 1) state_bytes = N * C + kSsdChunk / 2 * 4 * (C + N);
+  if (replayed && T == 1) state_bytes = N * C * element + kSsdChunk / 2 * 4 * (C + N);
   bench.report(state, state_bytes + T * 4 * (2 * C + H + 2 * N));
 }
 BENCHMARK_CAPTURE(ssd, f32, Kept::f32)->Apply(for_each_case);
@@ -66,8 +69,7 @@ BENCHMARK_CAPTURE(ssd, i8, Kept::i8)->Apply(for_each_case);
 BENCHMARK_CAPTURE(ssd, i8_clusters, Kept::i8_clusters)->Apply(for_each_case);
 BENCHMARK_CAPTURE(ssd, i8_rows, Kept::i8_rows)->Apply(for_each_case);
 
-// An f32 state over a prompt at Mamba-2's shapes of 130m, 2.7b and 8b (8 groups): in chunks, and as
-// the recurrence with B and C laid out for it and all decays at hand.
+// An f32 state over a prompt at Mamba-2's shapes of 130m, 2.7b and 8b (8 groups).
 struct Prompt {
   explicit Prompt(const benchmark::State& state)
       : bench(state), T(bench.tokens), H(bench.model.d_inner / P), G(H == 128 ? 8 : 1) {}
@@ -96,50 +98,15 @@ void ssd_chunks(benchmark::State& state) {
                          .dt_bias = bench.floats(H, -5, -2),
                          .dt_min = 0,
                          .dt_max = 100};
-  const SsdState kept{.data = bench.floats(prompt.N * C)};
+  const SequenceRun<SsdState> kept[] = {
+      {{.end = prompt.T},
+       {.data = bench.floats(prompt.N * C),
+        .recent = {bench.floats(C * (kSsdChunk - 1)), bench.floats(GN * kSsdChunk),
+                   bench.floats(H * kSsdChunk, 0, 1)}}}};
   const SsdInputs in{prompt.matrix(C), prompt.matrix(H), prompt.matrix(GN), prompt.matrix(GN)};
   const Activation y = prompt.matrix(C);
   for (auto _ : state) {
     krait::ssd(bench.ctx, params, in, kept, y);
-    benchmark::ClobberMemory();
-  }
-  prompt.report(state);
-}
-
-void ssd_recurrence(benchmark::State& state) {
-  Prompt prompt(state);
-  constexpr std::int64_t P = Prompt::P, N = Prompt::N;
-  const std::int64_t H = prompt.H, C = H * P, GN = prompt.G * N;
-  BenchContext& bench = prompt.bench;
-  const float *delta = prompt.random(H, 0, 0.2), *decay = prompt.random(H, 0.1, 1);
-  const float *x = prompt.random(C), *B = prompt.random(GN), *K = prompt.random(GN);
-  const float* D = bench.floats(C);
-  float *kept = bench.floats(N * C), *y = prompt.random(C);
-  for (auto _ : state) {
-    bench.pool.parallel_for(H, 1, [&](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t h = begin; h < end; ++h) {
-        for (std::int64_t t = 0; t < prompt.T; t += kSsdBlock) {
-          const std::int64_t group = t * GN + h * prompt.G / H * N * kSsdBlock;
-          bench.ctx.kernels.ssd->run_f32({.tokens = kSsdBlock,
-                                          .head_dim = P,
-                                          .states = N,
-                                          .delta = delta + t * H + h,
-                                          .decay = decay + t * H + h,
-                                          .step_stride = H,
-                                          .x = x + t * C + h * P,
-                                          .x_stride = C,
-                                          .B = B + group,
-                                          .C = K + group,
-                                          .D = D + h * P,
-                                          .state = kept + h * N * P,
-                                          .scale = nullptr,
-                                          .inverse = nullptr,
-                                          .slot = nullptr,
-                                          .y = y + t * C + h * P,
-                                          .y_stride = C});
-        }
-      }
-    });
     benchmark::ClobberMemory();
   }
   prompt.report(state);
@@ -155,7 +122,7 @@ void for_each_prompt(benchmark::internal::Benchmark* bench) {
   }
 }
 BENCHMARK(ssd_chunks)->Apply(for_each_prompt);
-BENCHMARK(ssd_recurrence)->Apply(for_each_prompt);
+// DEL->Apply(for_each_prompt);
 
 }  // namespace
 }  // namespace krait

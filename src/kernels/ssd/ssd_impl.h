@@ -21,23 +21,6 @@ void ssd_steps(const SsdSteps& s) {
 
 // The types of state: how it is kept in memory and what is left of S after a token. One object is
 // for a vector of channels, from c on; at(n) is the one for their state n.
-struct SsdF32 {
-  using Element = float;
-  template <typename P>
-  static SsdF32 make(const SsdRun&, std::int64_t, P) noexcept {
-    return {};
-  }
-  template <typename P>
-  Vec read(const float* p, P part) const noexcept {
-    return load(p, part);
-  }
-  template <typename P>
-  void write(float* p, Vec s, P part) const noexcept {
-    store(p, s, part);
-  }
-  Vec rounded(Vec s) const noexcept { return s; }
-  SsdF32 at(std::int64_t) const noexcept { return *this; }
-};
 struct SsdF16 {
   using Element = std::uint16_t;
   template <typename P>
@@ -169,8 +152,9 @@ void ssd_run(const SsdRun& run) {
 }
 
 constexpr SsdKernels kSsdKernels{
-    ssd_steps, ssd_run<SsdF32>, ssd_run<SsdF16>, ssd_run<SsdI8>, ssd_run<SsdI8Clusters>, ssd_scores,
-    ssd_chunk, ssd_advance,     ssd_token,       ssd_widen_rows, ssd_round_rows};
+    ssd_steps,     ssd_run<SsdF16>, ssd_run<SsdI8>,   ssd_run<SsdI8Clusters>, ssd_scores,
+    ssd_chunk,     ssd_advance,     ssd_token<float>, ssd_token<std::int8_t>, ssd_widen_rows,
+    ssd_round_rows};
 
 }  // namespace
 }  // namespace krait

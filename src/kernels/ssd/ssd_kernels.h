@@ -47,7 +47,7 @@ struct SsdScores {
   float* scores;   ///< [tokens, kSsdQ], written; what is right of the diagonal is never read
 };
 
-/// One chunk of a head, `channels` of its channels. With an f32 state.
+/// One chunk of a head, `channels` of its channels.
 struct SsdChunk {
   std::int64_t channels, states;
   const float *delta, *decay;  ///< of token t at [t * step_stride]
@@ -74,11 +74,11 @@ struct SsdAdvance {
   std::int64_t state_stride;
 };
 
-/// The output of one token of a head with a dynamic int8 state, which is that of its chunk's start.
+/// The output of one token of a head whose state is that of its chunk's start.
 struct SsdToken {
   std::int64_t head_dim, states, before;  ///< `before` tokens of the chunk come before it
-  const std::int8_t* state;               ///< [states, head_dim]
-  const float* row_scale;                 ///< [head_dim]
+  const void* state;                      ///< [states, head_dim]: f32, or int8 by row
+  const float* row_scale;                 ///< int8: [head_dim]
   const float* C;                         ///< [states]
   float decay;                            ///< e[t]
   const float* mixing;                    ///< [before + 1]: A[t, s] G[t, s]
@@ -99,15 +99,15 @@ struct SsdRows {
 
 struct SsdKernels {
   void (*steps)(const SsdSteps& steps);
-  /// One for each type of state.
-  void (*run_f32)(const SsdRun& run);
+  /// One for each type of state that is rounded after every token.
   void (*run_f16)(const SsdRun& run);
   void (*run_i8)(const SsdRun& run);
   void (*run_i8_clusters)(const SsdRun& run);
   void (*scores)(const SsdScores& scores);
   void (*chunk)(const SsdChunk& chunk);
   void (*advance)(const SsdAdvance& advance);
-  void (*token)(const SsdToken& token);
+  void (*token_f32)(const SsdToken& token);
+  void (*token_i8)(const SsdToken& token);
   /// wide = state * scale
   void (*widen_rows)(const SsdRows& rows);
   /// state and scale of wide, and wide of them.

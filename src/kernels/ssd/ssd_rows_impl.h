@@ -1,5 +1,5 @@
-// A dynamic int8 state over Vec: part of ssd_impl.h. Each row, one channel of a head with its
-// states, has a scale of its own.
+// States that stay as they are within a chunk, over Vec: part of ssd_impl.h. Each row of an int8
+// one, a channel of a head with its states, has a scale of its own.
 #pragma once
 
 #include "kernels/ssd/ssd_chunk_impl.h"
@@ -9,21 +9,31 @@
 namespace krait {
 namespace {
 
-/// Channels from p on, `vecs` vectors of them. The state is read as it lies in memory.
-template <int vecs, typename P>
+template <typename P>
+inline Vec load_state(const float* state, Vec, P part) {
+  return load(state, part);
+}
+template <typename P>
+inline Vec load_state(const std::int8_t* state, Vec scale, P part) {
+  return to_float(load_i8(state, part)) * scale;
+}
+
+/// Channels from p on, `vecs` vectors of them. T is the state's type, which is read as it lies in
+/// memory.
+template <typename T, int vecs, typename P>
 [[gnu::always_inline]] inline void token_block(const SsdToken& k, std::int64_t p, P part) {
   Vec scale[vecs], y[vecs];
 #pragma GCC unroll 4
   for (int v = 0; v < vecs; ++v) {
-    scale[v] = load(k.row_scale + p + v * kLanes, part);
+    if constexpr (sizeof(T) == 1) scale[v] = load(k.row_scale + p + v * kLanes, part);
     y[v] = broadcast(0.0f);
   }
-  const std::int8_t* state = k.state + p;
+  const T* state = static_cast<const T*>(k.state) + p;
   for (std::int64_t n = 0; n < k.states; ++n) {
     const Vec C = broadcast(k.C[n]);
 #pragma GCC unroll 4
     for (int v = 0; v < vecs; ++v) {
-      y[v] = fma(C, to_float(load_i8(state + v * kLanes, part)) * scale[v], y[v]);
+      y[v] = fma(C, load_state(state + v * kLanes, scale[v], part), y[v]);
     }
     state += k.head_dim;
   }
@@ -48,13 +58,14 @@ template <int vecs, typename P>
   for (int v = 0; v < vecs; ++v) store(k.y + p + v * kLanes, fma(weight, dx[v], y[v]), part);
 }
 
+template <typename T>
 void ssd_token(const SsdToken& k) {
   std::int64_t p = 0;
   for (; p + 4 * kLanes <= k.head_dim; p += 4 * kLanes) {  // several chains at a time
-    token_block<4>(k, p, Whole{});
+    token_block<T, 4>(k, p, Whole{});
   }
   for_blocks<kLanes>(k.head_dim - p,
-                     [&](std::int64_t rest, auto part) { token_block<1>(k, p + rest, part); });
+                     [&](std::int64_t rest, auto part) { token_block<T, 1>(k, p + rest, part); });
 }
 
 void ssd_widen_rows(const SsdRows& r) {
@@ -79,7 +90,7 @@ void ssd_round_rows(const SsdRows& r) {
 #pragma GCC unroll 4
       for (int v = 0; v < vecs; ++v) {
         const Vec s = load(r.wide + n * r.channels + p + v * kLanes, part);
-        largest[v] = max(abs(s), largest[v]);
+        largest[v] = max_magnitude(abs(s), largest[v]);  // NaN stays to be seen
       }
     }
     for (int v = 0; v < vecs; ++v) {

@@ -68,8 +68,8 @@ struct SsdCase {
                                           c % o.head_dim)] = 127;
       }
       for (std::int8_t& q : state_i8) q = std::max<std::int8_t>(q, -127);
-      make_recent();
     }
+    if (has_chunks()) make_recent();
     // Two tables, of which heads take one or the other.
     cluster_scale = random_floats(rng, 2 * o.states * kSsdClusters, 0.005, 0.02);
     for (float scale : cluster_scale) cluster_inverse.push_back(1.0f / scale);
@@ -78,6 +78,8 @@ struct SsdCase {
       slot.push_back(static_cast<std::int8_t>(rng.below(kSsdClusters)));
     }
   }
+  /// Whether the state is that of the last chunk's end.
+  bool has_chunks() const { return options.state == Kept::f32 || is_dynamic(); }
   bool is_dynamic() const { return options.state == Kept::i8_rows; }
   bool is_int8() const { return options.state != Kept::f32 && options.state != Kept::f16; }
 
@@ -93,11 +95,11 @@ struct SsdCase {
             .dt_min = o.dt_min,
             .dt_max = o.dt_max};
   }
-  /// As the token at `t` finds it.
-  SsdState state(std::int64_t t = 0) {
+  SsdState state() {
+    const SsdRecent recent{recent_dx.data(), recent_B.data(), recent_decay.data()};
     switch (options.state) {
       case Kept::f32:
-        return {.data = state_f32.data(), .position = options.position + t};
+        return {.data = state_f32.data(), .recent = recent};
       case Kept::f16:
         return {.data = state_f16.data(), .dtype = DType::f16};
       case Kept::i8:
@@ -113,17 +115,19 @@ struct SsdCase {
     return {.data = state_i8.data(),
             .dtype = DType::i8,
             .row_scale = state_scale.data(),
-            .recent = {recent_dx.data(), recent_B.data(), recent_decay.data()},
-            .position = options.position + t};
+            .recent = recent};
+  }
+  /// Tokens [begin, end) of the inputs, as the rows of a batch.
+  SequenceRun<SsdState> tokens(std::int64_t begin, std::int64_t end) {
+    return {{.begin = begin, .end = end, .position = options.position + begin}, state()};
   }
   /// Tokens since the last chunk of the sequence ended, as the token at `t` finds them.
   std::int64_t recent(std::int64_t t) const { return (options.position + t) % kSsdChunk; }
   /// State i in memory order, (head, n, p), as the token at `t` finds it.
   double value(std::size_t i, std::int64_t t) const {
     if (options.state == Kept::f16) return f16_to_f32(state_f16[i]);
-    if (!is_int8()) return state_f32[i];
-    const double value = static_cast<double>(scale(i)) * state_i8[i];
-    if (!is_dynamic() || recent(t) == 0) return value;
+    const double value = is_int8() ? static_cast<double>(scale(i)) * state_i8[i] : state_f32[i];
+    if (!has_chunks() || recent(t) == 0) return value;
     constexpr auto Q = static_cast<std::size_t>(kSsdChunk);
     const auto P = static_cast<std::size_t>(options.head_dim);
     const auto N = static_cast<std::size_t>(options.states);
@@ -148,10 +152,12 @@ struct SsdCase {
   }
   void run(Context& ctx, const Activation& y, std::int64_t chunk = 1 << 30) {
     for (std::int64_t t = 0; t < options.tokens; t += chunk) {
-      const std::int64_t end = std::min(t + chunk, options.tokens);
-      const auto rows = [&](const TestActivation& a) { return a.view.row_range(t, end); };
-      ssd(ctx, params(), {rows(x), rows(dt), rows(B), rows(C)}, state(t), y.row_range(t, end));
+      run(ctx, y, t, std::min(t + chunk, options.tokens));
     }
+  }
+  void run(Context& ctx, const Activation& y, std::int64_t begin, std::int64_t end) {
+    const SequenceRun<SsdState> one[] = {tokens(begin, end)};
+    ssd(ctx, params(), {x.view, dt.view, B.view, C.view}, one, y);
   }
   bool same_state(const SsdCase& other) const {
     return same_bits(state_f32, other.state_f32) && same_bits(state_f16, other.state_f16) &&

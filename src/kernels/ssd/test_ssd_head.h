@@ -13,7 +13,7 @@ namespace {
 
 inline std::size_t size(std::int64_t i) { return static_cast<std::size_t>(i); }
 
-/// Its inputs, and delta and a. Of a dynamic int8 state at the start of a chunk.
+/// Its inputs, and delta and a. At the start of a chunk.
 struct Head {
   Head(const SsdCase& c, std::int64_t head) : P(c.options.head_dim), N(c.options.states) {
     const SsdOptions& o = c.options;

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "kernels/attention/attention.h"
 #include "kernels/linear/linear.h"
+#include "kernels/rows/rows.h"
 #include "models/activations.h"
 
 namespace krait {
@@ -27,10 +29,6 @@ HeadCache cache_of(const Attention& a, SequenceState& state, std::size_t head) {
   return cache;
 }
 
-HeadRows rows_from(const HeadRows& rows, std::int64_t begin) {
-  return {rows.at(begin, 0), rows.stride, rows.head_stride};
-}
-
 /// A tap sees the new rows, as f32 and without gaps.
 void observe_rows(Context& ctx, const Site& site, const AttentionSpec& shape, const HeadRows& rows,
                   std::int64_t tokens) {
@@ -38,10 +36,9 @@ void observe_rows(Context& ctx, const Site& site, const AttentionSpec& shape, co
   const Arena::Scope scope(ctx.arena);
   const std::int64_t cols = shape.kv_heads * shape.head_dim;
   float* copy = ctx.arena.take<float>(tokens * cols);
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    for (std::int64_t h = 0; h < shape.kv_heads; ++h) {
-      std::copy_n(rows.at(t, h), shape.head_dim, copy + t * cols + h * shape.head_dim);
-    }
+  for (std::int64_t h = 0; h < shape.kv_heads; ++h) {
+    copy_rows(ctx, f32_activation(rows.at(0, h), tokens, shape.head_dim, rows.stride),
+              f32_activation(copy + h * shape.head_dim, tokens, shape.head_dim, cols));
   }
   observe(ctx, site, f32_activation(copy, tokens, cols));
 }
@@ -73,29 +70,27 @@ HeadInputs project(Context& ctx, const Attention& a, const Activation& hidden) {
 }
 
 /// y f32 [T, heads * head_dim], positions already applied.
-void attend(Context& ctx, const Attention& a, const Batch& batch, const HeadInputs& in,
+void attend(Context& ctx, const Attention& a, const Pass& pass, const HeadInputs& in,
             const Activation& y) {
   observe_rows(ctx, a.k_cache, a.spec, in.k, y.rows);
   observe_rows(ctx, a.v_cache, a.spec, in.v, y.rows);
-  for_each_sequence(ctx, batch,
-                    [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
-                      std::vector<HeadCache> caches(static_cast<std::size_t>(a.spec.kv_heads));
-                      for (std::size_t head = 0; head < caches.size(); ++head) {
-                        caches[head] = cache_of(a, state, head);
-                      }
-                      attention(own,
-                                {.shape = {a.spec.heads, a.spec.kv_heads, a.spec.head_dim},
-                                 .scale = 1.0f / std::sqrt(static_cast<float>(a.spec.head_dim)),
-                                 .tokens = end - begin,
-                                 .past = state.position(),
-                                 .q = rows_from(in.q, begin),
-                                 .k = rows_from(in.k, begin),
-                                 .v = rows_from(in.v, begin),
-                                 .cache = caches.data(),
-                                 .k_dtype = a.k_cache.state_dtype(),
-                                 .v_dtype = a.v_cache.state_dtype()},
-                                y.row_range(begin, end));
-                    });
+  const auto heads = static_cast<std::size_t>(a.spec.kv_heads);
+  std::vector<HeadCache> caches;  // of all sequences
+  for (SequenceState* state : pass.batch.states) {
+    for (std::size_t head = 0; head < heads; ++head) caches.push_back(cache_of(a, *state, head));
+  }
+  const HeadCache* next = caches.data();
+  const auto runs =
+      runs_of(pass, [&](SequenceState&) { return std::exchange(next, next + heads); });
+  attention(ctx,
+            {.shape = {a.spec.heads, a.spec.kv_heads, a.spec.head_dim},
+             .scale = 1.0f / std::sqrt(static_cast<float>(a.spec.head_dim)),
+             .q = in.q,
+             .k = in.k,
+             .v = in.v,
+             .k_dtype = a.k_cache.state_dtype(),
+             .v_dtype = a.v_cache.state_dtype()},
+            runs, y);
 }
 
 }  // namespace
@@ -148,7 +143,7 @@ void run(Context& ctx, const Attention& a, const Pass& pass, const Activation& h
     rotary(ctx, cos, sin, half, in.k, T, a.spec.kv_heads);
   }
   const Activation mixed = f32_activation(ctx.arena.take<float>(T * width), T, width);
-  attend(ctx, a, pass.batch, in, mixed);
+  attend(ctx, a, pass, in, mixed);
   linear(ctx, a.out, to_site(ctx, a.out_input, mixed), f32_activation(out, T, a.out.rows()));
 }
 

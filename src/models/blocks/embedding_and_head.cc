@@ -1,10 +1,10 @@
 #include "models/blocks/embedding_and_head.h"
 
-#include <algorithm>
+#include <vector>
 
 #include "kernels/hadamard/hadamard.h"
 #include "kernels/linear/linear.h"
-#include "kernels/norm/norm.h"
+#include "kernels/rows/rows.h"
 #include "models/activations.h"
 
 namespace krait {
@@ -54,33 +54,51 @@ float* embed(Context& ctx, const Ends& ends, const Batch& batch) {
   return residual;
 }
 
-void run_head(Context& ctx, const Ends& ends, const Batch& batch, LogitRows rows, float* residual,
-              const float* add, float* logits) {
+namespace {
+
+/// The tokens of the batch that have a row of logits.
+std::vector<std::int32_t> tokens_with_logits(const Batch& batch) {
+  std::vector<std::int32_t> tokens;
+  for (std::size_t i = 0; i < batch.rows.size(); ++i) {
+    const std::int64_t end = batch.cu_seqlens[i + 1];
+    const std::int64_t rows = logit_rows(batch.rows[i], end - batch.cu_seqlens[i]);
+    for (std::int64_t t = end - rows; t < end; ++t) {
+      tokens.push_back(static_cast<std::int32_t>(t));
+    }
+  }
+  return tokens;
+}
+
+}  // namespace
+
+void run_head(Context& ctx, const Ends& ends, const Batch& batch, float* residual, const float* add,
+              float* logits) {
   const std::int64_t D = ends.table.cols();
   auto T = static_cast<std::int64_t>(batch.ids.size());
-  if (rows == LogitRows::none && !ctx.tap) return;
-  if (rows == LogitRows::last) {  // only these rows are normed and multiplied
-    const auto sequences = static_cast<std::int64_t>(batch.states.size());
-    float* last_residual = ctx.arena.take<float>(sequences * D);
-    float* last_add = ctx.arena.take<float>(sequences * D);
-    for (std::int64_t i = 0; i < sequences; ++i) {
-      const std::int64_t t = batch.cu_seqlens[static_cast<std::size_t>(i) + 1] - 1;
-      std::copy_n(residual + t * D, D, last_residual + i * D);
-      std::copy_n(add + t * D, D, last_add + i * D);
-    }
-    residual = last_residual;
-    add = last_add;
-    T = sequences;
+  const std::vector<std::int32_t> wanted = tokens_with_logits(batch);
+  if (wanted.empty() && !ctx.tap) return;
+  if (const auto rows = std::ssize(wanted); rows > 0 && rows < T) {  // only they are multiplied
+    const auto gathered = [&](const float* from) {
+      const Activation all = f32_activation(const_cast<float*>(from), T, D);
+      const Activation some = f32_activation(ctx.arena.take<float>(rows * D), rows, D);
+      gather_rows(ctx, all, wanted, some);
+      return static_cast<float*>(some.data);
+    };
+    residual = gathered(residual);
+    add = gathered(add);
+    T = rows;
   }
   const Activation hidden = norm_to_site(ctx, residual, add, ends.norm, ends.head_input, T);
-  if (rows == LogitRows::none) {
+  if (wanted.empty()) {
     ctx.tap->product(ends.head, hidden);
     return;
   }
-  linear(ctx, ends.head, hidden, f32_activation(logits, T, ends.head.rows()));
-  if (ends.spec.logit_scale != 1) {
-    scale_rows(ctx, logits, ends.spec.logit_scale, T, ends.head.rows());
-  }
+  const std::int64_t V = ends.head.rows();
+  Memory& memory = ctx.arena.memory();
+  float* const out = memory.is_host() ? logits : ctx.arena.take<float>(T * V);
+  linear(ctx, ends.head, hidden, f32_activation(out, T, V));
+  if (ends.spec.logit_scale != 1) scale_rows(ctx, out, ends.spec.logit_scale, T, V);
+  if (out != logits) memory.read(logits, out, static_cast<std::size_t>(T * V) * sizeof(float));
 }
 
 }  // namespace krait

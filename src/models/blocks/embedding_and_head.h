@@ -26,9 +26,9 @@ void prepare(Ends& e);
 /// The embeddings of the batch, f32 [T, D], taken from the arena: the residual stream.
 float* embed(Context& ctx, const Ends& ends, const Batch& batch);
 
-/// Final norm of residual + add [T, D] and logits [rows, V] of the rows that are asked for. Without
-/// rows nothing is computed, unless someone watches the head's input.
-void run_head(Context& ctx, const Ends& ends, const Batch& batch, LogitRows rows, float* residual,
-              const float* add, float* logits);
+/// Final norm of residual + add [T, D] and logits [rows, V] of the rows that batch.rows asks for.
+/// Without rows nothing is computed, unless someone watches the head's input.
+void run_head(Context& ctx, const Ends& ends, const Batch& batch, float* residual, const float* add,
+              float* logits);
 
 }  // namespace krait

@@ -1,11 +1,10 @@
 #include "models/blocks/experts.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include "kernels/linear/linear.h"
 #include "kernels/routing/routing.h"
+#include "kernels/rows/rows.h"
 #include "models/activations.h"
 
 namespace krait {
@@ -31,37 +30,31 @@ void visit(Experts& x, Visitor& v) {
 }
 
 void run(Context& ctx, const Experts& x, const Pass&, const Activation& hidden, float* out) {
-  const std::int64_t T = hidden.rows, D = hidden.cols, k = x.spec.per_token;
+  const std::int64_t T = hidden.rows, D = hidden.cols;
   const auto experts = x.spec.experts;
   const Activation logits = f32_activation(ctx.arena.take<float>(T * experts), T, experts);
   Activation routed = hidden;
   if (x.router_input.numerics.hadamard_block > 0) {  // in place, and the experts read it too
     routed.data = ctx.arena.take<float>(T * D);
-    std::copy_n(hidden.f32(), T * D, static_cast<float*>(routed.data));
+    copy_rows(ctx, hidden, routed);
   }
   linear(ctx, x.router, to_site(ctx, x.router_input, routed), logits);
-  auto* chosen = ctx.arena.take<std::int32_t>(T * k);
-  float* weights = ctx.arena.take<float>(T * k);
-  top_experts(ctx, logits, k, chosen, weights);
+  const Routing routing = top_experts(ctx, logits, x.spec.per_token);
 
   const Activation rows = to_site(ctx, x.input, hidden);
-  auto* tokens = ctx.arena.take<std::int32_t>(T);
-  float* shares = ctx.arena.take<float>(T);
-  std::fill_n(out, T * D, 0.0f);
-  for (std::int64_t e = 0; e < experts; ++e) {
-    std::int64_t count = 0;
-    for (std::int64_t i = 0; i < T * k; ++i) {
-      if (chosen[i] != e) continue;
-      tokens[count] = static_cast<std::int32_t>(i / k);
-      shares[count++] = weights[i];
-    }
+  clear_rows(ctx, out, T, D);
+  for (std::size_t e = 0; e < x.experts.size(); ++e) {
+    const std::size_t begin = routing.begin[e], count = routing.begin[e + 1] - begin;
     if (count == 0) continue;
+    const auto tokens = std::span(routing.tokens).subspan(begin, count);
+    const auto mine_count = static_cast<std::int64_t>(count);
     const Arena::Scope scope(ctx.arena);
-    const Activation mine = take_site(ctx, x.input, count);
-    gather_rows(rows, tokens, mine);
-    float* answers = ctx.arena.take<float>(count * D);
-    run(ctx, x.experts[static_cast<std::size_t>(e)], x.spec.each, x.down_input, mine, answers);
-    add_weighted_rows(ctx, f32_activation(answers, count, D), tokens, shares, out);
+    const Activation mine = take_site(ctx, x.input, mine_count);
+    gather_rows(ctx, rows, tokens, mine);
+    float* answers = ctx.arena.take<float>(mine_count * D);
+    run(ctx, x.experts[e], x.spec.each, x.down_input, mine, answers);
+    scatter_add(ctx, f32_activation(answers, mine_count, D), tokens,
+                std::span(routing.weights).subspan(begin, count), out);
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "kernels/linear/linear.h"
 #include "kernels/quantize/quantize.h"
+#include "kernels/rows/rows.h"
 #include "kernels/selective_scan/selective_scan.h"
 #include "models/activations.h"
 
@@ -28,17 +29,16 @@ Tensor make_a2(const Tensor& A_log) {
   return a2;
 }
 
-/// h [N, E]
-Activation state_of(const Mamba1& m, SequenceState& state) {
-  const StateBuffer& buffer = state.layout().buffers[m.ssm_buffer];
-  const bool int8 = buffer.dtype == DType::i8;
-  return {.data = state.buffer(m.ssm_buffer),
-          .dtype = buffer.dtype,
-          .rows = m.spec.d_state,
-          .cols = m.spec.d_inner,
-          .stride = m.spec.d_inner,
-          .strategy = Strategy::channel,
-          .scale = int8 ? static_scale(m.ssm_state) : nullptr};
+/// Shows h [N, E] to the tap.
+void observe_state(Context& ctx, const Mamba1& m, const ScanParams& params, void* state) {
+  observe(ctx, m.ssm_state,
+          {.data = state,
+           .dtype = params.state_dtype,
+           .rows = m.spec.d_state,
+           .cols = m.spec.d_inner,
+           .stride = m.spec.d_inner,
+           .strategy = Strategy::channel,
+           .scale = const_cast<float*>(params.state_scale)});
 }
 
 /// dt, B and C [T, R | N | N] = u W_x^T, each through its norm and in its site's numerics.
@@ -51,7 +51,7 @@ void normed_dt_B_C(Context& ctx, const Mamba1& m, const Activation& u, Activatio
   for (int i = 0; i < 3; ++i) {
     const std::int64_t width = sites[i]->channels;
     float* part = ctx.arena.take<float>(T * width);
-    for (std::int64_t t = 0; t < T; ++t) std::copy_n(whole.f32(t) + begin, width, part + t * width);
+    copy_rows(ctx, whole.columns(begin, begin + width), f32_activation(part, T, width));
     begin += width;
     out[i] = take_site(ctx, *sites[i], T);
     add_norm(ctx, part, nullptr, m.inner_norms[i], out[i]);
@@ -125,11 +125,9 @@ void run(Context& ctx, const Mamba1& m, const Pass& pass, const Activation& hidd
   const bool conv_quantizes = m.x_proj_input.is_static_int8();
   const Activation conv_u = conv_quantizes ? take_site(ctx, m.x_proj_input, T)
                                            : f32_activation(ctx.arena.take<float>(T * E), T, E);
-  for_each_sequence(ctx, pass.batch,
-                    [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
-                      causal_conv1d(own, m.conv, x.row_range(begin, end),
-                                    state.buffer(m.conv_buffer), conv_u.row_range(begin, end));
-                    });
+  causal_conv1d(ctx, m.conv, x,
+                runs_of(pass, [&](SequenceState& state) { return state.buffer(m.conv_buffer); }),
+                conv_u);
   Activation u = conv_u;
   if (m.x_proj_input.is_int8() && !conv_quantizes) {
     u = take_site(ctx, m.x_proj_input, T);
@@ -153,22 +151,18 @@ void run(Context& ctx, const Mamba1& m, const Pass& pass, const Activation& hidd
 
   // y = SSM(A, B, C, D, softplus(dt + bias))(u) * silu(z) [T, E]
   const Activation y = f32_activation(ctx.arena.take<float>(T * E), T, E);
+  const DType dtype = m.ssm_state.state_dtype();
   const ScanParams params{.a2 = m.a2.as<float>().data(),
                           .D = m.D.as<float>().data(),
                           .dt_bias = m.dt_bias.as<float>().data(),
-                          .states = m.spec.d_state};
-  for_each_sequence(
-      ctx, pass.batch,
-      [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
-        const ScanInputs in{.u = scan_u.row_range(begin, end),
-                            .dt = dt.row_range(begin, end),
-                            .B = B.row_range(begin, end),
-                            .C = C.row_range(begin, end),
-                            .z = z.row_range(begin, end)};
-        const Activation h = state_of(m, state);
-        selective_scan(own, params, in, {h.data, h.dtype, h.scale}, y.row_range(begin, end));
-        observe(own, m.ssm_state, h);
-      });
+                          .states = m.spec.d_state,
+                          .state_dtype = dtype,
+                          .state_scale = dtype == DType::i8 ? static_scale(m.ssm_state) : nullptr};
+  const auto h = runs_of(pass, [&](SequenceState& state) { return state.buffer(m.ssm_buffer); });
+  selective_scan(ctx, params, {.u = scan_u, .dt = dt, .B = B, .C = C, .z = z}, h, y);
+  if (ctx.tap) {
+    for (const auto& sequence : h) observe_state(ctx, m, params, sequence.state);
+  }
 
   const Activation gated = to_site(ctx, m.out_proj_input, y);
   linear(ctx, m.out_proj, gated, f32_activation(out, T, m.out_proj.rows()));

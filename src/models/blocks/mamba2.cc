@@ -10,6 +10,7 @@
 #include "kernels/gated_norm/gated_norm.h"
 #include "kernels/hadamard/hadamard.h"
 #include "kernels/linear/linear.h"
+#include "kernels/rows/rows.h"
 #include "kernels/ssd/ssd.h"
 #include "models/activations.h"
 
@@ -167,22 +168,23 @@ void add_state(Mamba2& m, int layer, StateLayout& state) {
                                 { s.d_conv - 1, m.xBC[k].input.channels });
   }
   const DType ssm_dtype = m.ssm_state.state_dtype();
-  // Of a dynamic int8 state every token reads all, with half a chunk of what is recent, and adds to
-  // the latter; the last of a chunk reads and writes all.
+  // Where tokens are taken in chunks every token reads all of the state, with half a chunk of what
+  // is recent, and adds to the latter; the last of a chunk reads and writes all.
   constexpr double kEnds = 1.0 / kSsdChunk;
   const bool by_row = m.ssm_state.is_int8() && m.ssm_state.numerics.args.dynamic;
-  const double passes = by_row ? 1 + 2 * kEnds : 2, recent_passes = 0.5 + 3 * kEnds;
+  m.has_chunks = by_row || ssm_dtype == DType::f32;
+  const double passes = m.has_chunks ? 1 + 2 * kEnds : 2, recent_passes = 0.5 + 3 * kEnds;
   m.ssm_buffer = state.add("ssm_state", layer, ssm_dtype, {s.heads, s.d_state, s.head_dim}, passes);
-  if (ssm_dtype == DType::f32) state.chunk = kSsdChunk;
-  if (by_row) {
-    const auto add = [&](const char* name, const Shape& shape, double times) {
-      return state.add(name, layer, DType::f32, shape, times);
-    };
-    m.row_scale_buffer = add("ssm_state_scale", {s.heads, s.head_dim}, passes);
-    m.recent_dx_buffer = add("ssm_recent_dx", {s.heads, kSsdChunk - 1, s.head_dim}, recent_passes);
-    m.recent_B_buffer = add("ssm_recent_B", {s.groups, s.d_state, kSsdChunk}, recent_passes);
-    m.recent_decay_buffer = add("ssm_recent_decay", {s.heads, kSsdChunk}, 2);
-  }
+  const auto add = [&](const char* name, const Shape& shape, double times) {
+    const std::size_t index = state.add(name, layer, DType::f32, shape, times);
+    if (!by_row) state.buffers[index].since = 3;
+    return index;
+  };
+  if (by_row) m.row_scale_buffer = add("ssm_state_scale", {s.heads, s.head_dim}, passes);
+  if (!m.has_chunks) return;
+  m.recent_dx_buffer = add("ssm_recent_dx", {s.heads, kSsdChunk - 1, s.head_dim}, recent_passes);
+  m.recent_B_buffer = add("ssm_recent_B", {s.groups, s.d_state, kSsdChunk}, recent_passes);
+  m.recent_decay_buffer = add("ssm_recent_decay", {s.heads, kSsdChunk}, 2);
 }
 
 // ---- forward ------------------------------------------------------------------------------------
@@ -192,33 +194,31 @@ void add_state(Mamba2& m, int layer, StateLayout& state) {
 namespace {
 
 /// silu(conv(in)) [T, channels] in the numerics of the output's site.
-Activation convolve(Context& ctx, const Mamba2::Conv& conv, const Batch& batch,
+Activation convolve(Context& ctx, const Mamba2::Conv& conv, const Pass& pass,
                     const Activation& in) {
   const std::int64_t T = in.rows, channels = in.cols;
-  // Measured scales may span all sequences: then the convolutions of all come first.
   const bool rotates = conv.output.numerics.hadamard_block > 0;
   const bool quantizes = conv.output.is_static_int8() && !rotates;
   Activation out = quantizes ? take_site(ctx, conv.output, T)
                              : f32_activation(ctx.arena.take<float>(T * channels), T, channels);
-  for_each_sequence(ctx, batch,
-                    [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
-                      causal_conv1d(own, conv.weight, in.row_range(begin, end),
-                                    state.buffer(conv.buffer), out.row_range(begin, end));
-                    });
+  causal_conv1d(ctx, conv.weight, in,
+                runs_of(pass, [&](SequenceState& state) { return state.buffer(conv.buffer); }),
+                out);
   if (!quantizes) return to_site(ctx, conv.output, out);
   observe(ctx, conv.output, out);
   return out;
 }
 
 SsdState state_of(const Mamba2& m, SequenceState& state) {
-  const DType dtype = state.layout().buffers[m.ssm_buffer].dtype;
-  SsdState result{.data = state.buffer(m.ssm_buffer), .dtype = dtype, .position = state.position()};
-  if (dtype != DType::i8) return result;
-  if (m.ssm_state.numerics.args.dynamic) {
-    const auto floats = [&](std::size_t i) { return static_cast<float*>(state.buffer(i)); };
-    result.row_scale = floats(m.row_scale_buffer);
+  const auto floats = [&](std::size_t i) { return static_cast<float*>(state.buffer(i)); };
+  SsdState result{.data = state.buffer(m.ssm_buffer), .dtype = m.ssm_state.state_dtype()};
+  if (m.has_chunks) {
     result.recent = {floats(m.recent_dx_buffer), floats(m.recent_B_buffer),
                      floats(m.recent_decay_buffer)};
+  }
+  if (result.dtype != DType::i8) return result;
+  if (m.has_chunks) {
+    result.row_scale = floats(m.row_scale_buffer);
   } else if (!m.state_scales.table.empty()) {
     const Mamba2::StateScales& scales = m.state_scales;
     result.clusters = {scales.scale.as<float>().data(), scales.inverse.as<float>().data(),
@@ -231,22 +231,19 @@ SsdState state_of(const Mamba2& m, SequenceState& state) {
 
 /// Shows a state to the tap as f32 [N, E], the shape that Mamba-1's has, as B and C before their
 /// rotation would have made it.
-void observe_state(Context& ctx, const Mamba2& m, const SsdParams& params, const SsdState& state) {
-  const std::int64_t N = m.spec.d_state, E = m.spec.d_inner(), P = m.spec.head_dim;
+void observe_state(Context& ctx, const Mamba2& m, const SsdParams& params, const SsdState& state,
+                   std::int64_t position) {
+  const std::int64_t N = m.spec.d_state, E = m.spec.d_inner();
   const Arena::Scope scope(ctx.arena);
-  float* const values = ctx.arena.take<float>(N * E);
-  ssd_state_values(params, state, values);
   const Activation rows = f32_activation(ctx.arena.take<float>(N * E), E, N);
-  for (std::int64_t i = 0; i < N * E; ++i) {  // i = (h N + n) P + p
-    const std::int64_t h = i / (N * P), n = i / P % N, p = i % P;
-    static_cast<float*>(rows.data)[(h * P + p) * N + n] = values[i];
-  }
+  ssd_state_values(ctx, params, state, position, rows);
   if (const std::int64_t block = m.xBC[1].output.numerics.hadamard_block) {
     hadamard_inverse(ctx, rows, block);
   }
   const Activation wide = f32_activation(ctx.arena.take<float>(N * E), N, E);
-  for (std::int64_t i = 0; i < N * E; ++i) {
-    static_cast<float*>(wide.data)[i] = static_cast<const float*>(rows.data)[i % E * N + i / E];
+  for (std::int64_t n = 0; n < N; ++n) {  // a row of `wide` is a column of `rows`
+    copy_rows(ctx, f32_activation(static_cast<float*>(rows.data) + n, E, 1, N),
+              f32_activation(static_cast<float*>(wide.data) + n * E, E, 1));
   }
   observe(ctx, m.ssm_state, wide);
 }
@@ -261,9 +258,9 @@ void run(Context& ctx, const Mamba2& m, const Pass& pass, const Activation& hidd
                std::array{&m.z, &m.xBC[0].input, &m.xBC[1].input, &m.xBC[2].input, &m.dt},
                m.in_proj_scale, parts);
   const Activation &z = parts[0], &dt = parts[4];
-  const Activation x = convolve(ctx, m.xBC[0], pass.batch, parts[1]);
-  const Activation B = convolve(ctx, m.xBC[1], pass.batch, parts[2]);
-  const Activation C = convolve(ctx, m.xBC[2], pass.batch, parts[3]);
+  const Activation x = convolve(ctx, m.xBC[0], pass, parts[1]);
+  const Activation B = convolve(ctx, m.xBC[1], pass, parts[2]);
+  const Activation C = convolve(ctx, m.xBC[2], pass, parts[3]);
 
   const Activation y = f32_activation(ctx.arena.take<float>(T * E), T, E);
   const SsdParams params{.heads = s.heads,
@@ -275,16 +272,13 @@ void run(Context& ctx, const Mamba2& m, const Pass& pass, const Activation& hidd
                          .dt_bias = m.dt_bias.as<float>().data(),
                          .dt_min = s.dt_min,
                          .dt_max = s.dt_max};
-  for_each_sequence(ctx, pass.batch,
-                    [&](Context& own, SequenceState& state, std::int64_t begin, std::int64_t end) {
-                      const auto rows = [&](const Activation& a) {
-                        return a.row_range(begin, end);
-                      };
-                      SsdState h = state_of(m, state);
-                      ssd(own, params, {rows(x), rows(dt), rows(B), rows(C)}, h, rows(y));
-                      h.position += end - begin;
-                      if (own.tap) observe_state(own, m, params, h);
-                    });
+  const auto states = runs_of(pass, [&](SequenceState& state) { return state_of(m, state); });
+  ssd(ctx, params, {x, dt, B, C}, states, y);
+  if (ctx.tap) {
+    for (const auto& [rows, state] : states) {
+      observe_state(ctx, m, params, state, rows.position + rows.tokens());
+    }
+  }
 
   // norm(y silu(z)) in out_proj's numerics, rotated where its weights are
   const std::int64_t block = m.out_proj_input.numerics.hadamard_block;

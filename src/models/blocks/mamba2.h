@@ -41,7 +41,7 @@ struct Mamba2 {
   Tensor in_proj_scale;  // of the columns of in_proj's output, if static
   StateScales state_scales;
   std::size_t ssm_buffer = 0;  // in the state
-  // Of a dynamic int8 state only.
+  bool has_chunks = false;     // with these buffers, the first of an int8 state only
   std::size_t row_scale_buffer = 0, recent_dx_buffer = 0, recent_B_buffer = 0,
               recent_decay_buffer = 0;
 };

@@ -1,4 +1,4 @@
-#include "eval/softmax.h"
+#include "runtime/softmax.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,5 @@
-// A dynamic int8 state: the contract of ssd.h literally, and that nothing else makes the bits.
+// States that stay as they are within a chunk, f32 and dynamic int8: the contract of ssd.h
+// literally, and that nothing else makes the bits.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -11,8 +12,9 @@ namespace {
 
 constexpr std::int64_t Q = kSsdChunk;
 
-class SsdRowState : public ForEachIsa {};
-INSTANTIATE_TEST_SUITE_P(Isas, SsdRowState, supported_isas(), isa_name);
+class SsdReplay : public ForEachIsa {};
+constexpr Kept kReplayed[] = {Kept::f32, Kept::i8_rows};
+INSTANTIATE_TEST_SUITE_P(Isas, SsdReplay, supported_isas(), isa_name);
 
 /// What tokens leave.
 struct Outcome {
@@ -28,8 +30,7 @@ Outcome cut_at(Context& ctx, const SsdOptions& o, std::vector<std::int64_t> ends
   ends.push_back(o.tokens);
   std::int64_t begin = 0;
   for (const std::int64_t end : ends) {
-    const auto rows = [&](const TestActivation& a) { return a.view.row_range(begin, end); };
-    ssd(ctx, c.params(), {rows(c.x), rows(c.dt), rows(c.B), rows(c.C)}, c.state(begin), rows(y));
+    c.run(ctx, y.view, begin, end);
     begin = end;
   }
   EXPECT_TRUE(y.gaps_untouched());
@@ -51,6 +52,10 @@ Outcome literally(const SsdOptions& o) {
     for (std::int64_t t = 0; t < o.tokens; t += Q) {
       head.take_chunk(t, std::min(Q, o.tokens - t));
       if (t + Q > o.tokens) continue;
+      if (!c.is_dynamic()) {
+        std::ranges::copy(head.S, c.state_f32.begin() + h * N * P);
+        continue;
+      }
       head.round_rows();
       std::ranges::copy(head.q, c.state_i8.begin() + h * N * P);
       std::ranges::copy(head.scale, c.state_scale.begin() + h * P);
@@ -77,15 +82,17 @@ std::string text_of(const SsdOptions& o) {
                      o.head_dim, o.states, o.groups);
 }
 
-TEST_P(SsdRowState, AreThoseOfTheContract) {
+TEST_P(SsdReplay, BitsAreThoseOfTheContract) {
   TestContext one(GetParam(), 1), two(GetParam(), 2), five(GetParam(), 5);
   const auto compare = [&](SsdOptions o) {
-    o.state = Kept::i8_rows;
-    const Outcome expected = literally(o);
-    for (TestContext* test : {&one, &two, &five}) {
-      const Outcome got = cut_at(test->ctx, o, {});
-      ASSERT_TRUE(same_bits(got.y, expected.y)) << text_of(o);
-      ASSERT_TRUE(got.left->same_state(*expected.left)) << text_of(o);
+    for (const Kept kept : kReplayed) {
+      o.state = kept;
+      const Outcome expected = literally(o);
+      for (TestContext* test : {&one, &two, &five}) {
+        const Outcome got = cut_at(test->ctx, o, {});
+        ASSERT_TRUE(same_bits(got.y, expected.y)) << text_of(o);
+        ASSERT_TRUE(got.left->same_state(*expected.left)) << text_of(o);
+      }
     }
   };
   for_chunk_shapes(0, compare);
@@ -94,42 +101,51 @@ TEST_P(SsdRowState, AreThoseOfTheContract) {
   }
 }
 
-// Random calls from any position, with what was recent there, against one call of the reference.
-TEST_P(SsdRowState, CutsThreadsAndInstructionSetsChangeNothing) {
-  TestContext reference(Isa::reference, 1);
-  TestContext one(GetParam(), 1), two(GetParam(), 2), five(GetParam(), 5);
-  Rng rng(77);
-  for (const std::int64_t head_dim : {1, 7, 16, 24, 64, 100}) {
-    for (const std::int64_t position : {std::int64_t{0}, std::int64_t{1}, 3 * Q + 9, Q - 1}) {
-      const auto [groups, states] = std::pair{head_dim % 2 ? 3 : 1, head_dim == 64 ? 128 : 13};
-      const SsdOptions o{.tokens = 3 * Q + 5,
-                         .heads = 6,
-                         .head_dim = head_dim,
-                         .groups = groups,
-                         .states = states,
-                         .state = Kept::i8_rows,
-                         .position = position};
-      const Outcome whole = cut_at(reference.ctx, o, {});
-      for (TestContext* test : {&one, &two, &five}) {
-        for (const std::uint64_t longest : {1u, 4u, 20u, 40u}) {
-          std::vector<std::int64_t> ends;
-          for (std::int64_t end = 0;;) {
-            end += 1 + static_cast<std::int64_t>(rng.below(longest));
-            if (end >= o.tokens) break;
-            ends.push_back(end);
-          }
-          const Outcome got = cut_at(test->ctx, o, ends);
-          ASSERT_TRUE(same_bits(got.y, whole.y)) << text_of(o) << ", cuts of up to " << longest;
-          ASSERT_TRUE(got.left->same_state(*whole.left)) << text_of(o);
-        }
+/// Shapes at any position of a chunk.
+template <typename Fn>
+void for_each_position(Fn&& fn) {
+  for (const Kept kept : kReplayed) {
+    for (const std::int64_t head_dim : {1, 7, 16, 24, 64, 100}) {
+      for (const std::int64_t position : {std::int64_t{0}, std::int64_t{1}, 3 * Q + 9, Q - 1}) {
+        const auto [groups, states] = std::pair{head_dim % 2 ? 3 : 1, head_dim == 64 ? 128 : 13};
+        fn(SsdOptions{.tokens = 3 * Q + 5,
+                      .heads = 6,
+                      .head_dim = head_dim,
+                      .groups = groups,
+                      .states = states,
+                      .state = kept,
+                      .position = position});
       }
     }
   }
 }
 
+// Random calls from any position, with what was recent there, against one call of the reference.
+TEST_P(SsdReplay, CutsThreadsAndInstructionSetsChangeNothing) {
+  TestContext reference(Isa::reference, 1);
+  TestContext one(GetParam(), 1), two(GetParam(), 2), five(GetParam(), 5);
+  Rng rng(77);
+  for_each_position([&](const SsdOptions& o) {
+    const Outcome whole = cut_at(reference.ctx, o, {});
+    for (TestContext* test : {&one, &two, &five}) {
+      for (const std::uint64_t longest : {1u, 4u, 20u, 40u}) {
+        std::vector<std::int64_t> ends;
+        for (std::int64_t end = 0;;) {
+          end += 1 + static_cast<std::int64_t>(rng.below(longest));
+          if (end >= o.tokens) break;
+          ends.push_back(end);
+        }
+        const Outcome got = cut_at(test->ctx, o, ends);
+        ASSERT_TRUE(same_bits(got.y, whole.y)) << text_of(o) << ", cuts of up to " << longest;
+        ASSERT_TRUE(got.left->same_state(*whole.left)) << text_of(o);
+      }
+    }
+  });
+}
+
 // With a decay of a the errors of all roundings add up to at most (s / 2) / (1 - a^Q), of which
 // rounding every token would make (s / 2) / (1 - a).
-TEST_P(SsdRowState, AreRoundedOnceInAChunk) {
+TEST_P(SsdReplay, Int8IsRoundedOnceInAChunk) {
   TestContext test(GetParam(), 2);
   const double log2_decay = -0.01, a = std::exp2(log2_decay);
   const auto run = [&](Kept kept) {
@@ -157,7 +173,7 @@ TEST_P(SsdRowState, AreRoundedOnceInAChunk) {
   EXPECT_NEAR(deviation, predicted, 0.15 * predicted);
 }
 
-TEST_P(SsdRowState, TheZeroStateStaysZeroWithoutInputs) {
+TEST_P(SsdReplay, TheZeroStateStaysZeroWithoutInputs) {
   TestContext test(GetParam());
   SsdCase c({.tokens = 2 * Q, .heads = 2, .head_dim = 17, .state = Kept::i8_rows});
   for (float& v : c.x.f32) v = 0;
