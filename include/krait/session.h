@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "krait/engine.h"
+#include "krait/export.h"
 
 namespace krait {
 
@@ -20,11 +21,11 @@ class Session;
 /// sessions[i]->decode(ids[i]) one after the other (but for recipes whose scales span tokens).
 /// Errors: invalid_argument for lists of different lengths, sessions of different engines, a
 /// session that is there twice, an id outside [0, vocab_rows).
-void decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
+KRAIT_API void decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
 
 /// One conversation: a state that does not grow with the text, but for what attention keeps.
 /// Copying forks it. One thread at a time may use it.
-class Session {
+class KRAIT_API Session {
  public:
   Session(const Session&);
   Session& operator=(const Session&);
