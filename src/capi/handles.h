@@ -50,7 +50,8 @@ krait_result view_of(const GenerateResult& result);
 
 struct krait_session {
   krait_session(krait::Engine engine, krait::Session session)
-      : open(std::make_shared<krait::capi::OpenSession>(std::move(engine), std::move(session))) {}
+      : open(std::make_shared<krait::capi::OpenSession>(
+            krait::capi::OpenSession{std::move(engine), std::move(session)})) {}
 
   std::shared_ptr<krait::capi::OpenSession> open;
 };
