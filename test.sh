@@ -27,7 +27,7 @@ release() {
   run_tests release
 }
 parsers() {
-  build asan io_tests tokenizer_tests fast_fuzzers
+  build asan io_tests text_tests tokenizer_tests fast_fuzzers
   run_tests asan -L parser
 }
 aarch64() {

@@ -80,17 +80,18 @@ Rewritten rewrite_literals(std::string_view text) {
 
 /// Builds the document from nlohmann's events; unlike its own builder this one limits the depth,
 /// knows the position of every error, sees duplicate keys and turns {"__float__": ...} around.
+template <typename Json>
 class Builder {
  public:
   explicit Builder(DuplicateKeys duplicates) : duplicates_(duplicates) {}
 
   bool null() { return add(nullptr); }
   bool boolean(bool value) { return add(value); }
-  bool number_integer(Json::number_integer_t value) { return add(value); }
-  bool number_unsigned(Json::number_unsigned_t value) { return add(value); }
-  bool number_float(Json::number_float_t value, const std::string&) { return add(value); }
+  bool number_integer(typename Json::number_integer_t value) { return add(value); }
+  bool number_unsigned(typename Json::number_unsigned_t value) { return add(value); }
+  bool number_float(typename Json::number_float_t value, const std::string&) { return add(value); }
   bool string(std::string& value) { return add(std::move(value)); }
-  bool binary(Json::binary_t&) { return false; }
+  bool binary(typename Json::binary_t&) { return false; }
   bool start_object(std::size_t) { return open(Json::object()); }
   bool start_array(std::size_t) { return open(Json::array()); }
   bool end_array() { return close(); }
@@ -109,7 +110,7 @@ class Builder {
     Json& object = stack_.back().value;
     if (object.size() == 1 && object.begin().key() == kFloatKey && object.begin()->is_string()) {
       constexpr double kInfinity = std::numeric_limits<double>::infinity();
-      const auto& name = object.begin()->get_ref<const std::string&>();
+      const auto& name = object.begin()->template get_ref<const std::string&>();
       if (name == "Infinity") {
         object = kInfinity;
       } else if (name == "-Infinity") {
@@ -121,7 +122,7 @@ class Builder {
     return close();
   }
 
-  bool parse_error(std::size_t position, const std::string&, const Json::exception& error) {
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) {
     offset = position > 0 ? position - 1 : 0;
     refusal = error.what();
     // Keep what stands behind "[json.exception...] parse error at line 1, column 2: ".
@@ -201,19 +202,28 @@ Json wrapped(const Json& json) {
   return result;
 }
 
-}  // namespace
-
-Json parse_json(std::string_view text, const std::string& where, DuplicateKeys duplicates) {
+template <typename Json>
+Json parse(std::string_view text, const std::string& where, DuplicateKeys duplicates) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   const Rewritten rewritten = rewrite_literals(text);
   const std::string_view input = rewritten.edits.empty() ? text : rewritten.text;
-  Builder builder(duplicates);
+  Builder<Json> builder(duplicates);
   if (Json::sax_parse(input.begin(), input.end(), &builder)) return std::move(builder.root);
   if (builder.offset == std::string::npos) {
     fail(ErrorCode::bad_data, "{}: invalid JSON: {}", where, printable(builder.refusal));
   }
   fail(ErrorCode::bad_data, "{}:{}: invalid JSON: {}", where,
        place(text, rewritten.original_offset(builder.offset)), printable(builder.refusal));
+}
+
+}  // namespace
+
+Json parse_json(std::string_view text, const std::string& where, DuplicateKeys duplicates) {
+  return parse<Json>(text, where, duplicates);
+}
+
+OrderedJson parse_ordered_json(std::string_view text, const std::string& where) {
+  return parse<OrderedJson>(text, where, DuplicateKeys::keep_last);
 }
 
 std::string format_json(const Json& json) {

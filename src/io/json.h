@@ -18,6 +18,8 @@ enum class DuplicateKeys { keep_last, refuse };
 /// A UTF-8 byte order mark is skipped. Error: bad_data, "WHERE:LINE:COLUMN: invalid JSON: ...".
 Json parse_json(std::string_view text, const std::string& where,
                 DuplicateKeys duplicates = DuplicateKeys::keep_last);
+/// The same with the keys of each object in the order of the text.
+OrderedJson parse_ordered_json(std::string_view text, const std::string& where);
 Json read_json_file(const std::string& path);  ///< not_found, io_error, bad_data
 
 /// The text of a file, indented by 2, in UTF-8 (other bytes are replaced), with a newline at its

@@ -6,6 +6,7 @@
 
 namespace krait {
 
-using Json = nlohmann::json;
+using Json = nlohmann::json;                 ///< sorts the keys of an object
+using OrderedJson = nlohmann::ordered_json;  ///< keeps their order
 
 }  // namespace krait

@@ -6,8 +6,8 @@
 #include "core/printable.h"
 #include "io/json.h"
 #include "io/json_fields.h"
+#include "text/utf8.h"
 #include "tokenizer/char_class.h"
-#include "tokenizer/utf8.h"
 
 namespace krait {
 namespace {

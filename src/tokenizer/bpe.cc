@@ -4,9 +4,9 @@
 
 #include "core/check.h"
 #include "core/printable.h"
+#include "text/utf8.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/component.h"
-#include "tokenizer/utf8.h"
 
 namespace krait {
 namespace {

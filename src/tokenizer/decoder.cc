@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "text/utf8.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/component.h"
 #include "tokenizer/normalizer.h"
-#include "tokenizer/utf8.h"
 
 namespace krait {
 namespace {

@@ -6,9 +6,9 @@
 #include <array>
 
 #include "core/check.h"
+#include "text/utf8.h"
 #include "tokenizer/char_class.h"
 #include "tokenizer/component.h"
-#include "tokenizer/utf8.h"
 
 namespace krait {
 namespace {

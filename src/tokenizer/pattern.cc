@@ -7,7 +7,7 @@
 
 #include "core/check.h"
 #include "core/printable.h"
-#include "tokenizer/utf8.h"
+#include "text/utf8.h"
 
 namespace krait {
 namespace {

@@ -4,10 +4,10 @@
 #include <span>
 
 #include "core/check.h"
+#include "text/utf8.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/char_class.h"
 #include "tokenizer/component.h"
-#include "tokenizer/utf8.h"
 
 namespace krait {
 namespace {

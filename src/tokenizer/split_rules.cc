@@ -1,7 +1,7 @@
 #include "tokenizer/split_rules.h"
 
+#include "text/utf8.h"
 #include "tokenizer/char_class.h"
-#include "tokenizer/utf8.h"
 
 namespace krait {
 namespace {

@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "io/json.h"
+#include "text/utf8.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/char_class.h"
 #include "tokenizer/normalizer.h"
 #include "tokenizer/pre_tokenizer.h"
-#include "tokenizer/utf8.h"
 
 namespace krait {
 namespace {

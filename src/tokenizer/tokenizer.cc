@@ -6,13 +6,13 @@
 #include "core/check.h"
 #include "core/printable.h"
 #include "io/json.h"
+#include "text/utf8.h"
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/decoder.h"
 #include "tokenizer/normalizer.h"
 #include "tokenizer/post_processor.h"
 #include "tokenizer/pre_tokenizer.h"
-#include "tokenizer/utf8.h"
 
 namespace krait {
 

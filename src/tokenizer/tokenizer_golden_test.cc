@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "text/utf8.h"
 #include "tokenizer/tokenizer.h"
-#include "tokenizer/utf8.h"
 
 namespace krait {
 namespace {

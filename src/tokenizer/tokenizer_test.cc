@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "krait/error.h"
+#include "text/utf8.h"
 #include "tokenizer/byte_alphabet.h"
-#include "tokenizer/utf8.h"
 
 namespace krait {
 namespace {

@@ -1,0 +1,15 @@
+# Chat templates against jinja2: by the interpreter of the other tests, or that of Debian's package.
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
+foreach(python ${Python3_EXECUTABLE} /usr/bin/python3)
+  execute_process(COMMAND ${python} -c "import jinja2" RESULT_VARIABLE missing OUTPUT_QUIET ERROR_QUIET)
+  if(missing STREQUAL "0")
+    break()
+  endif()
+endforeach()
+if(missing STREQUAL "0")
+  add_test(NAME chat_template_oracle COMMAND ${python} -B -W ignore
+    ${PROJECT_SOURCE_DIR}/tests/chat_templates/oracle.py --program $<TARGET_FILE:jinja_render>)
+  set_tests_properties(chat_template_oracle PROPERTIES TIMEOUT 600)
+else()
+  message(STATUS "chat templates are not compared with jinja2: no Python here has it")
+endif()
