@@ -159,7 +159,8 @@ KRAIT_API krait_status krait_session_restore(const krait_engine* engine, const v
 KRAIT_API krait_status krait_session_reset(krait_session* session);
 KRAIT_API void krait_session_free(krait_session* session);
 
-/// Consumes tokens. Errors: invalid_argument for an id outside [0, vocab_rows).
+/// Consumes tokens. Errors: invalid_argument for an id outside [0, vocab_rows); bad_data for logits
+/// that are NaN or infinite, once the tokens are consumed.
 KRAIT_API krait_status krait_session_prefill(krait_session* session, const int32_t* ids,
                                              size_t count);
 /// ids[i] into sessions[i], all in one pass over the weights. Errors: invalid_argument for sessions

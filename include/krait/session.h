@@ -20,7 +20,8 @@ class Session;
 /// one while memory is the limit. States and logits are the same bits as with
 /// sessions[i]->decode(ids[i]) one after the other (but for recipes whose scales span tokens).
 /// Errors: invalid_argument for lists of different lengths, sessions of different engines, a
-/// session that is there twice, an id outside [0, vocab_rows).
+/// session that is there twice, an id outside [0, vocab_rows); bad_data for logits that are NaN or
+/// infinite, once all have consumed their token.
 KRAIT_API void decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
 
 /// One conversation: a state that does not grow with the text, but for what attention keeps.
@@ -35,7 +36,8 @@ class KRAIT_API Session {
 
   /// Consumes tokens, continuing from the current state. How a text is cut into calls changes
   /// nothing.
-  /// Errors: invalid_argument for an id outside [0, vocab_rows).
+  /// Errors: invalid_argument for an id outside [0, vocab_rows); bad_data for logits that are NaN
+  /// or infinite, once the tokens are consumed.
   void prefill(std::span<const std::int32_t> ids);
   void decode(std::int32_t id) { prefill({&id, 1}); }
 
