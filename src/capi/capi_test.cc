@@ -321,6 +321,7 @@ TEST(Capi, Quantizes) {
   expect_ok(krait_quantize_options_init(&options, sizeof options));
   EXPECT_EQ(options.recipe, QuantizeOptions().recipe);
   EXPECT_EQ(options.seed, QuantizeOptions().seed);
+  options.recipe = "quamba-w8a8";
   options.calibration = tokens.c_str();
   options.samples = 5;
   options.seq_len = 33;
@@ -353,7 +354,7 @@ TEST(Capi, Quantizes) {
   options.recipe = "krait-w9a9";
   expect_failure(krait_quantize(model.c_str(), other.c_str(), &options, nullptr), KRAIT_NOT_FOUND,
                  "krait-w9a9");
-  options.recipe = krait_recipe_name(0);
+  options.recipe = "quamba-w8a8";
   krait_cancel_ask(cancel.get());
   expect_failure(krait_quantize(model.c_str(), other.c_str(), &options, nullptr), KRAIT_CANCELLED,
                  "cancel");

@@ -37,7 +37,7 @@ def violations(nm_output, debug):
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 CLASS = re.compile(r"\b(?:class|struct) KRAIT_API (\w+)")
 FUNCTION = re.compile(r"^KRAIT_API [^;{(]*?(\w+)\(", re.MULTILINE)
-SHOWN = re.compile(r"^(?:typeinfo (?:name )?for |vtable for )?krait::(\w+)(?:::(~?\w+))?"
+SHOWN = re.compile(r"^(?:typeinfo (?:name )?for |vtable for )?krait::(\w+)(?:::(operator=|~?\w+))?"
                    r"(?:\[abi:cxx11\])?(?:\(.*\)(?: const)?)?$")
 
 
@@ -45,7 +45,7 @@ def wrong_exports(symbols, headers):
     """`symbols`: demangled; `headers`: their text."""
     headers = COMMENT.sub("", headers)
     classes, functions = set(CLASS.findall(headers)), set(FUNCTION.findall(headers))
-    words = set(re.findall(r"~?\w+", headers))
+    words = set(re.findall(r"operator=|~?\w+", headers))
     missing = classes | functions
     found = []
     for symbol in symbols:
@@ -60,10 +60,10 @@ def wrong_exports(symbols, headers):
 
 
 def self_test_exports():
-    headers = ("// KRAIT_API void nothing();\nclass KRAIT_API A : B {\n  void f();\n};\nstruct C;\n"
-               "KRAIT_API int g(int);\nKRAIT_API krait_status krait_h(void);\n")
+    headers = ("// KRAIT_API void nothing();\nclass KRAIT_API A : B {\n  void f();\n  A& operator=(A&&);\n};\n"
+               "struct C;\nKRAIT_API int g(int);\nKRAIT_API krait_status krait_h(void);\n")
     good = ["krait::A::f[abi:cxx11]() const", "typeinfo for krait::A", "krait::g(int)", "krait_h",
-            "krait::A::A(std::vector<int> const&)"]
+            "krait::A::A(std::vector<int> const&)", "krait::A::operator=(krait::A&&)"]
     assert not wrong_exports(good, headers), wrong_exports(good, headers)
     for bad in ("krait::C::f()", "krait::A::Impl::f()", "krait::A::other()", "krait::g::f()", "main",
                 "std::vector<krait::A>::f()", "krait_i", "krait::io::g(int)", "krait::nothing()"):
