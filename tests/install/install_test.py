@@ -71,7 +71,8 @@ def main():
         run(compiler, "-std=c++20", HERE / "consumer" / "main.cc", "-o", folder / "static", *flags)
         run(folder / "static", model, folder / "quantized-2")
         flags = output_of("pkg-config", "--cflags", "--libs", "krait", env=env).split()
-        run("cc", "-std=c11", ROOT / "examples" / "generate.c", "-o", folder / "shared", *flags)
+        strict = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror")  # of the header too
+        run("cc", *strict, ROOT / "examples" / "generate.c", "-o", folder / "shared", *flags)
         for file in ("config.json", "model.safetensors"):
             first, second = (folder / f"quantized-{i}" / file for i in (1, 2))
             assert first.read_bytes() == second.read_bytes(), file
