@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "krait/engine.h"
+#include "krait/export.h"
 
 namespace krait {
 
@@ -21,11 +22,11 @@ class Session;
 /// Errors: invalid_argument for lists of different lengths, sessions of different engines, a
 /// session that is there twice, an id outside [0, vocab_rows); bad_data for logits that are NaN or
 /// infinite, once all have consumed their token.
-void decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
+KRAIT_API void decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
 
 /// One conversation: a state that does not grow with the text, but for what attention keeps.
 /// Copying forks it. One thread at a time may use it.
-class Session {
+class KRAIT_API Session {
  public:
   Session(const Session&);
   Session& operator=(const Session&);
