@@ -79,5 +79,7 @@ void decode(std::span<Session* const> sessions, std::span<const std::int32_t> id
 }
 
 void Session::reset() { sequence_->reset(); }
+void Session::keep_history(std::int64_t tokens) { sequence_->state.keep_history(tokens); }
+void Session::rollback(std::int64_t tokens) { sequence_->go_back(tokens); }
 
 }  // namespace krait
