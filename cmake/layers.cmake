@@ -11,6 +11,9 @@ foreach(layer IN LISTS layers)
   list(FILTER sources EXCLUDE REGEX "_(test|bench)\\.cc$|/src/cli/main\\.cc$")
   krait_isa_options(sources)
   add_library(krait_${folder}_objects OBJECT ${sources})
+  # But for what include/krait marks as KRAIT_API.
+  set_target_properties(krait_${folder}_objects PROPERTIES
+    CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   target_include_directories(krait_${folder}_objects PUBLIC include src)
   target_link_libraries(krait_${folder}_objects PUBLIC krait_options Threads::Threads fmt::fmt
     nlohmann_json::nlohmann_json PkgConfig::UTF8PROC PkgConfig::PCRE2)

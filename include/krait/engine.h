@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "krait/export.h"
+
 namespace krait {
 
 struct LoadedModel;
@@ -57,7 +59,7 @@ struct EngineInfo {
 
 /// A loaded model with its tokenizer. Immutable and cheap to copy (copies share the model). Any
 /// thread may use it at any time; forward passes of its sessions take turns.
-class Engine {
+class KRAIT_API Engine {
  public:
   /// Loads a Hugging Face directory, float or quantized by krait. Errors: Error.
   static Engine load(const std::string& directory, const EngineOptions& options = {});

@@ -3,6 +3,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "krait/export.h"
+
 namespace krait {
 
 /// What kind of thing went wrong; the message says what, where, expected and got.
@@ -20,11 +22,11 @@ enum class ErrorCode {
 };
 
 /// "invalid_argument", "not_found", ...: as in the enumeration, for files and machines.
-const char* name_of(ErrorCode code) noexcept;
+KRAIT_API const char* name_of(ErrorCode code) noexcept;
 
 /// The one exception of the library. Thrown at load, quantize and API edges, never from kernels.
 /// `what()` is one sentence without a trailing newline.
-class Error : public std::runtime_error {
+class KRAIT_API Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
   ErrorCode code() const noexcept { return code_; }

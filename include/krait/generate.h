@@ -11,6 +11,7 @@
 
 #include "krait/cancel.h"
 #include "krait/engine.h"
+#include "krait/export.h"
 #include "krait/session.h"
 
 namespace krait {
@@ -39,7 +40,7 @@ enum class FinishReason {
   length,     ///< max_tokens
   cancelled,  ///< the CancelToken, or a callback, said so
 };
-const char* name_of(FinishReason reason) noexcept;
+KRAIT_API const char* name_of(FinishReason reason) noexcept;
 
 struct TokenLogprob {
   std::int32_t id = 0;
@@ -68,7 +69,7 @@ struct GenerateResult {
 /// token, not that token either. Bytes of half a character at the limit of max_tokens are not given
 /// out; the session carries them, and the next call completes the character. One thread at a time;
 /// the engine and the session must outlive it, and nobody else may use the session meanwhile.
-class Generation {
+class KRAIT_API Generation {
  public:
   /// Begins to continue `session` with `prompt`; without one, where the session ended. Errors:
   /// invalid_argument for options out of range, or an empty prompt on a session without logits;
@@ -94,9 +95,9 @@ class Generation {
 
 /// Continues `session` with `prompt` to the end. on_text gets what is to be shown, never empty;
 /// returning false cancels. Errors: as of Generation.
-GenerateResult generate(const Engine& engine, Session& session, std::string_view prompt,
-                        const GenerateOptions& options,
-                        const std::function<bool(std::string_view)>& on_text = {});
+KRAIT_API GenerateResult generate(const Engine& engine, Session& session, std::string_view prompt,
+                                  const GenerateOptions& options,
+                                  const std::function<bool(std::string_view)>& on_text = {});
 
 /// One of several texts that are continued together.
 struct GenerateRequest {
@@ -109,7 +110,7 @@ struct GenerateRequest {
 /// on_token gets the index of the request; returning false cancels that one. Errors: as of
 /// Generation, where one request's error ends all; invalid_argument for a session that is there
 /// twice.
-std::vector<GenerateResult> generate(
+KRAIT_API std::vector<GenerateResult> generate(
     const Engine& engine, std::span<const GenerateRequest> requests,
     const std::function<bool(std::size_t request, const Token& token)>& on_token = {});
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "krait/cancel.h"
+#include "krait/export.h"
 
 namespace krait {
 
@@ -42,10 +43,10 @@ struct QuantizeReport {
 
 /// Reads the checkpoint at `model`, writes a quantized Hugging Face directory to `output`: all of
 /// it or nothing. Errors: Error; cancelled. Any threads may do so at once, for different outputs.
-QuantizeReport quantize(const std::string& model, const std::string& output,
-                        const QuantizeOptions& options);
+KRAIT_API QuantizeReport quantize(const std::string& model, const std::string& output,
+                                  const QuantizeOptions& options);
 
 /// Names of the recipes that ship with krait.
-std::vector<std::string> recipe_names();
+KRAIT_API std::vector<std::string> recipe_names();
 
 }  // namespace krait

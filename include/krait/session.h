@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "krait/engine.h"
+#include "krait/export.h"
 
 namespace krait {
 
@@ -19,12 +20,13 @@ class Session;
 /// one while memory is the limit. States and logits are the same bits as with
 /// sessions[i]->decode(ids[i]) one after the other (but for recipes whose scales span tokens).
 /// Errors: invalid_argument for lists of different lengths, sessions of different engines, a
-/// session that is there twice, an id outside [0, vocab_rows).
-void decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
+/// session that is there twice, an id outside [0, vocab_rows); bad_data for logits that are NaN or
+/// infinite, once all have consumed their token.
+KRAIT_API void decode(std::span<Session* const> sessions, std::span<const std::int32_t> ids);
 
 /// One conversation: a state that does not grow with the text, but for what attention keeps.
 /// Copying forks it. One thread at a time may use it.
-class Session {
+class KRAIT_API Session {
  public:
   Session(const Session&);
   Session& operator=(const Session&);
@@ -34,7 +36,8 @@ class Session {
 
   /// Consumes tokens, continuing from the current state. How a text is cut into calls changes
   /// nothing.
-  /// Errors: invalid_argument for an id outside [0, vocab_rows).
+  /// Errors: invalid_argument for an id outside [0, vocab_rows); bad_data for logits that are NaN
+  /// or infinite, once the tokens are consumed.
   void prefill(std::span<const std::int32_t> ids);
   void decode(std::int32_t id) { prefill({&id, 1}); }
 
@@ -47,6 +50,14 @@ class Session {
   /// is not complete, so that what is restored goes on with the tokens that this would have had.
   std::string save() const;
   void reset();
+
+  /// From now on rollback() can take back up to `tokens` tokens, for as many times state_bytes(). 0:
+  /// none. Copies keep it, saved ones do not. Errors: invalid_argument if it is negative.
+  void keep_history(std::int64_t tokens);
+  /// Exactly the session before the last `tokens` tokens, without logits until it consumes one; its
+  /// random numbers stay as they are. Errors: invalid_argument for more than have been consumed
+  /// since keep_history(), or than it keeps.
+  void rollback(std::int64_t tokens);
 
  private:
   friend class Engine;

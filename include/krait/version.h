@@ -1,8 +1,10 @@
 #pragma once
 
+#include "krait/export.h"
+
 namespace krait {
 
 /// "major.minor.patch" of the library that is linked.
-const char* version() noexcept;
+KRAIT_API const char* version() noexcept;
 
 }  // namespace krait

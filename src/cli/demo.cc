@@ -141,8 +141,7 @@ int run(const Options& options) {
   if (!options.json) print("Text from the integers of {}:\n\n{}", kGenerator, options.prompt);
   const GenerateResult text =
       generate(engine, session, options.prompt,
-               {.max_tokens = options.tokens, .seed = options.seed, .stop = {}},
-               [&](std::string_view piece) {
+               {.max_tokens = options.tokens, .seed = options.seed}, [&](std::string_view piece) {
                  if (!options.json) {
                    write_out(piece);
                    flush_out();

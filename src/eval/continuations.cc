@@ -52,11 +52,13 @@ void score_rest(const Engine& engine, const SequenceState& context,
   if (targets.empty()) return;
   std::vector<float> logits(targets.size() * rows);
   float* next = logits.data();
-  std::vector<SequenceState> states(continuations.size(), context);
+  std::vector<SequenceState> states;
+  states.reserve(continuations.size());
   std::vector<Step> steps;
-  for (std::size_t i = 0; i < continuations.size(); ++i) {
-    const std::span<const std::int32_t> ids(continuations[i].data(), continuations[i].size() - 1);
-    if (!ids.empty()) steps.push_back({states[i], ids, LogitRows::all, next});
+  for (const Ids& continuation : continuations) {
+    const std::span<const std::int32_t> ids(continuation.data(), continuation.size() - 1);
+    if (ids.empty()) continue;
+    steps.push_back({states.emplace_back(context), ids, LogitRows::all, next});
     next += ids.size() * rows;
   }
   executor.run(steps);

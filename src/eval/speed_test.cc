@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "eval/prompt_beside.h"
 #include "runtime/test_support.h"
 
 namespace krait {
@@ -48,6 +49,17 @@ TEST(Speed, RepeatsAreHeldAgainstTheMachineAroundThem) {
     EXPECT_EQ(result.fractions.size(), 2u);
     for (const double fraction : result.fractions) EXPECT_GT(fraction, 0);
   }
+}
+
+TEST(PromptBeside, TellsWhatBothDo) {
+  const Engine engine = engine_of(tiny_mamba());
+  const PromptBeside told = measure_prompt_beside(engine, 1500, 3);
+  EXPECT_EQ(told.tokens, 1500);
+  EXPECT_EQ(told.sequences, 3);
+  for (const double value : {told.alone, told.beside, told.median_gap, told.gap_without}) {
+    EXPECT_GT(value, 0);
+  }
+  EXPECT_GE(told.longest_gap, told.median_gap);
 }
 
 TEST(Speed, AStepReadsWeightsStatesAndRows) {

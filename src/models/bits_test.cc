@@ -232,8 +232,9 @@ TEST_P(ModelBits, SavedAndForkedStatesContinueAlike) {
   all_logits(loaded.runtime.ctx, *loaded.model, head, state);
   SequenceState fork = state;
   Loaded elsewhere(checkpoint());  // loaded once more, as another process would
-  SequenceState restored = SequenceState::deserialize(
-      state.serialize(), elsewhere.model->state_layout(), elsewhere.runtime.arena.memory());
+  SequenceState restored =
+      SequenceState::deserialize(state.serialize(), elsewhere.model->state_layout(), nullptr,
+                                 elsewhere.runtime.arena.memory());
   const auto expected = all_logits(loaded.runtime.ctx, *loaded.model, tail, state);
   EXPECT_TRUE(same_bits(all_logits(loaded.runtime.ctx, *loaded.model, tail, fork), expected));
   EXPECT_TRUE(

@@ -9,7 +9,6 @@
 #include <cstring>
 #include <map>
 #include <memory>
-#include <mutex>
 
 #include "core/check.h"
 #include "core/memory.h"
@@ -23,6 +22,7 @@
 
 namespace krait {
 
+/// One thread allocates and opens it at a time.
 class GuardedMemory final : public Memory {
  public:
   /// While one lives the memory can be read and written.
@@ -39,14 +39,12 @@ class GuardedMemory final : public Memory {
 
   bool is_host() const noexcept override { return false; }
   std::shared_ptr<void> allocate(std::size_t bytes) override {
-    const std::lock_guard lock(mutex_);
     const std::size_t size = (bytes + 4095) / 4096 * 4096 + 4096;
     const int protection = open_ > 0 ? PROT_READ | PROT_WRITE : PROT_NONE;
     void* const memory = ::mmap(nullptr, size, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     check(memory != MAP_FAILED, ErrorCode::io_error, "no memory for a test");
     ranges_[memory] = size;
     return {memory, [this](void* freed) {
-              const std::lock_guard last(mutex_);
               ::munmap(freed, ranges_.at(freed));
               ranges_.erase(freed);
             }};
@@ -65,7 +63,6 @@ class GuardedMemory final : public Memory {
     std::memcpy(to, from, bytes);
   }
   void change(int by) {
-    const std::lock_guard lock(mutex_);
     const bool was = open_ > 0;
     open_ += by;
     if ((open_ > 0) == was) return;
@@ -74,7 +71,6 @@ class GuardedMemory final : public Memory {
     }
   }
 
-  std::mutex mutex_;
   std::map<void*, std::size_t> ranges_;
   int open_ = 0;
 };

@@ -22,7 +22,9 @@ std::string numerics_name(const Json& config, const TensorSource& tensors,
                           const ModelLayout& layout) {
   const Json recipe = config.value("/quantization_config/krait/recipe/name"_json_pointer, Json());
   if (recipe.is_string()) return printable(recipe.get<std::string>(), 60);
-  return std::string(name_of(tensors.get(layout.linears.front().name + ".weight").dtype()));
+  const std::string first = layout.linears.front().name + ".weight";
+  if (!tensors.contains(first)) return "quantized";  // codes of a recipe without a name
+  return std::string(name_of(tensors.get(first).dtype()));
 }
 
 std::string count_text(std::int64_t parameters) {

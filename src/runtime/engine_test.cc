@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "io/file.h"
+#include "io/test_support.h"
 #include "krait/error.h"
 #include "krait/session.h"
 #include "runtime/test_support.h"
@@ -213,6 +214,25 @@ TEST(Session, AnyCutsOfAPromptGiveTheSameBits) {
   for (const std::size_t cut : {0u, 1u, 15u, 16u, 700u, 1083u}) {
     EXPECT_TRUE(same_bits(after(cut).logits(), steps.logits())) << cut;
     EXPECT_TRUE(after(cut).save() == steps.save()) << cut;
+  }
+}
+
+TEST(Session, GoesBackAndOnAsIfNothingHadHappened) {
+  for (const Engine& engine : {mamba2_engine(61), byte_engine()}) {
+    const auto ids = random_ids(3, 60, 61);
+    Session plain = engine.new_session(), session = engine.new_session();
+    plain.prefill(std::span(ids).first(40));
+    session.keep_history(5);
+    session.prefill(std::span(ids).first(40));
+    session.prefill(std::vector<std::int32_t>{1, 2, 3});
+    session.rollback(3);
+    EXPECT_EQ(session.position(), 40);
+    EXPECT_TRUE(session.logits().empty());
+    expect_error([&] { session.rollback(3); }, ErrorCode::invalid_argument, {"at most 2", "3"});
+    plain.prefill(std::span(ids).subspan(40));
+    session.prefill(std::span(ids).subspan(40));
+    EXPECT_TRUE(same_bits(session.logits(), plain.logits()));
+    EXPECT_TRUE(session.save() == plain.save());
   }
 }
 

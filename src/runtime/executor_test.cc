@@ -110,6 +110,21 @@ TEST(Executor, SaysWhichLogitsAreNoNumbers) {
   EXPECT_EQ(a.position(), 9);  // the states have advanced
 }
 
+TEST(Executor, ASessionWithoutLogitsIsWholeBesides) {
+  const Engine engine = overflowing_engine();
+  Session a = engine.new_session(), b = engine.new_session();
+  Session* both[] = {&a, &b};
+  expect_error([&] { a.prefill(Ids{1, 2}); }, ErrorCode::bad_data, {"position 1"});
+  expect_error([&] { decode(both, Ids{3, 4}); }, ErrorCode::bad_data, {"position 2 of sequence 0"});
+  EXPECT_EQ(a.position(), 3);
+  EXPECT_EQ(b.position(), 1);
+  for (Session* session : both) {
+    EXPECT_TRUE(session->logits().empty());
+    EXPECT_EQ(engine.restore(session->save()).save(), session->save());
+    EXPECT_EQ(std::ssize(SessionAccess::sequence(*session).history), session->position());
+  }
+}
+
 TEST(Executor, FindsOneBadNumberAnywhere) {
   // Weights that leave one row of the head infinite: its logit is the only one.
   for (const std::int64_t bad_row : {0, 1, 30, 60}) {

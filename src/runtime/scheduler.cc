@@ -108,6 +108,7 @@ void Scheduler::admit(std::vector<Event>& events) {
     if (writes) events.push_back({job.request, job.writer.write()});
   }
   waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(count));
+  has_jobs_ = !jobs_.empty();
 }
 
 void Scheduler::look_for_cancelled() {

@@ -244,9 +244,13 @@ TEST(PromptBudget, SettlesWhereAStepTakesWhatItShould) {
       const std::int64_t tokens = 8 + budget.tokens(8);
       taken = pass + token * static_cast<double>(tokens);
       budget.measured(tokens, taken);
-      if (step > 0) EXPECT_LT(taken, 0.3) << step;
+      if (step > 0) {
+        EXPECT_LT(taken, 0.3) << step;
+      }
     }
-    if (budget.tokens(8) < 512) EXPECT_NEAR(taken, 0.25, 0.02);
+    if (budget.tokens(8) < 512) {
+      EXPECT_NEAR(taken, 0.25, 0.02);
+    }
   }
 }
 

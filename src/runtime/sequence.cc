@@ -153,6 +153,17 @@ std::string Sequence::show_end() {
   return more;
 }
 
+void Sequence::go_back(std::int64_t tokens) {
+  state.rollback(tokens);
+  if (tokens == 0) return;
+  history.resize(history.size() - std::min(history.size(), static_cast<std::size_t>(tokens)));
+  logits.clear();
+  if (!text) return;
+  text->flush();
+  for (const std::int32_t id : history) text->push(id);
+  shown = text->pending();
+}
+
 void Sequence::reset() {
   state.reset();
   history.clear();

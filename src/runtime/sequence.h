@@ -45,6 +45,9 @@ struct Sequence {
   std::string show_rest();
   /// The same where the text ends: those bytes are shown as U+FFFD.
   std::string show_end();
+  /// As it was before the last `tokens` tokens, without logits until it reads one, for a state that
+  /// keeps a history. Errors: invalid_argument if they are more than state.kept().
+  void go_back(std::int64_t tokens);
   void reset();
 
   /// "KRSTATE3": the state, then history, logits, random numbers, text. docs/reference/formats.md.

@@ -70,12 +70,16 @@ void decode(std::span<Session* const> sessions, std::span<const std::int32_t> id
     sequence.logits.resize(static_cast<std::size_t>(model->executor.model().info().vocab_rows));
     steps.push_back({sequence.state, ids.subspan(i, 1), LogitRows::last, sequence.logits.data()});
   }
-  model->executor.run(steps);
+  const std::vector<Overflow> overflows = model->executor.try_run(steps);
   for (std::size_t i = 0; i < sessions.size(); ++i) {
     sessions[i]->sequence_->have_read(ids.subspan(i, 1));
   }
+  for (const Overflow& overflow : overflows) sessions[overflow.step]->sequence_->logits.clear();
+  if (!overflows.empty()) fail_of_overflow(overflows.front());
 }
 
 void Session::reset() { sequence_->reset(); }
+void Session::keep_history(std::int64_t tokens) { sequence_->state.keep_history(tokens); }
+void Session::rollback(std::int64_t tokens) { sequence_->go_back(tokens); }
 
 }  // namespace krait

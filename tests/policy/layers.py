@@ -23,7 +23,7 @@ def read_layers(path):
 BELOW = read_layers(pathlib.Path(__file__).resolve().parents[2] / "src" / "layers.txt")
 # public headers that belong to a folder: it and whoever may include it may include them
 OWNER = {"engine.h": "runtime", "session.h": "runtime", "generate.h": "runtime",
-         "quantize.h": "quant"}
+         "quantize.h": "quant", "krait.h": "capi"}
 NOT_IN_MODELS = {"immintrin.h", "arm_neon.h", "thread", "mutex", "atomic", "future",
                  "condition_variable", "core/thread_pool.h", "core/cpu_info.h"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)

@@ -14,6 +14,8 @@ set_tests_properties(policy_layers policy_files policy_links policy_picture PROP
 if(NOT KRAIT_SANITIZE AND NOT CMAKE_CXX_FLAGS MATCHES "coverage")
   add_test(NAME policy_library_symbols COMMAND Python3::Interpreter ${policy}/library_symbols.py
     $<TARGET_FILE:krait> ${CMAKE_NM} $<$<CONFIG:Debug>:--debug>)
+  add_test(NAME policy_library_exports COMMAND Python3::Interpreter ${policy}/library_symbols.py
+    $<TARGET_FILE:krait_shared> ${CMAKE_NM} --exports ${PROJECT_SOURCE_DIR})
 endif()
 
 if(NOT KRAIT_SANITIZE)

@@ -92,7 +92,8 @@ void run_channels(Context& ctx, const Job& job, const SequenceRun<void*>& sequen
 
 void cpu::selective_scan(Context& ctx, const ScanParams& params, const ScanInputs& in,
                     std::span<const SequenceRun<void*>> sequences, const Activation& y) {
-  const std::int64_t tokens = in.u.rows, channels = in.u.cols, states = params.states;
+  [[maybe_unused]] const std::int64_t tokens = in.u.rows;
+  const std::int64_t channels = in.u.cols, states = params.states;
   assert(in.dt.rows == tokens && in.dt.cols == channels);
   assert(in.B.rows == tokens && in.B.cols == states && in.C.rows == tokens && in.C.cols == states);
   assert(!in.z.data || (in.z.rows == tokens && in.z.cols == channels));

@@ -443,8 +443,9 @@ void run_all(Context& ctx, const SsdParams& params, const Inputs& in,
 }  // namespace
 
 void cpu::ssd(Context& ctx, const SsdParams& params, const SsdInputs& in,
-         std::span<const SequenceRun<SsdState>> sequences, const Activation& y) {
-  const std::int64_t H = params.heads, tokens = in.x.rows;
+              std::span<const SequenceRun<SsdState>> sequences, const Activation& y) {
+  [[maybe_unused]] const std::int64_t tokens = in.x.rows;
+  const std::int64_t H = params.heads;
   const std::int64_t P = params.head_dim, G = params.groups, N = params.states;
   assert(H % G == 0 && in.x.cols == H * P && in.dt.rows == tokens && in.dt.cols == H);
   assert(in.B.rows == tokens && in.B.cols == G * N && in.C.rows == tokens && in.C.cols == G * N);

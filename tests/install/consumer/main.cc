@@ -1,4 +1,5 @@
 // Uses every public header: loads the model named on the command line, quantizes it, generates.
+#include <krait/cancel.h>
 #include <krait/engine.h>
 #include <krait/error.h>
 #include <krait/generate.h>
@@ -23,9 +24,13 @@ int main(int argc, char** argv) {
   const krait::Engine engine = krait::Engine::load(argv[2], {.threads = 2});
   krait::Session session = engine.new_session();
   const krait::GenerateResult result =
-      krait::generate(engine, session, "hello", {.max_tokens = 5, .stop = {}, .ignore_eos = true});
+      krait::generate(engine, session, "hello", {.max_tokens = 5, .ignore_eos = true});
   std::printf("krait %s: %s, %zu -> %zu bytes, generated %zu tokens\n", krait::version(),
               engine.description().c_str(), report.source_bytes, report.output_bytes,
               result.ids.size());
-  return result.ids.size() == 5 && session.position() > 5 ? 0 : 1;
+  if (result.ids.size() != 5 || session.position() <= 5) return 1;
+  krait::Generation generation(engine, session, "", {.max_tokens = 3, .ignore_eos = true});
+  int tokens = 0;
+  while (generation.next()) ++tokens;
+  return tokens == 3 && generation.result().finish_reason == krait::FinishReason::length ? 0 : 1;
 }
