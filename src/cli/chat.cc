@@ -86,12 +86,12 @@ class Chat {
   }
 
   int run() {
-    while (true) {
+    while (!is_over_) {
       try {
         catch_interrupts();
         if (is_terminal_) write_err("> ");
         const std::optional<std::string> line = read_line();
-        if (!line || *line == "/quit") break;
+        if (!line) break;
         if (line->empty()) continue;
         line->front() == '/' ? obey(*line) : answer(*line);
       } catch (const Interrupted&) {
@@ -175,6 +175,8 @@ class Chat {
         space == std::string::npos ? "" : CLI::detail::trim_copy(line.substr(space));
     if (command == "/help") {
       note("{}", kHelp);
+    } else if (command == "/quit") {
+      is_over_ = true;
     } else if (command == "/system") {
       conversation_.set_system(rest);
       inform("{}", rest.empty() ? "no system text" : "system text set");
@@ -210,7 +212,7 @@ class Chat {
   Conversation conversation_;
   Lines lines_;
   const bool is_terminal_ = ::isatty(STDIN_FILENO) == 1;
-  bool has_failed_ = false;
+  bool has_failed_ = false, is_over_ = false;
 };
 
 int run(const Options& options) {

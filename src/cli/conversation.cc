@@ -15,7 +15,8 @@ using enum ErrorCode;
 
 constexpr std::size_t kKeptBytes = std::size_t{512} << 20;  // of states, but for the last two
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";   // U+FFFD
-constexpr std::string_view kSaved = "{\"krait_chat\":1,";
+constexpr std::string_view kSaved = "{\"krait_chat\":";
+constexpr int kVersion = 1;
 constexpr std::string_view kPlain =
     "{% for message in messages %}{{ message['content'] }}"
     "{% if message['role'] != 'user' %}{{ '\\n' }}{% endif %}{% endfor %}";
@@ -187,7 +188,7 @@ std::string Conversation::save() const {
   const std::string text = has_answer ? render(messages_, false) : "";
   const auto known = std::find_if(kept_.rbegin(), kept_.rend(),
                                   [&](const Kept& kept) { return text.starts_with(kept.text); });
-  OrderedJson json = {{"krait_chat", 1}, {"messages", messages_}};
+  OrderedJson json = {{"krait_chat", kVersion}, {"messages", messages_}};
   if (known != kept_.rend()) json["read"] = known->text;
   return json.dump() + "\n" + (known != kept_.rend() ? known->session.save() : "");
 }
@@ -196,7 +197,12 @@ bool is_saved_chat(std::string_view bytes) { return bytes.starts_with(kSaved); }
 
 std::string Conversation::load(std::string_view saved, const std::string& where) {
   const std::size_t line = is_saved_chat(saved) ? saved.find('\n') : std::string_view::npos;
-  OrderedJson json = parse_ordered_json(saved.substr(0, line), where);
+  const OrderedJson json = parse_ordered_json(saved.substr(0, line), where);
+  if (is_saved_chat(saved)) {
+    check(json.at("krait_chat") == kVersion, unsupported,
+          "{} is a conversation of version {}, this program knows version {}", where,
+          json.at("krait_chat").dump(), kVersion);
+  }
   const OrderedJson messages =
       json.is_object() && json.contains("messages") ? json.at("messages") : json;
   check_messages(messages, where);

@@ -8,11 +8,13 @@ Runs on the demo model with a template of its own, and on a tiny random model wi
 import json
 import os
 import pathlib
+import pty
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -112,6 +114,10 @@ class Chat(Base):
         self.assertIn("read again", done.stderr.decode())
         notes = self.folder / "notes"
         notes.write_text("mine")
+        other = self.folder / "other version"
+        other.write_bytes(file.read_bytes().replace(b'"krait_chat":1', b'"krait_chat":2'))
+        _, told = self.chat(f"/load {other}", code=1)
+        self.assertIn("version 2", told)
         _, told = self.chat(f"/save {notes}", f"/load {notes}", "/load", "/save", f"/load {notes}.none", code=1)
         self.assertEqual(told.count("krait: error:"), 5, told)
         self.assertEqual(notes.read_text(), "mine")
@@ -125,7 +131,7 @@ class Chat(Base):
         self.assertEqual(out.rstrip("\n"), self.answer("user: Who?\nA:").rstrip("\n"))
 
     def test_several_lines_and_commands(self):
-        out, _ = self.chat("The\\", "river", "/quit", "never")
+        out, _ = self.chat("The\\", "river", "/quit ", "never")
         self.assertEqual(out.rstrip("\n"), self.answer("user: The\nriver\nA:").rstrip("\n"))
         _, told = self.chat("/help")
         for command in ("/save", "/load", "/undo", "/system", "/quit"):
@@ -195,6 +201,36 @@ class Chat(Base):
         self.assertEqual(process.returncode, 0)
         self.assertTrue(out.endswith(b"\n"))
         self.assertIn(b"taken back: The river", told)
+
+    def test_at_a_terminal(self):
+        child, terminal = pty.fork()
+        if child == 0:
+            os.execv(program.KRAIT, [program.KRAIT, "chat", str(DEMO), "--chat-template", str(self.template),
+                                     "-n", "-1", "--ignore-eos", "-t", "1"])
+        seen = b""
+
+        def until(text):
+            nonlocal seen
+            deadline = time.monotonic() + 60
+            while text not in seen:
+                self.assertLess(time.monotonic(), deadline, seen)
+                seen += os.read(terminal, 1000)
+            seen = seen.partition(text)[2]
+        until(b"> ")
+        os.write(terminal, b"half a line\x03")  # Ctrl-C: the line is forgotten
+        until(b"\n> ")
+        os.write(terminal, b"The river\n")
+        until(b"The river")  # the terminal's echo
+        time.sleep(0.5)
+        os.write(terminal, b"\x03")
+        until(b"\n> ")
+        os.write(terminal, b"/undo\n")
+        until(b"taken back: The river")
+        until(b"> ")
+        os.write(terminal, b"\x04")
+        _, status = os.waitpid(child, 0)
+        self.assertEqual(os.waitstatus_to_exitcode(status), 0)
+        os.close(terminal)
 
 
 if __name__ == "__main__":
