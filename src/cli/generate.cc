@@ -14,6 +14,7 @@
 #include "cli/progress.h"
 #include "cli/prompts.h"
 #include "cli/sampling.h"
+#include "core/check.h"
 #include "core/memory.h"
 #include "core/printable.h"
 #include "io/file.h"
@@ -134,6 +135,10 @@ int run_many(const Options& options, const Engine& engine, const Session& start,
   if (!generate_options.seed && generate_options.temperature > 0) {
     generate_options.seed = std::random_device{}();
   }
+  const auto empty = std::ranges::find(prompts, "");
+  check(empty == prompts.end() || start.position() > 0 || !engine.encode("").empty(),
+        ErrorCode::invalid_argument, "prompt {} is empty: there is nothing to continue",
+        empty - prompts.begin() + 1);
   ProgressReport progress;
   std::vector<GenerateResult> results;
   std::int64_t written = 0;

@@ -298,14 +298,16 @@ void TensorCheck::finish(std::string_view architecture) const {
   for (const auto& [name, entry] : tensors_) {
     if (!entry.used) unused.push_back(name);
   }
+  std::vector<std::string> others = problems_;
+  std::ranges::sort(others);
   // In turns, so that a short list has both.
-  auto next = problems_.begin();
+  auto next = others.begin();
   for (const std::string& name : unused) {
-    if (next != problems_.end()) problems.push_back(*next++);
+    if (next != others.end()) problems.push_back(*next++);
     const Shape& shape = tensors_.find(name)->second.info.shape;
     problems.push_back(fmt::format("{} {} is not used", printable(name), shape.str()));
   }
-  problems.insert(problems.end(), next, problems_.end());
+  problems.insert(problems.end(), next, others.end());
   if (problems.empty()) return;
   const std::size_t room = std::max(kShortest, kMessage - std::min(kMessage, where_.size()));
   std::string text = problems.front();

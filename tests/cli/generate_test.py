@@ -135,6 +135,8 @@ class Generate(Base):
         file = self.folder / "wrong.jsonl"
         file.write_text('{"prompt": "a"}\n{"text": "b"}\n')
         self.refuse(1, f"{file}:2", "generate", self.model, "--prompts", file)
+        file.write_text('{"prompt": "a"}\n{"prompt": ""}\n')
+        self.refuse(1, "prompt 2 is empty", "generate", self.model, "--prompts", file)
         file.write_text("\n")
         self.refuse(1, "no prompts", "generate", self.model, "--prompts", file)
         self.refuse(2, "--prompt", "generate", self.model, "--prompts", file, "-p", "a")
