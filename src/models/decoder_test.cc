@@ -56,7 +56,8 @@ TEST_P(Layers, ChainToTheForwardPass) {
   const Batch batch{ids, bounds, states};
 
   HeadTap whole(model->layout());
-  Context tapped{runtime.pool, runtime.ctx.kernels, runtime.arena, &whole};
+  Context tapped = runtime.ctx;
+  tapped.tap = &whole;
   model->forward(tapped, batch, nullptr);
   std::set<std::string> expected;
   for (const LinearSite& site : model->layout().linears) {
@@ -68,7 +69,8 @@ TEST_P(Layers, ChainToTheForwardPass) {
        {std::vector<int>{layers + 1}, {1, layers, layers + 1}, {layers - 1, layers + 1}}) {
     std::vector<float> residual(ids.size() * static_cast<std::size_t>(model->info().d_model));
     HeadTap part(model->layout());
-    Context watched{runtime.pool, runtime.ctx.kernels, runtime.arena, &part};
+    Context watched = runtime.ctx;
+    watched.tap = &part;
     int begin = 0;
     for (const int end : ends) {
       state.reset();

@@ -142,7 +142,8 @@ void share_scales(const QuantizationPlan& plan, std::vector<std::vector<float>>&
 
 void run_samples(const Context& ctx, Tap& tap, const Model& model, const CalibrationData& data,
                  const char* what, const ProgressFn& progress) {
-  Context tapped{ctx.threads, ctx.kernels, ctx.arena, &tap};
+  Context tapped = ctx;
+  tapped.tap = &tap;
   SequenceState state(model.state_layout());
   SequenceState* const states[] = {&state};
   Progress report{what, 0, static_cast<std::int64_t>(data.samples.size()), "samples"};

@@ -204,7 +204,8 @@ class LayerRounder {
           batch.ids.size() * static_cast<std::size_t>(plan_.layout.info.d_model);
       const auto begin = residual.begin() + static_cast<std::ptrdiff_t>(place);
       scratch.assign(begin, begin + static_cast<std::ptrdiff_t>(size));
-      Context tapped{ctx_.threads, ctx_.kernels, ctx_.arena, &watcher};
+      Context tapped = ctx_;
+      tapped.tap = &watcher;
       model.forward_layers(tapped, batch, layer, layer + 1, scratch.data());
     };
     const bool compares = compares_with_float(stage);

@@ -138,7 +138,8 @@ TEST(Smooth, CalibratesWhatTheSmoothedModelSees) {
   const auto model = load_model(runtime.ctx, folded.config, *folded.source());
   Most most(0);
   ASSERT_EQ(model->layout().activations[0].role, "in_proj.input");
-  Context tapped{runtime.ctx.threads, runtime.ctx.kernels, runtime.ctx.arena, &most};
+  Context tapped = runtime.ctx;
+  tapped.tap = &most;
   const CalibrationData data =
       load_calibration({fixture.directory / "tokens.bin", 5, 33, fixture.options("").seed,
                         fixture.checkpoint.config.at("vocab_size").get<std::int64_t>()},
