@@ -66,7 +66,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         samples = pathlib.Path(directory) / "samples.jsonl"
         run = subprocess.run([arguments.krait, "eval", arguments.model, "--tasks", arguments.tasks, "--data",
-                              arguments.data, "--limit", str(arguments.limit), "--json", "--samples",
+                              arguments.data, "--limit", str(arguments.limit), "--json", "--items",
                               str(samples)], check=True, stdout=subprocess.PIPE)
         told = json.loads(run.stdout)["results"]
         lines = [json.loads(line) for line in samples.read_text().splitlines()]

@@ -158,38 +158,30 @@ int run(const Options& options) {
 Runner declare_bench(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_model_argument(app, options->model);
-  app.add_option("-p,--prompt", options->prompt, "Tokens of prefill, one or more; 0: none")
-      ->delimiter(',')
-      ->allow_extra_args(false)
+  add_list(app, "-p,--prompt", options->prompt, "Tokens of prefill, one or more; 0: none")
       ->capture_default_str()
-      ->check(CLI::Range(0, 1 << 20));
-  app.add_option("-n,--tokens", options->generate, "Tokens of decode, one or more; 0: none")
-      ->delimiter(',')
-      ->allow_extra_args(false)
+      ->transform(whole_number(0, 1 << 20));
+  add_list(app, "-n,--tokens", options->generate, "Tokens of decode, one or more; 0: none")
       ->capture_default_str()
-      ->check(CLI::Range(0, 1 << 20));
-  app.add_option("-d,--depth", options->depth,
-                 "Tokens that the state has consumed before, one or more; the rows that attention "
-                 "would have kept of them are random")
-      ->delimiter(',')
-      ->allow_extra_args(false)
+      ->transform(whole_number(0, 1 << 20));
+  add_list(app, "-d,--depth", options->depth,
+           "Tokens that the state has consumed before, one or more; the rows that attention would "
+           "have kept of them are random")
       ->capture_default_str()
-      ->check(CLI::Range(0, 1 << 24));
-  app.add_option("-b,--batch", options->batch,
-                 "Sequences that are decoded together, one or more; rates count all their tokens")
-      ->delimiter(',')
-      ->allow_extra_args(false)
+      ->transform(whole_number(0, 1 << 24));
+  add_list(app, "-b,--batch", options->batch,
+           "Sequences that are decoded together, one or more; rates count all their tokens")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1024));
+      ->transform(whole_number(1, 1024));
   app.add_option(
          "--beside", options->beside,
          "How fast a prompt is read beside so many sequences that decode, and how long they "
          "wait for their tokens meanwhile")
       ->type_name("N")
-      ->check(CLI::Range(1, 1024));
+      ->transform(whole_number(1, 1024));
   app.add_option("-r,--repeats", options->repeats, "Measured runs after a warm-up")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1000));
+      ->transform(whole_number(1, 1000));
   app.add_option("--dummy", options->dummy,
                  fmt::format("Random weights of a published shape instead of a MODEL: {}",
                              fmt::join(dummy_names(), ", ")))

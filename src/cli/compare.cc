@@ -20,7 +20,8 @@ namespace krait::cli {
 namespace {
 
 struct Options {
-  std::string reference, model, data = ".";
+  TwoModels models;
+  std::string data = ".";
   std::vector<std::string> tasks;
   std::int64_t limit = 0;
   bool sites = false;
@@ -33,8 +34,8 @@ void print_divergence(const Options& options, const DivergenceResult& result) {
     models.add({name, fmt::format("{:.5f}", p.nll), fmt::format("{:.4f}", p.perplexity),
                 fmt::format("{:.4f}", p.bits_per_byte)});
   };
-  add(options.reference, result.reference);
-  add(options.model, result.model);
+  add(options.models.reference, result.reference);
+  add(options.models.model, result.model);
   print("{}\n", models.str());
   print(
       "{}\n{} tokens in {} windows; KL(reference || model) and differences in nats per token; "
@@ -44,15 +45,17 @@ void print_divergence(const Options& options, const DivergenceResult& result) {
       result.nll_difference_error);
 }
 
-int run(const Options& options) {
+int run(Options& options) {
+  options.models = resolve_two_models(options.models);
   if (options.evaluation.file.empty() && (options.tasks.empty() || options.sites)) {
     throw UsageError(options.sites ? "--sites needs a text: -f FILE"
                                    : "give something to compare on: -f FILE or --tasks NAMES");
   }
+  const TwoModels& models = options.models;
   std::vector<TaskOutcome> tasks = read_tasks(options.tasks, options.data, options.limit);
   const EngineOptions engine_options{.threads = options.evaluation.threads};
-  const Engine reference = Engine::load(resolve_model(options.reference), engine_options);
-  const Engine model = Engine::load(resolve_model(options.model), engine_options);
+  const Engine reference = Engine::load(resolve_model(models.reference), engine_options);
+  const Engine model = Engine::load(resolve_model(models.model), engine_options);
   ProgressReport report;
   const auto progress = [&](const Progress& p) { report.update(p); };
   std::optional<DivergenceResult> result;
@@ -64,7 +67,7 @@ int run(const Options& options) {
   std::optional<SiteErrors> sites;
   if (options.sites) {
     const Json config =
-        read_json_file((std::filesystem::path(options.model) / "config.json").string());
+        read_json_file((std::filesystem::path(models.model) / "config.json").string());
     sites = site_errors(reference, model, channel_transforms(config), text.ids,
                         options.evaluation.seq_len, progress);
   }
@@ -72,8 +75,8 @@ int run(const Options& options) {
   report.finish();
   if (options.evaluation.json) {
     Json json = result ? to_json(*result) : Json::object();
-    json["reference_directory"] = options.reference;
-    json["model_directory"] = options.model;
+    json["reference_directory"] = models.reference;
+    json["model_directory"] = models.model;
     if (result) json["file"] = options.evaluation.file;
     if (result) json["seq_len"] = options.evaluation.seq_len;
     for (const TaskOutcome& task : tasks)
@@ -99,10 +102,7 @@ int run(const Options& options) {
 
 Runner declare_compare(CLI::App& app) {
   const auto options = std::make_shared<Options>();
-  app.add_option("REFERENCE", options->reference,
-                 "Directory of the reference, usually the float model")
-      ->required();
-  app.add_option("MODEL", options->model, "Directory of the model to judge")->required();
+  add_two_models(app, options->models);
   add_evaluation_options(app, options->evaluation, false);
   app.add_flag("--sites", options->sites,
                "Also the error of every activation and product, and how far outliers reach");

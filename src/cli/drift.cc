@@ -18,26 +18,28 @@ namespace krait::cli {
 namespace {
 
 struct Options {
-  std::string reference, model, file, svg;
+  TwoModels models;
+  std::string file, svg;
   DriftOptions drift;
   int threads = 0;
   bool json = false;
 };
 
 int run(const Options& options) {
+  const TwoModels models = resolve_two_models(options.models);
   const EngineOptions engine_options{.threads = options.threads};
-  const Engine reference = Engine::load(resolve_model(options.reference), engine_options);
-  const Engine model = Engine::load(resolve_model(options.model), engine_options);
+  const Engine reference = Engine::load(resolve_model(models.reference), engine_options);
+  const Engine model = Engine::load(resolve_model(models.model), engine_options);
   const EvaluationText text = read_evaluation_text({.file = options.file}, reference);
   ProgressReport report;
   const DriftResult result = drift(reference, model, text.ids, options.drift,
                                    [&](const Progress& p) { report.update(p); });
   report.finish();
-  if (!options.svg.empty()) write_file_atomic(options.svg, drift_svg(options.model, result));
+  if (!options.svg.empty()) write_file_atomic(options.svg, drift_svg(models.model, result));
   if (options.json) {
     Json json = to_json(result);
-    json["reference_directory"] = options.reference;
-    json["model_directory"] = options.model;
+    json["reference_directory"] = models.reference;
+    json["model_directory"] = models.model;
     json["file"] = options.file;
     json["prompts"] = options.drift.prompts;
     json["prompt_tokens"] = options.drift.prompt_tokens;
@@ -59,26 +61,25 @@ int run(const Options& options) {
 
 Runner declare_drift(CLI::App& app) {
   const auto options = std::make_shared<Options>();
-  app.add_option("REFERENCE", options->reference,
-                 "Directory of the reference, usually the float model")
-      ->required();
-  app.add_option("MODEL", options->model, "Directory of the model to judge")->required();
+  add_two_models(app, options->models);
   app.add_option("-f,--file", options->file, "Text; - reads standard input")
       ->required()
       ->type_name("FILE");
   app.add_option("--prompts", options->drift.prompts, "Places of the text to start from")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 16));
+      ->transform(whole_number(1, 1 << 16));
   app.add_option("--prompt-tokens", options->drift.prompt_tokens, "Tokens of each prompt")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 24));
+      ->transform(whole_number(1, 1 << 24));
   app.add_option("-n,--generated", options->drift.generated, "Tokens that both write")
       ->capture_default_str()
-      ->check(CLI::Range(0, 1 << 24));
+      ->transform(whole_number(0, 1 << 24));
   app.add_option("--read", options->drift.read, "Tokens that both read, from each place on")
       ->capture_default_str()
-      ->check(CLI::Range(2, 1 << 26));
-  app.add_option("--svg", options->svg, "Write KL over position as a picture")->type_name("FILE");
+      ->transform(whole_number(2, 1 << 26));
+  app.add_option("--svg", options->svg, "Write KL over position as a picture")
+      ->transform(output_path())
+      ->type_name("FILE");
   add_threads_option(app, options->threads);
   add_json_option(app, options->json);
   return [options] { return run(*options); };

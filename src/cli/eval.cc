@@ -15,7 +15,7 @@ namespace krait::cli {
 namespace {
 
 struct Options {
-  std::string model, reference, data = ".", samples;
+  std::string model, reference, data = ".", items;
   std::vector<std::string> tasks;
   std::int64_t limit = 0;
   int threads = 0;
@@ -35,10 +35,10 @@ int run(const Options& options) {
   const auto progress = [&](const Progress& p) { report.update(p); };
   score_tasks(outcomes, engine, reference ? &*reference : nullptr, progress);
   report.finish();
-  if (!options.samples.empty()) {
+  if (!options.items.empty()) {
     std::string lines;
     for (const TaskOutcome& outcome : outcomes) lines += item_lines(outcome);
-    write_file_atomic(options.samples, lines);
+    write_file_atomic(options.items, lines);
   }
   if (options.json) {
     Json json = {{"model", model}, {"description", engine.description()}};
@@ -67,8 +67,10 @@ Runner declare_eval(CLI::App& app) {
   app.add_option("--reference", options->reference,
                  "A second model: paired differences with confidence intervals")
       ->type_name("DIR");
-  app.add_option("--samples", options->samples, "Write log-likelihoods item by item, JSON lines")
+  app.add_option("--items", options->items, "Write log-likelihoods item by item, JSON lines")
+      ->transform(output_path())
       ->type_name("FILE");
+  app.add_option("--samples", options->items)->group("");  // the name of before
   add_threads_option(app, options->threads);
   add_json_option(app, options->json);
   return [options] { return run(*options); };

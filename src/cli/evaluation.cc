@@ -12,10 +12,10 @@ void add_evaluation_options(CLI::App& app, EvaluationOptions& options, bool file
       ->type_name("FILE");
   app.add_option("--seq-len", options.seq_len, "Tokens of a window; windows do not overlap")
       ->capture_default_str()
-      ->check(CLI::Range(2, 1 << 24));
+      ->transform(whole_number(2, 1 << 24));
   app.add_option("--max-tokens", options.max_tokens, "Only the first N tokens of the text; 0: all")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->transform(whole_number(0));
   add_threads_option(app, options.threads);
   add_json_option(app, options.json);
 }
@@ -29,10 +29,8 @@ EvaluationText read_evaluation_text(const EvaluationOptions& options, const Engi
 CLI::Option* add_task_options(CLI::App& app, std::vector<std::string>& names, std::string& data,
                               std::int64_t& limit) {
   CLI::Option* tasks =
-      app.add_option("--tasks", names,
-                     fmt::format("Tasks, separated by commas: {}", fmt::join(task_names(), ", ")))
-          ->delimiter(',')
-          ->allow_extra_args(false)
+      add_list(app, "--tasks", names,
+               fmt::format("Tasks, separated by commas: {}", fmt::join(task_names(), ", ")))
           ->type_name("NAMES");
   app.add_option("--data", data, "Directory with TASK.jsonl for each task")
       ->type_name("DIR")
@@ -40,7 +38,7 @@ CLI::Option* add_task_options(CLI::App& app, std::vector<std::string>& names, st
   app.add_option("--limit", limit, "Only the first N items of each task; 0: all")
       ->type_name("N")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->transform(whole_number(0));
   return tasks;
 }
 

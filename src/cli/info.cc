@@ -47,8 +47,6 @@ int run(const Options& options) {
                 {"recipes", recipe_names()}});
     return kSuccess;
   }
-  std::string recipes;
-  for (const std::string& name : recipe_names()) recipes += (recipes.empty() ? "" : ", ") + name;
   print("krait {}\n", version());
   print("CPU              {}\n", cpu_name());
   print("instruction set  {} (this CPU can do: {})\n", name_of(isa), names);
@@ -58,7 +56,15 @@ int run(const Options& options) {
   print("int8 peak        {} Gop/s with {} threads\n", format_rate(peaks.int8_ops / 1e9), threads);
   print("fp32 peak        {} Gflop/s with {} threads\n", format_rate(peaks.fp32_flops / 1e9),
         threads);
-  print("recipes          {}\n", recipes);
+  std::string line = "recipes         ";
+  for (const std::string& name : recipe_names()) {
+    if (line.size() + name.size() > 98) {
+      print("{},\n", line);
+      line = std::string(16, ' ');
+    }
+    line += (line.back() == ' ' ? " " : ", ") + name;
+  }
+  print("{}\n", line);
   return kSuccess;
 }
 

@@ -1,5 +1,6 @@
 // krait logits: what the model says after every token, for NumPy.
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cli/command.h"
@@ -37,21 +38,34 @@ int run(const Options& options) {
   const auto tokens = static_cast<std::int64_t>(ids.size());
   const std::string header = npy_header(tokens, engine.vocab_rows());
   const std::size_t row_bytes = static_cast<std::size_t>(engine.vocab_rows()) * sizeof(float);
-  OutputFile file(options.output);
-  file.reserve(header.size() + row_bytes * ids.size());
-  file.write_at(0, header.data(), header.size());
+  std::optional<OutputFile> file;
+  if (options.output != "-") {
+    file.emplace(options.output);
+    file->reserve(header.size() + row_bytes * ids.size());
+  }
+  std::uint64_t written = 0;
+  const auto write = [&](const void* data, std::size_t bytes) {
+    if (file) {
+      file->write_at(written, data, bytes);
+    } else {
+      write_out({static_cast<const char*>(data), bytes});
+    }
+    written += bytes;
+  };
+  write(header.data(), header.size());
   ProgressReport report;
   SequenceState state = executor.new_state();
   forward_logits(
       executor, ids, state, [&](std::int64_t first, std::int64_t rows, const float* logits) {
         throw_if_interrupted();
-        file.write_at(header.size() + row_bytes * static_cast<std::size_t>(first), logits,
-                      row_bytes * static_cast<std::size_t>(rows));
+        write(logits, row_bytes * static_cast<std::size_t>(rows));
         report.update({.phase = "logits", .done = first + rows, .total = tokens, .unit = "tokens"});
       });
   report.finish();
-  file.commit();
-  note("wrote float32 [{}, {}] to {}", tokens, engine.vocab_rows(), options.output);
+  if (file) {
+    file->commit();
+    inform("wrote float32 [{}, {}] to {}", tokens, engine.vocab_rows(), options.output);
+  }
   return kSuccess;
 }
 
@@ -60,14 +74,15 @@ int run(const Options& options) {
 Runner declare_logits(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_model_argument(app, options->model);
-  CLI::Option* ids = app.add_option("--ids", options->ids, "Token ids, separated by commas")
-                         ->delimiter(',')
-                         ->allow_extra_args(false);
+  CLI::Option* ids = add_list(app, "--ids", options->ids, "Token ids, separated by commas")
+                         ->transform(whole_number(0))
+                         ->type_name("N");
   add_text_options(app, options->input, "Text; - reads standard input",
                    "File with the text; - reads standard input");
   app.get_option("--prompt")->excludes(ids);
   app.get_option("--file")->excludes(ids);
-  app.add_option("-o,--output", options->output, "File to write: float32, tokens by vocabulary")
+  app.add_option("-o,--output", options->output,
+                 "File to write: float32, tokens by vocabulary; - writes standard output")
       ->required()
       ->type_name("FILE");
   add_threads_option(app, options->threads);

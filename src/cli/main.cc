@@ -2,11 +2,15 @@
 #include <csignal>
 #include <exception>
 #include <new>
+#include <sstream>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
+#include "core/choices.h"
 #include "krait/error.h"
 #include "krait/version.h"
 
@@ -42,8 +46,14 @@ const Command kCommands[] = {
      "Continue a text",
      {"krait generate -p 'Once upon a time' -n 100",
       "krait generate mamba-130m-w8a8 -p 'The capital of France is' -n 20 --temperature 0",
-      "cat prompt.txt | krait generate mamba-130m-w8a8 -p - --top-p 0.9 --seed 7 --stop END"},
+      "cat prompt.txt | krait generate mamba-130m-w8a8 -p - --top-p 0.9 --seed 7 --stop END",
+      "krait generate --prompts prompts.txt -n 40 --json"},
      declare_generate},
+    {"chat",
+     "Talk with a model, by the chat template that lies beside its tokenizer",
+     {"krait chat falcon-h1-w8a8", "krait chat granite-4-w8a8 --system 'Answer in one sentence.'",
+      "echo 'Who are you?' | krait chat granite-4-w8a8 --temperature 0"},
+     declare_chat},
     {"perplexity",
      "Negative log-likelihood per token of a text",
      {"krait perplexity -f wiki.test.raw", "krait perplexity mamba-130m-w8a8 -f text.txt --json"},
@@ -63,7 +73,7 @@ const Command kCommands[] = {
     {"recall",
      "What a model remembers over long contexts: pass keys, pairs, repeated sequences",
      {"krait recall mamba-130m-w8a8 --reference mamba-130m-hf",
-      "krait recall --tasks passkey --lengths 2048,8192 --distances 64,1024,0 --json"},
+      "krait recall --kinds passkey --lengths 2048,8192 --distances 64,1024,0 --json"},
      declare_recall},
     {"drift",
      "How two models part as a text gets longer: what they write, and KL by position",
@@ -108,8 +118,32 @@ const Command kCommands[] = {
      declare_info},
 };
 
+constexpr std::size_t kNames = 30, kTexts = 70;  // columns of help
+
+/// Lines of at most kTexts characters.
+std::string wrapped(const std::string& text) {
+  std::string lines;
+  std::size_t start = 0;
+  while (text.size() - start > kTexts) {
+    std::size_t end = text.rfind(' ', start + kTexts);
+    if (end == std::string::npos || end <= start) break;
+    lines += text.substr(start, end - start) + "\n";
+    start = end + 1;
+  }
+  return lines + text.substr(start);
+}
+
 /// Options as "-t,--threads N" and defaults as "=512"; limits are told where they are broken.
 class HelpFormatter : public CLI::Formatter {
+  std::string make_option_desc(const CLI::Option* option) const override {
+    return wrapped(CLI::Formatter::make_option_desc(option));
+  }
+  std::string make_subcommand(const CLI::App* command) const override {
+    std::ostringstream text;
+    CLI::detail::format_help(text, command->get_name(), wrapped(command->get_description()),
+                             column_width_);
+    return text.str();
+  }
   std::string make_option_opts(const CLI::Option* option) const override {
     if (option->get_type_size() == 0) return "";  // a flag
     std::string type = option->get_type_name();
@@ -140,41 +174,62 @@ int fail_with(int code, const std::string& message) {
 }
 
 /// The parser would only say that a command is missing.
-void check_command_name(int argc, char** argv) {
-  if (argc < 2 || argv[1][0] == '-') return;
-  std::string names;
+void check_command_name(const std::vector<const char*>& words) {
+  if (words.size() < 2 || words[1][0] == '-') return;
+  std::vector<std::string> names;
   for (const Command& command : kCommands) {
-    if (argv[1] == std::string_view(command.name)) return;
-    names += (names.empty() ? "" : ", ") + std::string(command.name);
+    if (words[1] == std::string_view(command.name)) return;
+    names.emplace_back(command.name);
   }
-  throw UsageError(fmt::format("no command '{}': the commands are {}", argv[1], names));
+  throw UsageError(fmt::format("there is no command {}", unknown_name(words[1], names)));
+}
+
+/// An empty word is a variable of the shell that is not set, but for texts.
+void check_values(const CLI::App& command) {
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->get_type_name() == "TEXT" && !option->get_positional()) continue;
+    for (const std::string& value : option->results()) {
+      if (value.empty()) {
+        throw UsageError(fmt::format("{}: the value is empty (see krait {} --help)",
+                                     option->get_name(), command.get_name()));
+      }
+    }
+  }
 }
 
 int parse_and_run(int argc, char** argv) {
-  check_command_name(argc, argv);
+  const bool asks_help = argc > 1 && argv[1] == std::string_view("help");
+  std::vector<const char*> words(argv, argv + (asks_help ? 1 : argc));
+  if (asks_help) {  // as krait COMMAND --help
+    if (argc > 2) words.push_back(argv[2]);
+    words.push_back("--help");
+  }
+  check_command_name(words);
   CLI::App app("Quantizes selective state-space language models and runs them as integers.",
                "krait");
   app.set_version_flag("--version", std::string("krait ") + version());
   app.require_subcommand(1);
   const auto formatter = std::make_shared<HelpFormatter>();
-  formatter->column_width(30);
+  formatter->column_width(kNames);
   app.formatter(formatter);
   Runner chosen;
   for (const Command& command : kCommands) {
     CLI::App* sub = app.add_subcommand(command.name, command.summary);
     const Runner runner = command.declare(*sub);
+    sub->add_flag_callback("-q,--quiet", be_quiet, "Report nothing on stderr but errors");
     sub->callback([&chosen, runner] { chosen = runner; });
     std::string footer = "Examples:";
     for (const char* example : command.examples) footer += std::string("\n  ") + example;
     sub->footer(footer);
   }
   app.footer(
-      "'krait COMMAND --help' shows the options of a command.\n"
+      "'krait COMMAND --help' or 'krait help COMMAND' shows the options of a command.\n"
       "Environment: KRAIT_MODEL (default model), KRAIT_ISA (instruction set: see 'krait info'),\n"
       "KRAIT_EXPERTS (packed, mapped).\n"
       "Exit codes: 0 success, 1 failure, 2 wrong usage.");
   try {
-    app.parse(argc, argv);
+    app.parse(static_cast<int>(words.size()), words.data());
+    for (const CLI::App* command : app.get_subcommands()) check_values(*command);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) {  // --help and --version
       const CLI::App* sub = &app;

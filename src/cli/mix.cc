@@ -89,16 +89,19 @@ int run(const Options& options) {
 Runner declare_mix(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_model_argument(app, options->model);
-  app.add_option("-o,--output", options->output, "Recipe to write")->required()->type_name("FILE");
+  app.add_option("-o,--output", options->output, "Recipe to write")
+      ->required()
+      ->transform(output_path())
+      ->type_name("FILE");
   app.add_option("--recipe", options->recipe,
                  "Recipe whose weights in groups get other bits, and which tells all else")
       ->type_name("NAME")
       ->capture_default_str();
   app.add_option("--bits", options->mix.bits, "Bits per weight at most, all weights counted")
-      ->check(CLI::Range(0.0, 64.0))
+      ->transform(number("from 0 to 64", [](double bits) { return bits >= 0 && bits <= 64; }))
       ->capture_default_str();
-  app.add_option("--widths", options->mix.widths, "Bits to choose from")
-      ->delimiter(',')
+  add_list(app, "--widths", options->mix.widths, "Bits to choose from")
+      ->transform(whole_number(2, 4))
       ->type_name("N")
       ->capture_default_str();
   app.add_option("--name", options->mix.name,
@@ -106,11 +109,13 @@ Runner declare_mix(CLI::App& app) {
       ->type_name("NAME");
   app.add_option("--samples", options->samples, "Texts that the model writes to measure on")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->transform(whole_number(1));
   app.add_option("--seq-len", options->seq_len, "Tokens of each")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--seed", options->seed, "Of those texts")->capture_default_str();
+      ->transform(whole_number(1));
+  app.add_option("--seed", options->seed, "Of those texts")
+      ->capture_default_str()
+      ->transform(seed_number());
   add_threads_option(app, options->threads);
   add_json_option(app, options->json);
   return [options] { return run(*options); };

@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::size_t kBuffer = 1 << 16;
 
+bool quiet = false;
+
 std::string& buffer() {
   static std::string pending;
   return pending;
@@ -47,6 +49,14 @@ void flush_out() {
 void print_json(const Json& value) {
   write_out(value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
+
+void print_json_line(const OrderedJson& value) {
+  write_out(value.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
+  flush_out();
+}
+
+void be_quiet() { quiet = true; }
+bool is_quiet() { return quiet; }
 
 void write_err(std::string_view text) { static_cast<void>(write_all(STDERR_FILENO, text)); }
 

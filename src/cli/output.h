@@ -28,13 +28,26 @@ void print(fmt::format_string<Args...> format, Args&&... args) {
 
 /// One JSON value and a newline. Bytes that are not UTF-8 become U+FFFD.
 void print_json(const Json& value);
+/// The same on one line, at once.
+void print_json_line(const OrderedJson& value);
 
 /// To stderr, at once; failures are ignored.
 void write_err(std::string_view text);
 
+/// --quiet: inform() and progress say nothing.
+void be_quiet();
+bool is_quiet();
+
+/// A message that must be seen: an error, something that is not as it seems.
 template <typename... Args>
 void note(fmt::format_string<Args...> format, Args&&... args) {
   write_err(fmt::format(format, std::forward<Args>(args)...) + "\n");
+}
+
+/// A report or a hint.
+template <typename... Args>
+void inform(fmt::format_string<Args...> format, Args&&... args) {
+  if (!is_quiet()) note(format, std::forward<Args>(args)...);
 }
 
 }  // namespace krait::cli

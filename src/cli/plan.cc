@@ -135,7 +135,7 @@ Runner declare_plan(CLI::App& app) {
       ->type_name("SIZE");
   app.add_option("--bandwidth", options->bandwidth,
                  "Of the board's memory in GB/s (default: measured here)")
-      ->check(CLI::Range(0.001, 1e6));
+      ->transform(number("from 0.001 to 1e6", [](double x) { return x >= 0.001 && x <= 1e6; }));
   app.add_flag("--all", options->all, "Baselines and ablations too");
   add_threads_option(app, options->threads);
   add_json_option(app, options->json);

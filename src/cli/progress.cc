@@ -56,7 +56,7 @@ void ProgressReport::update(const Progress& progress) {
   const double expected = progress.done > 0 ? elapsed * static_cast<double>(progress.total) /
                                                   static_cast<double>(progress.done)
                                             : 0;
-  const bool wanted = elapsed > kQuiet || (elapsed > 0.5 && expected > kQuiet);
+  const bool wanted = !is_quiet() && (elapsed > kQuiet || (elapsed > 0.5 && expected > kQuiet));
   if (!wanted || (shown_ && since < (terminal_ ? kBarEvery : kLineEvery))) return;
   const std::string line = progress_line(progress, elapsed, terminal_);
   write_err(terminal_ ? "\r\x1b[K" + line : line + "\n");

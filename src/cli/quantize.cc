@@ -68,9 +68,10 @@ Runner declare_quantize(CLI::App& app) {
   add_model_argument(app, options->model);
   app.add_option("-o,--output", options->output, "Directory to write; must not exist")
       ->required()
+      ->transform(output_path())
       ->type_name("DIR");
   app.add_option("--recipe", q.recipe,
-                 fmt::format("Name or JSON file; shipped: {}", fmt::join(recipe_names(), ", ")))
+                 "Name, of those that krait recipes --all lists, or JSON file")
       ->type_name("NAME")
       ->capture_default_str();
   app.add_option("--calibration", q.calibration,
@@ -79,11 +80,13 @@ Runner declare_quantize(CLI::App& app) {
       ->type_name("FILE");
   app.add_option("--samples", q.samples, "Calibration samples")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->transform(whole_number(1));
   app.add_option("--seq-len", q.seq_len, "Tokens per calibration sample")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--seed", q.seed, "Of the choice of samples")->capture_default_str();
+      ->transform(whole_number(1));
+  app.add_option("--seed", q.seed, "Of the choice of samples")
+      ->capture_default_str()
+      ->transform(seed_number());
   app.add_flag("--force", q.overwrite,
                "Replace an output directory that krait wrote, and no other");
   add_threads_option(app, q.threads);

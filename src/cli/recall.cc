@@ -66,29 +66,27 @@ Runner declare_recall(CLI::App& app) {
   std::string names;
   for (const std::string& name : recall_tasks()) names += (names.empty() ? "" : ", ") + name;
   add_model_argument(app, options->model);
-  const auto list = [&app](const char* flag, auto& values, const std::string& help,
-                           const char* type) {
-    return app.add_option(flag, values, help)
-        ->delimiter(',')
-        ->allow_extra_args(false)
-        ->type_name(type);
-  };
-  list("--tasks", options->recall.tasks, "Tasks, separated by commas (default: all): " + names,
-       "NAMES");
-  list("--lengths", options->recall.lengths, "Tokens of the prompts", "N")
+  const char* const kinds_help = "Kinds of questions, separated by commas (default: all): ";
+  add_list(app, "--kinds", options->recall.tasks, kinds_help + names)->type_name("NAMES");
+  add_list(app, "--tasks", options->recall.tasks, "")->group("");  // the name of before
+  add_list(app, "--lengths", options->recall.lengths, "Tokens of the prompts")
+      ->type_name("N")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 26));
-  list("--distances", options->recall.distances,
-       "Tokens between fact and question; 0: the fact comes first", "N")
+      ->transform(whole_number(1, 1 << 26));
+  add_list(app, "--distances", options->recall.distances,
+           "Tokens between fact and question; 0: the fact comes first")
+      ->type_name("N")
       ->capture_default_str()
-      ->check(CLI::Range(0, 1 << 26));
+      ->transform(whole_number(0, 1 << 26));
   app.add_option("--needles", options->recall.needles, "Facts for each filler text")
       ->capture_default_str()
-      ->check(CLI::Range(2, 1 << 16));
+      ->transform(whole_number(2, 1 << 16));
   app.add_option("--fillers", options->recall.fillers, "Filler texts, cut one after the other")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 16));
-  app.add_option("--seed", options->recall.seed, "Of numbers and words")->capture_default_str();
+      ->transform(whole_number(1, 1 << 16));
+  app.add_option("--seed", options->recall.seed, "Of numbers and words")
+      ->capture_default_str()
+      ->transform(seed_number());
   app.add_option("-f,--file", options->file, "Filler text (default: books, inside the program)")
       ->type_name("FILE");
   app.add_option("--reference", options->reference,

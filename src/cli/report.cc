@@ -41,7 +41,7 @@ int report(const Options& options) {
     return kSuccess;
   }
   const ReportModels models = report_models(results);
-  if (options.output.empty()) {
+  if (options.output.empty() || options.output == "-") {
     write_out("# Results\n\n" + report_markdown(models));
   } else {
     write_report(options.output, models);
@@ -57,6 +57,7 @@ Runner declare_merge(CLI::App& app) {
   app.add_option("DIR", options->directories, "Directories of krait sweep")->required();
   app.add_option("-o,--output", options->output, "Directory for all results; one of DIR may be it")
       ->required()
+      ->transform(output_path())
       ->type_name("DIR");
   add_json_option(app, options->json);
   return [options] { return merge(*options); };

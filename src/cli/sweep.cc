@@ -111,12 +111,11 @@ Runner declare_sweep(CLI::App& app) {
   app.add_option("-o,--output", options->sweep.output,
                  "Directory of the results; finished ones are not computed again")
       ->required()
+      ->transform(output_path())
       ->type_name("DIR");
   app.add_option("--shard", options->shard, "Only every N-th result, from the I-th on")
       ->type_name("I/N");
-  app.add_option("--only", options->only, "Only the results of these names, MODEL~RECIPE")
-      ->delimiter(',')
-      ->allow_extra_args(false)
+  add_list(app, "--only", options->only, "Only the results of these names, MODEL~RECIPE")
       ->type_name("NAMES");
   app.add_flag("--keep", options->sweep.keep, "Keep the quantized checkpoints beside the results");
   add_threads_option(app, options->sweep.threads);

@@ -12,8 +12,8 @@
 namespace krait {
 namespace {
 
-// More than this many differences mean the wrong file, and a longer list helps nobody.
-constexpr std::size_t kMaxProblems = 64;
+// What a message says of the differences, in bytes: a longer list helps nobody.
+constexpr std::size_t kMessage = 440, kShortest = 200;
 
 constexpr std::string_view kWeightCodes = ".weight_codes", kWeightTrits = ".weight_trits";
 constexpr std::int64_t kMaxWords = std::int64_t{1} << 40;  // eight times that is still a dimension
@@ -35,6 +35,21 @@ std::optional<Shape> shape_of_codes(const TensorSource& tensors, const std::stri
   }
   if (dims[0] > kMaxWords / dims[1]) return std::nullopt;
   return Shape{dims[0], dims[1]};
+}
+
+/// What the names in the file have before those that are wanted, or lack: "net." if most of
+/// `wanted` are in `there` with it.
+std::string common_prefix(const std::vector<std::string>& wanted,
+                          const std::vector<std::string>& there) {
+  for (const std::string& name : there) {
+    if (!name.ends_with(wanted.front()) || name.size() == wanted.front().size()) continue;
+    std::string prefix = name.substr(0, name.size() - wanted.front().size());
+    const auto found = std::ranges::count_if(wanted, [&](const std::string& each) {
+      return std::ranges::binary_search(there, prefix + each);
+    });
+    if (2 * found > std::ssize(wanted)) return prefix;
+  }
+  return "";
 }
 
 }  // namespace
@@ -72,6 +87,7 @@ const TensorInfo* TensorCheck::use(const std::string& name, const Shape& shape) 
   const auto it = tensors_.find(name);
   if (it == tensors_.end()) {
     problems_.push_back(fmt::format("{} {} is missing", name, shape.str()));
+    missing_.push_back(name);
     return nullptr;
   }
   it->second.used = true;
@@ -254,19 +270,53 @@ void TensorCheck::expect_group_scale(const ActivationSite& site) {
   expect_dtype(group, DType::i32);
 }
 
-void TensorCheck::finish(std::string_view architecture) const {
-  std::vector<std::string> problems = problems_;
-  for (const auto& [name, entry] : tensors_) {
-    if (!entry.used) {
-      problems.push_back(fmt::format("{} {} is not used", printable(name), entry.info.shape.str()));
+std::string TensorCheck::likely_cause(const std::vector<std::string>& unused) const {
+  if (missing_.empty()) return "";
+  if (!unused.empty()) {
+    std::vector<std::string> missing = missing_;
+    std::ranges::sort(missing);
+    if (const std::string more = common_prefix(missing, unused); !more.empty()) {
+      return fmt::format("the names in the file begin with \"{}\", which should not be there",
+                         printable(more, 40));
+    }
+    if (const std::string less = common_prefix(unused, missing); !less.empty()) {
+      return fmt::format("the names in the file lack \"{}\" at their beginning",
+                         printable(less, 40));
     }
   }
+  if (unused.size() == tensors_.size()) {
+    return "the weights are of another architecture than config.json says";
+  }
+  if (unused.empty() && missing_.size() == problems_.size()) {
+    return "the file is incomplete, or config.json tells more than it holds";
+  }
+  return "";
+}
+
+void TensorCheck::finish(std::string_view architecture) const {
+  std::vector<std::string> unused, problems;
+  for (const auto& [name, entry] : tensors_) {
+    if (!entry.used) unused.push_back(name);
+  }
+  // In turns, so that a short list has both.
+  auto next = problems_.begin();
+  for (const std::string& name : unused) {
+    if (next != problems_.end()) problems.push_back(*next++);
+    const Shape& shape = tensors_.find(name)->second.info.shape;
+    problems.push_back(fmt::format("{} {} is not used", printable(name), shape.str()));
+  }
+  problems.insert(problems.end(), next, problems_.end());
   if (problems.empty()) return;
-  const std::size_t listed = std::min(problems.size(), kMaxProblems);
-  std::string text;
-  for (std::size_t i = 0; i < listed; ++i) text += (i ? "; " : "") + problems[i];
+  const std::size_t room = std::max(kShortest, kMessage - std::min(kMessage, where_.size()));
+  std::string text = problems.front();
+  std::size_t listed = 1;
+  while (listed < problems.size() && text.size() + problems[listed].size() + 2 <= room) {
+    text += "; " + problems[listed++];
+  }
   if (listed < problems.size()) text += fmt::format("; and {} more", problems.size() - listed);
-  fail(ErrorCode::bad_data, "{} does not fit {}: {}", where_, architecture, text);
+  const std::string cause = likely_cause(unused);
+  fail(ErrorCode::bad_data, "{} does not fit {}: {}{}{}", where_, architecture, text,
+       cause.empty() ? "" : "; probably ", cause);
 }
 
 }  // namespace krait

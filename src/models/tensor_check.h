@@ -1,4 +1,4 @@
-// Compares what a checkpoint must hold with what it does hold, and reports every difference in one
+// Compares what a checkpoint must hold with what it does hold, and reports the differences in one
 // error.
 #pragma once
 
@@ -40,8 +40,8 @@ class TensorCheck {
   /// name + "_group" I32 [channels], each channel's group.
   void expect_group_scale(const ActivationSite& site);
 
-  /// Throws bad_data that names all tensors that are missing, misshaped, of a dtype that cannot be
-  /// used, or that nothing uses.
+  /// Throws bad_data for tensors that are missing, misshaped, of a dtype that cannot be used, or
+  /// that nothing uses: names the first, says how many more there are, and what probably happened.
   void finish(std::string_view architecture) const;
 
  private:
@@ -56,6 +56,8 @@ class TensorCheck {
   /// weight_scale [rows, groups], of groups of a multiple of `unit` columns, and weight_shape of
   /// what is stored as `form`.
   void expect_groups(const LinearSite& site, std::string_view form, std::int64_t unit);
+  /// What probably happened, or nothing. `unused`: sorted names.
+  std::string likely_cause(const std::vector<std::string>& unused) const;
   void expect_dtype(const TensorInfo* info, DType dtype);
   void expect_float(const std::string& name, const Shape& shape);
   void expect_scale(const std::string& name, std::int64_t rows);
@@ -64,6 +66,7 @@ class TensorCheck {
   std::map<std::string, Entry, std::less<>> tensors_;
   std::map<std::string, TensorInfo, std::less<>> unpacked_;  ///< NAME.weight stored otherwise
   std::vector<std::string> problems_;
+  std::vector<std::string> missing_;  ///< names of which problems_ says so
 };
 
 }  // namespace krait

@@ -77,13 +77,19 @@ Engine make_engine(EngineParts parts, const EngineOptions& options, std::optiona
   return EngineAccess::wrap(std::move(model));
 }
 
-Engine Engine::load(const std::string& directory, const EngineOptions& options) {
+EngineParts read_engine_parts(const std::string& directory, const std::string& tokenizer) {
+  namespace fs = std::filesystem;
   Checkpoint checkpoint = open_checkpoint(directory);
   EngineParts parts{std::move(checkpoint.config), std::move(checkpoint.generation_config),
                     std::move(checkpoint.tensors), std::nullopt};
-  const std::filesystem::path tokenizer = std::filesystem::path(directory) / "tokenizer.json";
-  if (std::filesystem::exists(tokenizer)) parts.tokenizer = Tokenizer::load(tokenizer.string());
-  return make_engine(std::move(parts), options);
+  fs::path file = tokenizer.empty() ? directory : tokenizer;
+  if (fs::is_directory(file)) file /= "tokenizer.json";
+  if (!tokenizer.empty() || fs::exists(file)) parts.tokenizer = Tokenizer::load(file.string());
+  return parts;
+}
+
+Engine Engine::load(const std::string& directory, const EngineOptions& options) {
+  return make_engine(read_engine_parts(directory), options);
 }
 
 Engine Engine::load_from_memory(const MemoryCheckpoint& checkpoint, const EngineOptions& options) {

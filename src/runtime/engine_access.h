@@ -24,6 +24,10 @@ struct EngineParts {
   std::optional<Tokenizer> tokenizer;
 };
 
+/// Those of a Hugging Face directory. `tokenizer`: the file of one instead of the directory's own,
+/// or a directory that has one. Errors: Error.
+EngineParts read_engine_parts(const std::string& directory, const std::string& tokenizer = "");
+
 /// `isa`: instead of the best one of this CPU. Errors: Error, as of load_model().
 Engine make_engine(EngineParts parts, const EngineOptions& options = {},
                    std::optional<Isa> isa = std::nullopt);

@@ -11,12 +11,11 @@ if(CMAKE_CROSSCOMPILING)
   return()
 endif()
 
-foreach(class Usage Streams Commands Measures)
+foreach(test cli:Commands cli:Measures usage:Usage usage:Streams generate:Generate chat:Chat)
+  string(REPLACE ":" ";" test ${test})
+  list(GET test 0 file)
+  list(GET test 1 class)
   add_test(NAME cli_${class} COMMAND Python3::Interpreter
-    ${PROJECT_SOURCE_DIR}/tests/cli/cli_test.py $<TARGET_FILE:krait_cli> ${class})
+    ${PROJECT_SOURCE_DIR}/tests/cli/${file}_test.py $<TARGET_FILE:krait_cli> ${class})
   set_tests_properties(cli_${class} PROPERTIES TIMEOUT 900)
 endforeach()
-
-add_test(NAME cli_Generate COMMAND Python3::Interpreter
-  ${PROJECT_SOURCE_DIR}/tests/cli/generate_test.py $<TARGET_FILE:krait_cli>)
-set_tests_properties(cli_Generate PROPERTIES TIMEOUT 900)
