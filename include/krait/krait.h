@@ -157,6 +157,12 @@ KRAIT_API krait_status krait_session_save(const krait_session* session, void** b
 KRAIT_API krait_status krait_session_restore(const krait_engine* engine, const void* bytes,
                                              size_t count, krait_session** session);
 KRAIT_API krait_status krait_session_reset(krait_session* session);
+/// From now on krait_session_rollback() can take back up to `tokens` tokens, for as many times the
+/// memory of the state. 0: none.
+KRAIT_API krait_status krait_session_keep_history(krait_session* session, int64_t tokens);
+/// Exactly the session before the last `tokens` tokens, but its random numbers. Errors:
+/// invalid_argument for more than it keeps.
+KRAIT_API krait_status krait_session_rollback(krait_session* session, int64_t tokens);
 KRAIT_API void krait_session_free(krait_session* session);
 
 /// Consumes tokens. Errors: invalid_argument for an id outside [0, vocab_rows); bad_data for logits
@@ -168,7 +174,7 @@ KRAIT_API krait_status krait_session_prefill(krait_session* session, const int32
 KRAIT_API krait_status krait_sessions_decode(krait_session* const* sessions, const int32_t* ids,
                                              size_t count);
 /// vocab_rows of them, after the last consumed token, until the session consumes another; NULL at
-/// the start of a sequence.
+/// the start of a sequence and after going back.
 KRAIT_API const float* krait_session_logits(const krait_session* session);
 KRAIT_API int64_t krait_session_position(const krait_session* session);  ///< tokens consumed
 

@@ -88,6 +88,8 @@ TEST(Capi, RefusesNull) {
       [&] { return krait_session_restore(made.get(), nullptr, 1, &out); },
       [&] { return krait_session_restore(made.get(), "x", 1, nullptr); },
       [&] { return krait_session_reset(nullptr); },
+      [&] { return krait_session_keep_history(nullptr, 1); },
+      [&] { return krait_session_rollback(nullptr, 1); },
       [&] { return krait_session_prefill(nullptr, &id, 1); },
       [&] { return krait_session_prefill(session.get(), nullptr, 1); },
       [&] { return krait_sessions_decode(nullptr, &id, 1); },
@@ -311,6 +313,23 @@ TEST(Capi, SessionsAreValues) {
   expect_ok(krait_session_reset(copied));
   EXPECT_EQ(krait_session_position(copied), 0);
   EXPECT_EQ(krait_session_logits(copied), nullptr);
+}
+
+TEST(Capi, SessionsGoBack) {
+  const EngineHandle engine = byte_engine_handle();
+  const SessionHandle session = new_session(engine), plain = new_session(engine);
+  const std::int32_t ids[] = {'a', 'b', 'c', 'd'};
+  expect_failure(krait_session_keep_history(session.get(), -1), KRAIT_INVALID_ARGUMENT, "-1");
+  expect_ok(krait_session_keep_history(session.get(), 2));
+  expect_ok(krait_session_prefill(session.get(), ids, 4));
+  expect_ok(krait_session_rollback(session.get(), 2));
+  EXPECT_EQ(krait_session_position(session.get()), 2);
+  EXPECT_EQ(krait_session_logits(session.get()), nullptr);
+  expect_failure(krait_session_rollback(session.get(), 1), KRAIT_INVALID_ARGUMENT, "at most 0");
+  const std::int32_t other[] = {'a', 'b', 'x'};
+  expect_ok(krait_session_prefill(session.get(), other + 2, 1));
+  expect_ok(krait_session_prefill(plain.get(), other, 3));
+  EXPECT_EQ(logits_of(session), logits_of(plain));
 }
 
 TEST(Capi, Quantizes) {

@@ -50,6 +50,14 @@ krait_status krait_session_reset(krait_session* session) {
   return guarded([&] { session_of(session).reset(); });
 }
 
+krait_status krait_session_keep_history(krait_session* session, int64_t tokens) {
+  return guarded([&] { session_of(session).keep_history(tokens); });
+}
+
+krait_status krait_session_rollback(krait_session* session, int64_t tokens) {
+  return guarded([&] { session_of(session).rollback(tokens); });
+}
+
 void krait_session_free(krait_session* session) { delete session; }
 
 krait_status krait_session_prefill(krait_session* session, const int32_t* ids, size_t count) {
