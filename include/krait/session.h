@@ -51,8 +51,8 @@ class KRAIT_API Session {
   std::string save() const;
   void reset();
 
-  /// From now on rollback() can take back up to `tokens` tokens, for as many times state_bytes(). 0:
-  /// none. Copies keep it, saved ones do not. Errors: invalid_argument if it is negative.
+  /// From now on rollback() can take back up to `tokens` tokens, for as many times state_bytes();
+  /// 0: none. Copies keep it, saved ones do not. Errors: invalid_argument if it is negative.
   void keep_history(std::int64_t tokens);
   /// Exactly the session before the last `tokens` tokens, without logits until it consumes one; its
   /// random numbers stay as they are. Errors: invalid_argument for more than have been consumed
