@@ -22,7 +22,7 @@ struct SchedulerOptions {
   /// That a forward pass should take while someone waits for the next token: so many tokens of
   /// prompts it takes in. Short enough that a text does not seem to stop, long enough that a prompt
   /// is still read in products of many rows.
-  double step_seconds = 0.25;
+  double step_seconds = 0.2;
   std::int64_t step_tokens = kPrefillChunk;  ///< of prompts in one pass, at most
   std::size_t memory = std::numeric_limits<std::size_t>::max();  ///< bytes of all sequences in work
   std::size_t waiting = 256;  ///< requests that wait for memory or for their turn
